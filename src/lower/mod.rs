@@ -1,0 +1,1 @@
+//! From runs to `VM_BIND` operations, for one kernel's capabilities.

@@ -1,0 +1,2 @@
+//! The command `panvk-sparse`.
+fn main() {}

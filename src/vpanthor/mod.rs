@@ -1,0 +1,1 @@
+//! A virtual panthor kernel: the same ioctls, in this process, with a gpuvm and page tables one can look at.

@@ -1,0 +1,1 @@
+//! What the ICD and the layers share: dispatch tables, handle maps, `pNext` walking.
