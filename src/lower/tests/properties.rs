@@ -378,19 +378,15 @@ fn check_form(setup: &Setup, ioctls: &[Ops], planned: &[Planned]) -> Result<(), 
                 usize::from(is_null)
             }] += 1;
         }
-        let OpCountsOf { map, null, sync } = OpCountsOf {
-            map: counts[0],
-            null: counts[1],
-            sync: counts[2],
-        };
+        let [map, null, sync] = counts;
         prop_assert_eq!(
-            (
-                ops.counts.map,
-                ops.counts.null,
-                ops.counts.sync,
-                ops.counts.unmap
-            ),
-            (map, null, sync, 0)
+            ops.counts,
+            OpCounts {
+                map,
+                null,
+                unmap: 0,
+                sync
+            }
         );
         let mut next = 0;
         for part in &ops.parts {
