@@ -12,9 +12,14 @@
 //! - every mapping carries NOEXEC, for nothing in a sparse resource is a program.
 #![forbid(unsafe_code)]
 
+mod bridge;
+mod lowering;
 mod ops;
+mod sink;
 mod strategy;
 
+pub use bridge::LONGEST_BRIDGE;
+pub use lowering::{Batch, Call, Lowering};
 pub use ops::{Attach, OpArray, OpCounts, Ops, Part, unmap_op};
 pub use strategy::{NullMap, Strategy, UnknownStrategy};
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::bind::Run;
 use crate::drm::uapi::{ObjArray, SyncOp, VM_BIND_OP_TYPE_UNMAP, VmBindOp, VmBindOpRepeat};
 use crate::units::Va;
 
@@ -140,6 +141,29 @@ impl Ops {
 
     pub fn is_empty(&self) -> bool {
         self.array.is_empty()
+    }
+
+    /// What of the runs of `batch` is in place once the first `count` operations are: what the shadow takes
+    /// when the kernel has stopped half-way.
+    pub fn applied<'a>(
+        &self,
+        count: usize,
+        batch: usize,
+        runs: &'a [Run],
+    ) -> impl Iterator<Item = Run> + 'a {
+        // Operations ascend inside a batch, and cover every run that lies between the first and the last.
+        let reach = self
+            .parts
+            .iter()
+            .find(|part| part.batch == batch)
+            .and_then(|part| {
+                let first = self.array.get(part.ops.start)?.op;
+                let last = self.array.get(part.ops.end.min(count).checked_sub(1)?)?.op;
+                (part.ops.start < count)
+                    .then_some((Va(first.va), Va(last.va.saturating_add(last.size))))
+            });
+        let (from, to) = reach.unwrap_or_default();
+        runs.iter().filter_map(move |run| run.clipped(from, to))
     }
 }
 

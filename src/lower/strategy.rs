@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::units::BoHandle;
+use crate::units::{BoHandle, SZ_2M, SZ_4K};
 
 /// A way of mapping an unbound range so that the GPU doesn't fault on it, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +101,18 @@ impl NullMap {
             NullMap::Repeat { .. } => Strategy::Repeat,
             NullMap::Chunk { .. } => Strategy::Chunk,
             NullMap::Page { .. } => Strategy::Page,
+        }
+    }
+
+    /// Bytes of the dummy that one repetition uses at most: its size as a power of two, 4 KiB to 2 MiB.
+    pub(super) fn dummy_size(&self) -> u64 {
+        match *self {
+            NullMap::Sparse => SZ_2M,
+            NullMap::Repeat { dummy_size, .. } | NullMap::Chunk { dummy_size, .. } => {
+                let floor = dummy_size.checked_ilog2().map_or(0, |bit| 1 << bit);
+                floor.clamp(SZ_4K, SZ_2M)
+            }
+            NullMap::Page { .. } => SZ_4K,
         }
     }
 }
