@@ -21,7 +21,7 @@ use crate::bind::{Memory, Planner, Run, Shadow, Target};
 use crate::config::NullChoice;
 use crate::drm::{self, BindMode, KernelSpec, probe};
 use crate::lower::{Lowering, Ops, Strategy};
-use crate::units::{BoRef, SZ_4K};
+use crate::units::{SZ_4K};
 use crate::vpanthor::{Kernel, OpenOptions};
 use crate::vulkan::handles::HandleHashMap;
 
@@ -49,7 +49,6 @@ struct State {
     memories: HandleHashMap<HostedMemory>,
     /// From vpanthor's id of a buffer object to the memory that it stands for.
     memory_of_bo: HandleHashMap<u64>,
-    next_serial: u32,
     stand_ins: StandIns,
     planner: Planner,
     lowering: Lowering,
@@ -140,14 +139,13 @@ impl Hosted {
             file.set_dummy(vm.id().0, dummy.handle().0);
         }
         // What the probe and the dummy cost is not the application's doing.
-        device.reset_counters();
+        let before = device.counters();
         let state = State {
             spaces: AddressSpace::new(vm.user_va_range()),
             vm,
             shadow: Shadow::new(),
             memories: HandleHashMap::default(),
             memory_of_bo: HandleHashMap::default(),
-            next_serial: 1,
             stand_ins: StandIns::default(),
             planner: Planner::default(),
             lowering: Lowering::default(),
@@ -212,23 +210,13 @@ impl Backend for Hosted {
             .vpanthor()
             .and_then(|file| file.bo_id(bo.handle().0))
             .unwrap_or(0);
-        let serial = state.next_serial;
-        state.next_serial = serial
-            .checked_add(1)
-            .ok_or_else(|| out_of_memory(&what(), "2^32 memory objects were allocated before"))?;
-        let bo_ref = BoRef {
-            handle: bo.handle(),
-            serial,
-        };
+        let known = Memory { bo: bo.reference(), size: bo.size() };
         state.memory_of_bo.insert(bo_id, memory);
         state.memories.insert(
             memory,
             HostedMemory {
                 bo_id,
-                memory: Memory {
-                    bo: bo_ref,
-                    size: bo.size(),
-                },
+                memory: known,
                 bo,
             },
         );
@@ -298,7 +286,7 @@ impl Backend for Hosted {
 
     fn stats(&self) -> Stats {
         let counts = self.state().counts;
-        let kernel = self.device.counters();
+        let kernel = self.device.counters().since(&self.before);
         Stats {
             device: self.labels.device.clone(),
             base_driver: self.labels.base_driver.clone(),

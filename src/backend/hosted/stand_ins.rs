@@ -8,7 +8,7 @@ use crate::backend::Semaphore;
 use crate::drm::uapi::{
     SYNC_OP_HANDLE_TYPE_SYNCOBJ, SYNC_OP_HANDLE_TYPE_TIMELINE_SYNCOBJ, SYNC_OP_SIGNAL, SyncOp,
 };
-use crate::drm::{Device, DrmError, Syncobj};
+use crate::drm::{Device, IoctlError, Syncobj};
 use crate::vulkan::handles::HandleHashMap;
 
 /// The stand-ins of one device, made when they are first used.
@@ -48,7 +48,7 @@ impl StandIns {
     ///
     /// # Errors
     /// The kernel has no syncobj left.
-    pub fn wait(&mut self, device: &Device, semaphore: Semaphore) -> Result<SyncOp, DrmError> {
+    pub fn wait(&mut self, device: &Device, semaphore: Semaphore) -> Result<SyncOp, IoctlError> {
         self.sync_op(device, semaphore, 0)
     }
 
@@ -56,7 +56,7 @@ impl StandIns {
     ///
     /// # Errors
     /// The kernel has no syncobj left.
-    pub fn signal(&mut self, device: &Device, semaphore: Semaphore) -> Result<SyncOp, DrmError> {
+    pub fn signal(&mut self, device: &Device, semaphore: Semaphore) -> Result<SyncOp, IoctlError> {
         self.sync_op(device, semaphore, SYNC_OP_SIGNAL)
     }
 
@@ -65,7 +65,7 @@ impl StandIns {
         device: &Device,
         semaphore: Semaphore,
         signal: u32,
-    ) -> Result<SyncOp, DrmError> {
+    ) -> Result<SyncOp, IoctlError> {
         let stand_in = self.semaphores.entry(semaphore.handle).or_default();
         let syncobj = match &mut stand_in.syncobj {
             Some(syncobj) => syncobj,
@@ -91,7 +91,7 @@ impl StandIns {
     ///
     /// # Errors
     /// The kernel has no syncobj left.
-    pub fn fence(&mut self, device: &Device, fence: u64) -> Result<SyncOp, DrmError> {
+    pub fn fence(&mut self, device: &Device, fence: u64) -> Result<SyncOp, IoctlError> {
         use std::collections::hash_map::Entry;
         let syncobj = match self.fences.entry(fence) {
             Entry::Occupied(entry) => entry.into_mut(),
