@@ -300,7 +300,7 @@ fn entry_at(backing: &Backing, va: u64) -> Entry {
 /// Writes the entries from `va` on, and says how many pieces of consecutive pages they were: a new piece begins where the
 /// content repeats and, as memory is contiguous only within a folio, where a 2 MiB folio ends.
 fn fill(entries: &mut [Entry], mut va: u64, mut backing: Backing) -> u64 {
-    if let Content::Repeat { range: SZ_4K, .. } = backing.content {
+    if let Content::Repeat { range_pages: 1, .. } = backing.content {
         entries.fill(entry_at(&backing, va));
         return entries.len() as u64;
     }
