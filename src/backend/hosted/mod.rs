@@ -19,7 +19,7 @@ use stand_ins::StandIns;
 use super::{Backend, BackendError, BaseQueue, BindCall, ResourceId, Stats};
 use crate::bind::{Memory, Planner, Run, Shadow, Target};
 use crate::config::NullChoice;
-use crate::drm::{self, BindMode, KernelSpec, probe};
+use crate::drm::{self, BindMode, Counters, KernelSpec, NullBacking, NullMapError};
 use crate::lower::{Lowering, Ops, Strategy};
 use crate::units::{SZ_4K};
 use crate::vpanthor::{Kernel, OpenOptions};
@@ -28,7 +28,9 @@ use crate::vulkan::handles::HandleHashMap;
 /// The hosted backend of one VkDevice.
 pub struct Hosted {
     device: drm::Device,
-    null: probe::NullDummy,
+    null: NullBacking,
+    /// What opening and probing the kernel cost, and the dummy: not the application's doing.
+    before: Counters,
     labels: Labels,
     state: Mutex<State>,
 }
@@ -80,6 +82,9 @@ impl fmt::Debug for Hosted {
     }
 }
 
+/// What goes on when a device is created.
+const KERNEL_SETUP: &str = "setting up the kernel";
+
 /// For errors of ioctls outside a bind: what was asked, and the kernel's answer.
 fn out_of_memory(what: &str, error: impl fmt::Display) -> BackendError {
     BackendError::OutOfDeviceMemory(format!("{what}: {error}"))
@@ -108,9 +113,10 @@ impl Hosted {
             take_waits_as_met: true,
             record_changes: true,
         };
-        let file = Kernel::new(*flavour).open(options);
+        let device = drm::Device::open_vpanthor(Kernel::new(*flavour).open(options))
+            .map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
         Self::on(
-            drm::Device::open_vpanthor(file),
+            device,
             choice,
             Labels {
                 device,
@@ -122,23 +128,25 @@ impl Hosted {
 
     fn on(device: drm::Device, choice: NullChoice, labels: Labels) -> Result<Self, BackendError> {
         let capabilities =
-            probe::probe(&device).map_err(|error| out_of_memory("probing the kernel", error))?;
-        let strategy = match choice {
-            NullChoice::Auto => capabilities.best(),
-            NullChoice::Fixed(strategy) => strategy,
+            drm::probe(&device).map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
+        let wanted = match choice {
+            NullChoice::Auto => None,
+            NullChoice::Fixed(strategy) => Some(strategy),
         };
         let null = capabilities
-            .null_dummy(&device, strategy)
-            .map_err(|error| {
-                BackendError::Invalid(format!("{}={strategy}: {error}", crate::config::NULL))
+            .null_map(&device, wanted)
+            .map_err(|error| match error {
+                NullMapError::CreateDummy { .. } => out_of_memory(KERNEL_SETUP, error),
+                _ => BackendError::Invalid(format!("{}: {error}", crate::config::NULL)),
             })?;
         let vm = device
             .create_vm(0)
-            .map_err(|error| out_of_memory("VM_CREATE", error))?;
-        if let (Some(file), Some(dummy)) = (device.vpanthor(), null.bo()) {
-            file.set_dummy(vm.id().0, dummy.handle().0);
+            .map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
+        if let (Some(file), Some(dummy)) = (device.vpanthor(), null.dummy()) {
+            if let Some(id) = file.bo_id(dummy.handle().0) {
+                file.set_dummy(vm.id().0, id);
+            }
         }
-        // What the probe and the dummy cost is not the application's doing.
         let before = device.counters();
         let state = State {
             spaces: AddressSpace::new(vm.user_va_range()),
@@ -155,6 +163,7 @@ impl Hosted {
         Ok(Self {
             device,
             null,
+            before,
             labels,
             state: Mutex::new(state),
         })
@@ -162,7 +171,7 @@ impl Hosted {
 
     /// How unbound ranges are mapped.
     pub fn strategy(&self) -> Strategy {
-        self.null.map().strategy()
+        self.null.strategy()
     }
 
     /// The kernel, for tests that look at it or make it fail.
