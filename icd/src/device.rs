@@ -159,7 +159,7 @@ pub unsafe extern "system" fn create_device(
                 Err(error) => {
                     // SAFETY: the device was just created and nobody else has it.
                     unsafe { (table.destroy_device)(handle, allocator) };
-                    fail(&"vkCreateDevice", &error);
+                    log::error!("vkCreateDevice: {error}");
                     return vk::Result::ERROR_INITIALIZATION_FAILED;
                 }
             }

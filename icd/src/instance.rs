@@ -23,7 +23,6 @@ pub struct InstanceTable {
     pub get_image_format_properties: Option<vk::PFN_vkGetPhysicalDeviceImageFormatProperties>,
     pub get_image_format_properties2: Option<vk::PFN_vkGetPhysicalDeviceImageFormatProperties2>,
     pub create_device: Option<vk::PFN_vkCreateDevice>,
-    pub enumerate_device_extensions: Option<vk::PFN_vkEnumerateDeviceExtensionProperties>,
     pub get_device_proc_addr: Option<vk::PFN_vkGetDeviceProcAddr>,
 }
 
@@ -78,10 +77,6 @@ impl Instance {
                     get,
                 ),
                 create_device: first_proc(&[c"vkCreateDevice"], get),
-                enumerate_device_extensions: first_proc(
-                    &[c"vkEnumerateDeviceExtensionProperties"],
-                    get,
-                ),
                 get_device_proc_addr: first_proc(&[c"vkGetDeviceProcAddr"], get),
             }
         };

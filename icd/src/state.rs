@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use ash::vk::{self, Handle};
+use panvk_sparse::backend::hosted::Hosted;
 use panvk_sparse::config::Config;
 use panvk_sparse::vulkan::base::Base;
 use panvk_sparse::vulkan::handles::HandleMap;
@@ -51,6 +52,9 @@ pub fn driver() -> Result<&'static Driver, &'static SetupError> {
 fn make() -> Result<Driver, SetupError> {
     let config = Config::from_env().map_err(|error| SetupError(error.to_string()))?;
     logger::start(config.log);
+    // What can't work is said when the instance is created, not when a device is.
+    Hosted::new(&config.kernel, config.null, String::new(), String::new())
+        .map_err(|error| SetupError(error.to_string()))?;
     let base = Base::load(
         config.base_icd.as_deref(),
         crate::vk_icdNegotiateLoaderICDInterfaceVersion,

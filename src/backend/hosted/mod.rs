@@ -21,7 +21,7 @@ use crate::bind::{Memory, Planner, Run, Shadow, Target};
 use crate::config::NullChoice;
 use crate::drm::{self, BindMode, Counters, KernelSpec, NullBacking, NullMapError};
 use crate::lower::{Lowering, Ops, Strategy};
-use crate::units::{SZ_4K};
+use crate::units::SZ_4K;
 use crate::vpanthor::{Kernel, OpenOptions};
 use crate::vulkan::handles::HandleHashMap;
 
@@ -113,10 +113,10 @@ impl Hosted {
             take_waits_as_met: true,
             record_changes: true,
         };
-        let device = drm::Device::open_vpanthor(Kernel::new(*flavour).open(options))
+        let opened = drm::Device::open_vpanthor(Kernel::new(*flavour).open(options))
             .map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
         Self::on(
-            device,
+            opened,
             choice,
             Labels {
                 device,
@@ -219,7 +219,10 @@ impl Backend for Hosted {
             .vpanthor()
             .and_then(|file| file.bo_id(bo.handle().0))
             .unwrap_or(0);
-        let known = Memory { bo: bo.reference(), size: bo.size() };
+        let known = Memory {
+            bo: bo.reference(),
+            size: bo.size(),
+        };
         state.memory_of_bo.insert(bo_id, memory);
         state.memories.insert(
             memory,
