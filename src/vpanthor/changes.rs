@@ -53,7 +53,7 @@ pub struct Change {
     pub new: Option<Place>,
 }
 
-/// A maximal range of one place, or of none.
+/// A range of one place, or of none.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     len: u64,
@@ -69,13 +69,6 @@ fn after(place: Option<Place>, bytes: u64) -> Option<Place> {
 struct Extents(Vec<Extent>);
 
 impl Extents {
-    fn push(&mut self, len: u64, place: Option<Place>) {
-        match self.0.last_mut() {
-            Some(last) if after(last.place, last.len) == place => last.len += len,
-            _ => self.0.push(Extent { len, place }),
-        }
-    }
-
     /// Becomes what `table` says of `va..end`.
     fn read(&mut self, table: &PageTable, bos: &BoTable, mut va: u64, end: u64) {
         self.0.clear();
@@ -92,11 +85,12 @@ impl Extents {
         while va < end {
             match table.piece(va, end) {
                 Piece::Empty(len) => {
-                    self.push(len, None);
+                    self.0.push(Extent { len, place: None });
                     va += len;
                 }
                 Piece::Block { len, first } => {
-                    self.push(len, Some(place(first)));
+                    let place = Some(place(first));
+                    self.0.push(Extent { len, place });
                     va += len;
                 }
                 Piece::Table(entries) => {
@@ -113,7 +107,8 @@ impl Extents {
                                 .take_while(|&(page, &entry)| entry == first.after(page))
                                 .count(),
                         };
-                        self.push(same as u64 * SZ_4K, place);
+                        let len = same as u64 * SZ_4K;
+                        self.0.push(Extent { len, place });
                         rest = &rest[same..];
                     }
                 }
