@@ -197,10 +197,12 @@ impl PageTable {
         matches!(self.slot(va), Slot::Block(_))
     }
 
-    /// What is at `va`, up to `end` or the end of the slot (of the region, where that is missing).
+    /// What is at `va`, up to `end` or the end of the slot (to the next region, where there is none).
     pub fn piece(&self, va: u64, end: u64) -> Piece<'_> {
         let Some(region) = self.regions.get(&(va / SZ_1G)) else {
-            return Piece::Empty((end - va).min(SZ_1G - va % SZ_1G));
+            let next = self.regions.range(va / SZ_1G..).next();
+            let next = next.map_or(end, |(region, _)| region * SZ_1G);
+            return Piece::Empty(end.min(next) - va);
         };
         let len = (end - va).min(SZ_2M - va % SZ_2M);
         match &region[slot_index(va)] {
