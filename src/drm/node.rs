@@ -97,6 +97,31 @@ impl Transport for Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drm::uapi;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    /// No board here, but a socket takes ioctls as well: FIONREAD stores a number where the argument points to.
+    #[test]
+    fn an_ioctl_reaches_the_file_and_its_answer_comes_back() {
+        const FIONREAD: u32 = 0x541b;
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ours.write_all(b"seven b").unwrap();
+        let node = Node { fd: theirs.into() };
+        let mut waiting = [0i32];
+        let result = node.ioctl(FIONREAD, Buffer::write(&mut waiting), &[]);
+        assert_eq!((result, waiting[0]), (Ok(0), 7));
+    }
+
+    #[test]
+    fn what_a_file_says_to_an_ioctl_that_it_does_not_know_is_the_errno() {
+        let node = Node {
+            fd: std::fs::File::open("/dev/null").unwrap().into(),
+        };
+        let mut version = [uapi::Version::default()];
+        let result = node.ioctl(uapi::IOCTL_VERSION, Buffer::write(&mut version), &[]);
+        assert_eq!(result, Err(Errno::NOTTY));
+    }
 
     #[test]
     fn each_reason_not_to_open_a_node_says_what_to_do() {
