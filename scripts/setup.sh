@@ -224,7 +224,7 @@ install_packages() {
   command -v apt-get >/dev/null || fail "this machine has no apt-get, so nothing can be installed here." \
     "Install the equivalents of these Debian packages and run this again: ${packages[*]}"
   if [ "$(id -u)" != 0 ]; then
-    local hint="As root: apt-get update && apt-get install ${packages[*]}"
+    local hint="As root: apt-get update && apt-get install ${packages[*]} (Debian 12: Mesa from bookworm-backports)"
     command -v sudo >/dev/null || fail "packages are missing, and this is neither root nor a user with sudo." "$hint"
     [ -t 0 ] || sudo -n true 2>/dev/null ||
       fail "packages are missing, and sudo wants a password but there is no terminal to ask on." "$hint"
