@@ -147,3 +147,65 @@ impl Subject<'_> {
         })
     }
 }
+
+/// The part of a driver that this command needs: a shadow and the way of one bind.
+struct Driver<'a> {
+    vm: &'a Vm,
+    null: &'a NullMap,
+    shadow: Shadow,
+    planner: Planner,
+    lowering: Lowering,
+    runs: Vec<Run>,
+    stride: u64,
+}
+
+impl Driver<'_> {
+    /// Plans, lowers and binds one call, synchronously and without semaphores.
+    fn submit(&mut self, call: &Call) -> Result<(), BindFailure> {
+        self.runs.clear();
+        self.planner.plan(call, &self.shadow, &mut self.runs);
+        let mut lowered = self.lowering.begin(self.null, &|_, _| GRANULARITY);
+        lowered.batch(&Batch { runs: &self.runs, ..Batch::default() }, &self.shadow);
+        for ops in lowered.finish() {
+            self.vm.bind(ops, BindMode::Sync)?;
+            self.stride = self.stride.max(ops.array.stride() as u64);
+        }
+        self.shadow.apply(&self.runs);
+        Ok(())
+    }
+}
+
+/// The strategy with a dummy of its own on this VM. The dummy lives as long as the second value.
+fn null_map(
+    device: &Device,
+    vm: &Vm,
+    strategy: Strategy,
+    capabilities: &Capabilities,
+) -> Result<(NullMap, Option<Bo>), Errno> {
+    let max_range = capabilities.repeat_max_range;
+    let dummy_size = match strategy {
+        Strategy::Sparse => return Ok((NullMap::Sparse, None)),
+        Strategy::Repeat => max_range.max(GRANULARITY),
+        Strategy::Chunk => SZ_2M,
+        Strategy::Page => SZ_4K,
+    };
+    let bo = device.create_bo(dummy_size, 0, Some(vm))?;
+    let dummy = bo.handle();
+    let null = match strategy {
+        Strategy::Repeat => NullMap::Repeat { dummy, dummy_size, max_range },
+        Strategy::Chunk => NullMap::Chunk { dummy, dummy_size },
+        _ => NullMap::Page { dummy },
+    };
+    Ok((null, Some(bo)))
+}
+
+/// What the virtual kernel has done to the VM's page tables so far; `None` for a real one, which does not tell.
+fn table_counts(device: &Device, vm: &Vm) -> Option<Tables> {
+    let VmStats { pt, mappings, .. } = device.vpanthor()?.vm_stats(vm.id())?;
+    Some(Tables {
+        pte_writes: pt.map_2m + pt.map_4k + pt.clear_2m_block + pt.clear_2m_table + pt.clear_4k,
+        table_pages: pt.table_pages,
+        calls: pt.pt_calls,
+        mappings: mappings as u64,
+    })
+}

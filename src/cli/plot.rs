@@ -10,8 +10,10 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 /// One panel: a quantity of every strategy.
 #[derive(Debug)]
 pub struct Panel {
-    /// What is drawn, with its unit.
+    /// What is drawn.
     pub title: String,
+    /// How the axis writes a power of ten, unit included.
+    pub tick: fn(i32) -> String,
     pub bars: Vec<Bar>,
 }
 
@@ -28,8 +30,8 @@ pub struct Bar {
 
 const WIDTH: u32 = 1080;
 const MARGIN: i32 = 32;
-const HEADER: i32 = 92;
-const PANEL_TOP: i32 = 44;
+const HEADER: i32 = 90;
+const PANEL_TOP: i32 = 36;
 const ROW: i32 = 46;
 const BAR: i32 = 26;
 const AXIS: i32 = 34;
@@ -150,7 +152,7 @@ fn draw_panel(root: &Area<'_>, panel: &Panel, left: i32, width: i32) -> Drawn {
         let x = left + scale.position(10f64.powi(decade), scale_width);
         root.draw(&PathElement::new(vec![(x, top), (x, bottom + 4)], GRID.stroke_width(1)))
             .map_err(failed)?;
-        text(root, &power_of_ten(decade), (x, bottom + 16), 12, QUIET, HPos::Center)?;
+        text(root, &(panel.tick)(decade), (x, bottom + 16), 12, QUIET, HPos::Center)?;
     }
     for (i, bar) in panel.bars.iter().enumerate() {
         let y = top + i as i32 * ROW + ROW / 2;
@@ -166,14 +168,21 @@ fn draw_panel(root: &Area<'_>, panel: &Panel, left: i32, width: i32) -> Drawn {
         .map_err(failed)
 }
 
-/// `1`, `10`, `1k`, `1M`: as short as an axis needs it.
-fn power_of_ten(decade: i32) -> String {
-    match decade {
-        ..0 => format!("{}", 10f64.powi(decade)),
-        0..3 => format!("{}", 10u64.pow(decade as u32)),
-        3..6 => format!("{}k", 10u64.pow(decade as u32 - 3)),
-        6..9 => format!("{}M", 10u64.pow(decade as u32 - 6)),
-        _ => format!("1e{decade}"),
+/// 10 to the power of `decade` as a count: `1`, `10`, `1k`, `1M`, as short as an axis needs it.
+pub fn count_tick(decade: i32) -> String {
+    prefixed(decade, ["", "k", "M", "G"], "")
+}
+
+/// 10 to the power of `decade` nanoseconds: `1 ns`, `10 µs`, `1 s`.
+pub fn nanoseconds_tick(decade: i32) -> String {
+    prefixed(decade, [" ns", " µs", " ms", " s"], " s")
+}
+
+fn prefixed(decade: i32, units: [&str; 4], last: &str) -> String {
+    match usize::try_from(decade) {
+        Ok(decade @ 0..12) => format!("{}{}", 10u64.pow(decade as u32 % 3), units[decade / 3]),
+        Ok(decade) => format!("1e{}{last}", if last.is_empty() { decade } else { decade - 9 }),
+        Err(_) => format!("{}{}", 10f64.powi(decade), units[0]),
     }
 }
 
@@ -200,6 +209,7 @@ mod tests {
     fn the_picture_names_every_strategy_and_every_value_and_escapes_text() {
         let panels = [Panel {
             title: "ops & more".to_owned(),
+            tick: count_tick,
             bars: vec![bar("page", 24415.0), bar("repeat", 1.0)],
         }];
         let svg = render("title <1>", "subtitle", "note", &panels).expect("drawn");
@@ -209,11 +219,18 @@ mod tests {
     }
 
     #[test]
+    fn axes_write_powers_of_ten_in_their_units() {
+        assert_eq!([0, 2, 4, 6, 13].map(count_tick), ["1", "100", "10k", "1M", "1e13"]);
+        assert_eq!([1, 4, 8, 9, 12].map(nanoseconds_tick), ["10 ns", "10 µs", "100 ms", "1 s", "1e3 s"]);
+    }
+
+    #[test]
     fn values_that_are_not_known_or_zero_leave_a_picture_all_the_same() {
         let mut unknown = bar("page", 0.0);
         unknown.value = None;
         let panels = [Panel {
             title: "t".to_owned(),
+            tick: nanoseconds_tick,
             bars: vec![unknown, bar("chunk", 0.0)],
         }];
         assert!(render("a", "b", "c", &panels).is_ok());
