@@ -4,14 +4,34 @@ use std::collections::BTreeMap;
 
 use super::mapping::Mapping;
 
+/// A mapping and where it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    pub va: u64,
+    pub mapping: Mapping,
+}
+
+impl Placed {
+    pub fn end(&self) -> u64 {
+        self.va + self.mapping.size
+    }
+}
+
+fn placed((va, mapping): (&u64, &Mapping)) -> Placed {
+    Placed {
+        va: *va,
+        mapping: *mapping,
+    }
+}
+
 /// # Invariants
 /// No two mappings overlap, none is empty.
 #[derive(Debug, Default)]
 pub(super) struct Mappings(BTreeMap<u64, Mapping>);
 
 impl Mappings {
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &Mapping)> {
-        self.0.iter().map(|(va, mapping)| (*va, mapping))
+    pub fn iter(&self) -> impl Iterator<Item = Placed> {
+        self.0.iter().map(placed)
     }
 
     pub fn len(&self) -> usize {
@@ -19,21 +39,25 @@ impl Mappings {
     }
 
     /// The first mapping that starts before `end` and ends after `va`.
-    pub fn first_overlap(&self, va: u64, end: u64) -> Option<(u64, Mapping)> {
-        let before = self.0.range(..=va).next_back();
-        let found = before.filter(|(start, mapping)| **start < end && *start + mapping.size > va);
-        let (start, mapping) = match found {
-            Some(found) => found,
-            None if va < end => self.0.range(va..end).next()?,
-            None => return None,
-        };
-        Some((*start, *mapping))
+    pub fn first_overlap(&self, va: u64, end: u64) -> Option<Placed> {
+        let before = self.0.range(..=va).next_back().map(placed);
+        before
+            .filter(|found| found.va < end && found.end() > va)
+            .or_else(|| self.first_start(va, end))
     }
 
     /// The last mapping that starts before `end` and ends after `va`.
-    pub fn last_overlap(&self, va: u64, end: u64) -> Option<(u64, Mapping)> {
-        let (start, mapping) = self.0.range(..end).next_back()?;
-        (start + mapping.size > va).then_some((*start, *mapping))
+    pub fn last_overlap(&self, va: u64, end: u64) -> Option<Placed> {
+        let last = self.0.range(..end).next_back().map(placed);
+        last.filter(|found| found.end() > va)
+    }
+
+    /// The first mapping that starts in `va..end`.
+    pub fn first_start(&self, va: u64, end: u64) -> Option<Placed> {
+        if va >= end {
+            return None;
+        }
+        self.0.range(va..end).next().map(placed)
     }
 
     pub fn insert(&mut self, va: u64, mapping: Mapping) {

@@ -61,9 +61,9 @@ impl Entry {
     fn new(bo: BoIndex, flags: MapFlags, offset: u64) -> Self {
         Entry(
             Self::VALID
-                | u64::from(flags.bits()) << Self::FLAGS_SHIFT
-                | u64::from(bo.0) << Self::PAGE_BITS
-                | offset / SZ_4K,
+                | (u64::from(flags.bits()) << Self::FLAGS_SHIFT)
+                | (u64::from(bo.0) << Self::PAGE_BITS)
+                | (offset / SZ_4K),
         )
     }
 
