@@ -98,7 +98,13 @@ pub fn run(args: &Args) -> Result<String, Failure> {
     if let Some(path) = &args.plot {
         let title = format!("What sparse binds cost on {}", kernel.name());
         let note = "Shorter is better. Logarithmic scales. Time: planning, lowering and ioctls on this machine's CPU, median.";
-        plot::write(path, &title, &args.scenario.describe(args.bytes, whole_pages(args.bytes)), note, &panels(&measured))?;
+        plot::write(
+            path,
+            &title,
+            &args.scenario.describe(args.bytes, whole_pages(args.bytes)),
+            note,
+            &panels(&measured),
+        )?;
     }
     if args.json {
         let report = Report {
@@ -108,14 +114,19 @@ pub fn run(args: &Args) -> Result<String, Failure> {
             strategies: measured.iter().map(row).collect(),
             mapped_bytes: whole_pages(args.bytes),
         };
-        let json = serde_json::to_string(&report).map_err(|error| format!("writing JSON: {error}"))?;
+        let json =
+            serde_json::to_string(&report).map_err(|error| format!("writing JSON: {error}"))?;
         return Ok(json + "\n");
     }
     Ok(for_people(args, &kernel, &capabilities, &measured))
 }
 
 /// Measures every strategy that works on the kernel, the slowest first.
-fn measure_all(args: &Args, kernel: &Kernel, capabilities: &Capabilities) -> Result<Vec<Measurement>, Failure> {
+fn measure_all(
+    args: &Args,
+    kernel: &Kernel,
+    capabilities: &Capabilities,
+) -> Result<Vec<Measurement>, Failure> {
     let subject = Subject {
         kernel,
         capabilities,
@@ -183,10 +194,19 @@ fn row(m: &Measurement) -> Row {
     }
 }
 
-fn for_people(args: &Args, kernel: &Kernel, capabilities: &Capabilities, measured: &[Measurement]) -> String {
+fn for_people(
+    args: &Args,
+    kernel: &Kernel,
+    capabilities: &Capabilities,
+    measured: &[Measurement],
+) -> String {
     let size = whole_pages(args.bytes);
     let mut out = format!("{}\n", args.scenario.describe(args.bytes, size));
-    let rounded = if size == args.bytes { "that is" } else { "rounded up to" };
+    let rounded = if size == args.bytes {
+        "that is"
+    } else {
+        "rounded up to"
+    };
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
@@ -199,7 +219,11 @@ fn for_people(args: &Args, kernel: &Kernel, capabilities: &Capabilities, measure
     out.push('\n');
     out.push_str(&conclusion(measured));
     for strategy in unavailable(capabilities) {
-        let _ = writeln!(out, "Not compared: {strategy}, {}.", why_not(strategy, capabilities));
+        let _ = writeln!(
+            out,
+            "Not compared: {strategy}, {}.",
+            why_not(strategy, capabilities)
+        );
     }
     if let Some(path) = &args.plot {
         let _ = writeln!(out, "Plot: {}", path.display());
@@ -226,7 +250,9 @@ fn table(measured: &[Measurement]) -> String {
         .iter()
         .map(|m| {
             let tables = |pick: fn(&super::measure::Tables) -> u64| {
-                m.tables.as_ref().map_or("-".to_owned(), |t| thousands(pick(t)))
+                m.tables
+                    .as_ref()
+                    .map_or("-".to_owned(), |t| thousands(pick(t)))
             };
             vec![
                 m.strategy.to_string(),
@@ -263,7 +289,13 @@ fn conclusion(measured: &[Measurement]) -> String {
     let (Some(worst), Some(best)) = (measured.first(), measured.last()) else {
         return "No strategy works on this kernel.\n".to_owned();
     };
-    let operations = |n: u64| format!("{} operation{}", thousands(n), if n == 1 { "" } else { "s" });
+    let operations = |n: u64| {
+        format!(
+            "{} operation{}",
+            thousands(n),
+            if n == 1 { "" } else { "s" }
+        )
+    };
     if best.ops < worst.ops {
         format!(
             "{} needs {} where {} needs {}: {} fewer, in {} less time.\n",
@@ -297,9 +329,24 @@ fn panels(measured: &[Measurement]) -> Vec<Panel> {
             .collect(),
     };
     vec![
-        panel("VM_BIND operations", plot::count_tick, |m| Some(m.ops), thousands),
-        panel("page-table entries written", plot::count_tick, |m| m.tables.map(|t| t.pte_writes), thousands),
-        panel("time", plot::nanoseconds_tick, |m| Some(m.elapsed_ns), duration),
+        panel(
+            "VM_BIND operations",
+            plot::count_tick,
+            |m| Some(m.ops),
+            thousands,
+        ),
+        panel(
+            "page-table entries written",
+            plot::count_tick,
+            |m| m.tables.map(|t| t.pte_writes),
+            thousands,
+        ),
+        panel(
+            "time",
+            plot::nanoseconds_tick,
+            |m| Some(m.elapsed_ns),
+            duration,
+        ),
     ]
 }
 

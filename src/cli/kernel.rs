@@ -25,8 +25,11 @@ impl Kernel {
         match env::var_os(VARIABLE) {
             None => DEFAULT.parse(),
             Some(value) => {
-                let text = value.to_str().ok_or_else(|| format!("{VARIABLE}: {value:?} is not UTF-8"))?;
-                text.parse().map_err(|error| format!("{VARIABLE}={text}: {error}"))
+                let text = value
+                    .to_str()
+                    .ok_or_else(|| format!("{VARIABLE}: {value:?} is not UTF-8"))?;
+                text.parse()
+                    .map_err(|error| format!("{VARIABLE}={text}: {error}"))
             }
         }
     }
@@ -46,7 +49,9 @@ impl std::str::FromStr for Kernel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Kernel, String> {
-        let spec = text.parse::<KernelSpec>().map_err(|error| error.to_string())?;
+        let spec = text
+            .parse::<KernelSpec>()
+            .map_err(|error| error.to_string())?;
         Ok(Kernel {
             name: text.to_owned(),
             spec,

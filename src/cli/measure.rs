@@ -3,13 +3,14 @@
 //! The way is that of the driver: requests, plan, lowering, one VM_BIND. Each repetition has an open file and a VM
 //! of its own, so that nothing of an earlier one is in the page tables.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use panvk_sparse::bind::{Planner, Run, Shadow};
 use panvk_sparse::drm::probe::Capabilities;
-use panvk_sparse::drm::{BindMode, Bo, Device, Vm};
-use panvk_sparse::lower::{Batch, Lowering, NullMap, OpArray, Ops, Strategy};
-use panvk_sparse::units::{BoRef, SZ_2M, SZ_4K, Va};
+use panvk_sparse::drm::{BindFailure, BindMode, Device, Vm};
+use panvk_sparse::lower::{Batch, Lowering, NullMap, Strategy};
+use panvk_sparse::units::{SZ_4K, Va};
 use panvk_sparse::vpanthor::VmStats;
 
 use super::Failure;
@@ -73,7 +74,11 @@ pub struct Subject<'a> {
 
 impl Subject<'_> {
     /// Measures `strategy`. `progress` is told the number of each repetition, from 1, and how many there may be.
-    pub fn measure(&self, strategy: Strategy, mut progress: impl FnMut(usize, usize)) -> Result<Measurement, Failure> {
+    pub fn measure(
+        &self,
+        strategy: Strategy,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Measurement, Failure> {
         let begin = Instant::now();
         progress(1, REPETITIONS);
         let mut measurement = self.once(strategy)?;
@@ -90,53 +95,51 @@ impl Subject<'_> {
 
     /// One repetition: set-up, which is not measured, and the scenario's calls, which are.
     fn once(&self, strategy: Strategy) -> Result<Measurement, Failure> {
+        let failed =
+            |error: &dyn Display| format!("{}, strategy {strategy}: {error}", self.kernel.name());
         let device = self.kernel.open()?;
         let size = whole_pages(self.bytes);
-        let what = |error: &dyn std::fmt::Display| format!("{}: {error}", self.kernel.name());
-        let vm = device.create_vm(0).map_err(|e| what(&e))?;
-        let (null, _dummy) = null_map(&device, &vm, strategy, self.capabilities).map_err(|e| what(&e))?;
-        let memory_size = self.scenario.memory_size(size);
-        let memory = match memory_size {
+        let vm = device.create_vm(0).map_err(|error| failed(&error))?;
+        let backing = self
+            .capabilities
+            .null_map(&device, Some(strategy))
+            .map_err(|error| failed(&error))?;
+        let memory = match self.scenario.memory_size(size) {
             0 => None,
-            _ => Some(device.create_bo(memory_size, 0, Some(&vm)).map_err(|e| what(&e))?),
+            bytes => Some(
+                device
+                    .create_bo(bytes, 0, Some(vm.id()))
+                    .map_err(|error| failed(&error))?,
+            ),
         };
-        let memory_ref = memory.as_ref().map(|bo| BoRef {
-            handle: bo.handle(),
-            serial: 1,
-        });
-        let mut driver = Driver {
-            vm: &vm,
-            null: &null,
-            shadow: Shadow::new(),
-            planner: Planner::default(),
-            lowering: Lowering::default(),
-            runs: Vec::new(),
-            stride: 0,
-        };
+        let mut driver = Driver::new(&vm, backing.map());
         for call in self.scenario.before(BUFFER, size) {
-            driver.submit(&call).map_err(|e| what(&e))?;
+            driver.submit(&call).map_err(|error| failed(&error))?;
         }
-        let calls = self.scenario.calls(BUFFER, size, memory_ref);
+        let calls = self
+            .scenario
+            .calls(BUFFER, size, memory.as_ref().map(|bo| bo.reference()));
 
-        let counters = device.counters();
-        let tables = table_counts(&device, &vm);
+        driver.stride = 0;
+        let counted_before = device.counters();
+        let tables_before = table_counts(&device, &vm);
         let begin = Instant::now();
         for call in &calls {
-            driver.submit(call).map_err(|e| what(&e))?;
+            driver.submit(call).map_err(|error| failed(&error))?;
         }
         let elapsed = begin.elapsed();
-        let stride = driver.stride;
-        let counted = device.counters();
+        let counted = device.counters().since(&counted_before);
+        let tables = tables_before.zip(table_counts(&device, &vm));
         Ok(Measurement {
             strategy,
-            ioctls: counted.vm_bind_ioctls - counters.vm_bind_ioctls,
-            ops: counted.vm_bind_ops - counters.vm_bind_ops,
-            map_ops: counted.map_ops - counters.map_ops,
-            null_ops: counted.null_ops - counters.null_ops,
-            unmap_ops: counted.unmap_ops - counters.unmap_ops,
-            stride,
-            bytes_to_kernel: counted.bytes_to_kernel - counters.bytes_to_kernel,
-            tables: tables.zip(table_counts(&device, &vm)).map(|(before, after)| Tables {
+            ioctls: counted.vm_bind_ioctls,
+            ops: counted.vm_bind_ops,
+            map_ops: counted.map_ops,
+            null_ops: counted.null_ops,
+            unmap_ops: counted.unmap_ops,
+            stride: driver.stride,
+            bytes_to_kernel: counted.bytes_to_kernel,
+            tables: tables.map(|(before, after)| Tables {
                 pte_writes: after.pte_writes - before.pte_writes,
                 table_pages: after.table_pages - before.table_pages,
                 calls: after.calls - before.calls,
@@ -151,21 +154,40 @@ impl Subject<'_> {
 /// The part of a driver that this command needs: a shadow and the way of one bind.
 struct Driver<'a> {
     vm: &'a Vm,
-    null: &'a NullMap,
+    null: NullMap,
     shadow: Shadow,
     planner: Planner,
     lowering: Lowering,
     runs: Vec<Run>,
+    /// The largest that a call has had since this was last set to 0, in bytes.
     stride: u64,
 }
 
-impl Driver<'_> {
+impl<'a> Driver<'a> {
+    fn new(vm: &'a Vm, null: NullMap) -> Driver<'a> {
+        Driver {
+            vm,
+            null,
+            shadow: Shadow::new(),
+            planner: Planner::new(),
+            lowering: Lowering::new(),
+            runs: Vec::new(),
+            stride: 0,
+        }
+    }
+
     /// Plans, lowers and binds one call, synchronously and without semaphores.
     fn submit(&mut self, call: &Call) -> Result<(), BindFailure> {
         self.runs.clear();
         self.planner.plan(call, &self.shadow, &mut self.runs);
-        let mut lowered = self.lowering.begin(self.null, &|_, _| GRANULARITY);
-        lowered.batch(&Batch { runs: &self.runs, ..Batch::default() }, &self.shadow);
+        let mut lowered = self.lowering.begin(&self.null, &|_, _| GRANULARITY);
+        lowered.batch(
+            &Batch {
+                runs: &self.runs,
+                ..Batch::default()
+            },
+            &self.shadow,
+        );
         for ops in lowered.finish() {
             self.vm.bind(ops, BindMode::Sync)?;
             self.stride = self.stride.max(ops.array.stride() as u64);
@@ -173,30 +195,6 @@ impl Driver<'_> {
         self.shadow.apply(&self.runs);
         Ok(())
     }
-}
-
-/// The strategy with a dummy of its own on this VM. The dummy lives as long as the second value.
-fn null_map(
-    device: &Device,
-    vm: &Vm,
-    strategy: Strategy,
-    capabilities: &Capabilities,
-) -> Result<(NullMap, Option<Bo>), Errno> {
-    let max_range = capabilities.repeat_max_range;
-    let dummy_size = match strategy {
-        Strategy::Sparse => return Ok((NullMap::Sparse, None)),
-        Strategy::Repeat => max_range.max(GRANULARITY),
-        Strategy::Chunk => SZ_2M,
-        Strategy::Page => SZ_4K,
-    };
-    let bo = device.create_bo(dummy_size, 0, Some(vm))?;
-    let dummy = bo.handle();
-    let null = match strategy {
-        Strategy::Repeat => NullMap::Repeat { dummy, dummy_size, max_range },
-        Strategy::Chunk => NullMap::Chunk { dummy, dummy_size },
-        _ => NullMap::Page { dummy },
-    };
-    Ok((null, Some(bo)))
 }
 
 /// What the virtual kernel has done to the VM's page tables so far; `None` for a real one, which does not tell.

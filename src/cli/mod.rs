@@ -19,7 +19,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-const ABOUT: &str = "Vulkan sparse binds as the fewest panthor VM_BIND operations: counted, compared, probed";
+const ABOUT: &str =
+    "Vulkan sparse binds as the fewest panthor VM_BIND operations: counted, compared, probed";
 
 const LONG_ABOUT: &str = "\
 panvk-sparse turns vkQueueBindSparse into the fewest VM_BIND operations of panthor, the kernel driver of Arm Mali
@@ -82,8 +83,13 @@ pub fn main() -> ExitCode {
 /// Writes `output` to stdout. A reader that has seen enough (`panvk-sparse compare | head`) is no failure.
 fn print(output: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("writing to stdout: {error}")),
+    match stdout
+        .write_all(output.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("writing to stdout: {error}"))
+        }
         _ => Ok(()),
     }
 }

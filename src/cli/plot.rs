@@ -65,21 +65,38 @@ fn failed(error: impl std::fmt::Display) -> String {
 }
 
 /// Writes the picture to `path`. The error says what the file system said.
-pub fn write(path: &Path, title: &str, subtitle: &str, note: &str, panels: &[Panel]) -> Result<(), String> {
+pub fn write(
+    path: &Path,
+    title: &str,
+    subtitle: &str,
+    note: &str,
+    panels: &[Panel],
+) -> Result<(), String> {
     let svg = render(title, subtitle, note, panels)?;
     std::fs::write(path, svg).map_err(|error| format!("writing {}: {error}", path.display()))
 }
 
 /// The picture as SVG text.
 fn render(title: &str, subtitle: &str, note: &str, panels: &[Panel]) -> Result<String, String> {
-    let rows = panels.iter().map(|panel| panel.bars.len()).max().unwrap_or(0) as i32;
+    let rows = panels
+        .iter()
+        .map(|panel| panel.bars.len())
+        .max()
+        .unwrap_or(0) as i32;
     let height = HEADER + PANEL_TOP + rows * ROW + AXIS + FOOTER;
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (WIDTH, height as u32)).into_drawing_area();
         root.fill(&SHEET).map_err(failed)?;
         text(&root, title, (MARGIN, MARGIN + 4), 24, INK, HPos::Left)?;
-        text(&root, subtitle, (MARGIN, MARGIN + 34), 15, QUIET, HPos::Left)?;
+        text(
+            &root,
+            subtitle,
+            (MARGIN, MARGIN + 34),
+            15,
+            QUIET,
+            HPos::Left,
+        )?;
         let count = panels.len().max(1) as i32;
         let width = (WIDTH as i32 - 2 * MARGIN - NAMES - (count - 1) * PANEL_GAP) / count;
         if let Some(first) = panels.first() {
@@ -92,13 +109,27 @@ fn render(title: &str, subtitle: &str, note: &str, panels: &[Panel]) -> Result<S
             let left = MARGIN + NAMES + i as i32 * (width + PANEL_GAP);
             draw_panel(&root, panel, left, width)?;
         }
-        text(&root, note, (MARGIN, height - FOOTER / 2 - 2), 13, QUIET, HPos::Left)?;
+        text(
+            &root,
+            note,
+            (MARGIN, height - FOOTER / 2 - 2),
+            13,
+            QUIET,
+            HPos::Left,
+        )?;
         root.present().map_err(failed)?;
     }
     Ok(svg)
 }
 
-fn text(area: &Area<'_>, what: &str, at: (i32, i32), size: i32, ink: RGBColor, align: HPos) -> Drawn {
+fn text(
+    area: &Area<'_>,
+    what: &str,
+    at: (i32, i32),
+    size: i32,
+    ink: RGBColor,
+    align: HPos,
+) -> Drawn {
     let style = ("sans-serif", size)
         .into_text_style(area)
         .color(&ink)
@@ -115,11 +146,19 @@ struct LogScale {
 impl LogScale {
     /// Half a decade below the smallest value, so that its bar, too, can be seen: a logarithmic scale has no zero.
     fn of(bars: &[Bar]) -> LogScale {
-        let logs = || bars.iter().filter_map(|bar| bar.value).filter(|v| *v > 0.0).map(f64::log10);
+        let logs = || {
+            bars.iter()
+                .filter_map(|bar| bar.value)
+                .filter(|v| *v > 0.0)
+                .map(f64::log10)
+        };
         let low = logs().fold(f64::INFINITY, f64::min);
         let high = logs().fold(f64::NEG_INFINITY, f64::max);
         if low > high {
-            return LogScale { low: -0.5, high: 1.0 };
+            return LogScale {
+                low: -0.5,
+                high: 1.0,
+            };
         }
         LogScale {
             low: low.floor() - 0.5,
@@ -150,9 +189,19 @@ fn draw_panel(root: &Area<'_>, panel: &Panel, left: i32, width: i32) -> Drawn {
     text(root, &panel.title, (left, HEADER + 14), 16, INK, HPos::Left)?;
     for decade in scale.decades() {
         let x = left + scale.position(10f64.powi(decade), scale_width);
-        root.draw(&PathElement::new(vec![(x, top), (x, bottom + 4)], GRID.stroke_width(1)))
-            .map_err(failed)?;
-        text(root, &(panel.tick)(decade), (x, bottom + 16), 12, QUIET, HPos::Center)?;
+        root.draw(&PathElement::new(
+            vec![(x, top), (x, bottom + 4)],
+            GRID.stroke_width(1),
+        ))
+        .map_err(failed)?;
+        text(
+            root,
+            &(panel.tick)(decade),
+            (x, bottom + 16),
+            12,
+            QUIET,
+            HPos::Center,
+        )?;
     }
     for (i, bar) in panel.bars.iter().enumerate() {
         let y = top + i as i32 * ROW + ROW / 2;
@@ -160,12 +209,18 @@ fn draw_panel(root: &Area<'_>, panel: &Panel, left: i32, width: i32) -> Drawn {
             Some(value) if value > 0.0 => left + scale.position(value, scale_width),
             _ => left,
         };
-        let body = Rectangle::new([(left, y - BAR / 2), (end, y + BAR / 2)], colour(&bar.name).filled());
+        let body = Rectangle::new(
+            [(left, y - BAR / 2), (end, y + BAR / 2)],
+            colour(&bar.name).filled(),
+        );
         root.draw(&body).map_err(failed)?;
         text(root, &bar.label, (end + 7, y), 14, INK, HPos::Left)?;
     }
-    root.draw(&PathElement::new(vec![(left, top), (left, bottom + 4)], QUIET.stroke_width(1)))
-        .map_err(failed)
+    root.draw(&PathElement::new(
+        vec![(left, top), (left, bottom + 4)],
+        QUIET.stroke_width(1),
+    ))
+    .map_err(failed)
 }
 
 /// 10 to the power of `decade` as a count: `1`, `10`, `1k`, `1M`, as short as an axis needs it.
@@ -181,7 +236,10 @@ pub fn nanoseconds_tick(decade: i32) -> String {
 fn prefixed(decade: i32, units: [&str; 4], last: &str) -> String {
     match usize::try_from(decade) {
         Ok(decade @ 0..12) => format!("{}{}", 10u64.pow(decade as u32 % 3), units[decade / 3]),
-        Ok(decade) => format!("1e{}{last}", if last.is_empty() { decade } else { decade - 9 }),
+        Ok(decade) => format!(
+            "1e{}{last}",
+            if last.is_empty() { decade } else { decade - 9 }
+        ),
         Err(_) => format!("{}{}", 10f64.powi(decade), units[0]),
     }
 }
@@ -202,7 +260,10 @@ mod tests {
     fn a_value_ten_times_as_large_lies_one_decade_further() {
         let scale = LogScale::of(&[bar("page", 10_000.0), bar("repeat", 1.0)]);
         let at = |value| scale.position(value, 450);
-        assert_eq!([at(1.0), at(10.0), at(100.0), at(10_000.0)], [50, 150, 250, 450]);
+        assert_eq!(
+            [at(1.0), at(10.0), at(100.0), at(10_000.0)],
+            [50, 150, 250, 450]
+        );
     }
 
     #[test]
@@ -213,15 +274,28 @@ mod tests {
             bars: vec![bar("page", 24415.0), bar("repeat", 1.0)],
         }];
         let svg = render("title <1>", "subtitle", "note", &panels).expect("drawn");
-        for part in ["page", "repeat", "24415", "ops &amp; more", "title &lt;1&gt;", "note"] {
+        for part in [
+            "page",
+            "repeat",
+            "24415",
+            "ops &amp; more",
+            "title &lt;1&gt;",
+            "note",
+        ] {
             assert!(svg.contains(part), "{part} is not in {svg}");
         }
     }
 
     #[test]
     fn axes_write_powers_of_ten_in_their_units() {
-        assert_eq!([0, 2, 4, 6, 13].map(count_tick), ["1", "100", "10k", "1M", "1e13"]);
-        assert_eq!([1, 4, 8, 9, 12].map(nanoseconds_tick), ["10 ns", "10 µs", "100 ms", "1 s", "1e3 s"]);
+        assert_eq!(
+            [0, 2, 4, 6, 13].map(count_tick),
+            ["1", "100", "10k", "1M", "1e13"]
+        );
+        assert_eq!(
+            [1, 4, 8, 9, 12].map(nanoseconds_tick),
+            ["10 ns", "10 µs", "100 ms", "1 s", "1e3 s"]
+        );
     }
 
     #[test]

@@ -48,12 +48,16 @@ struct Unavailable {
 /// Probes, and returns what goes to stdout.
 pub fn run(args: &Args) -> Result<String, Failure> {
     let kernel = Kernel::choose(args.kernel.as_ref())?;
-    let capabilities = probe(&kernel.open()?).map_err(|error| format!("{}: {error}", kernel.name()))?;
+    let capabilities =
+        probe(&kernel.open()?).map_err(|error| format!("{}: {error}", kernel.name()))?;
     if args.json {
         let report = Report {
             kernel: kernel.name(),
             capabilities: &capabilities,
-            chosen: capabilities.strategies.first().map(|strategy| strategy.name()),
+            chosen: capabilities
+                .strategies
+                .first()
+                .map(|strategy| strategy.name()),
             unavailable: unavailable(&capabilities)
                 .map(|strategy| Unavailable {
                     strategy: strategy.name(),
@@ -61,7 +65,8 @@ pub fn run(args: &Args) -> Result<String, Failure> {
                 })
                 .collect(),
         };
-        let json = serde_json::to_string(&report).map_err(|error| format!("writing JSON: {error}"))?;
+        let json =
+            serde_json::to_string(&report).map_err(|error| format!("writing JSON: {error}"))?;
         return Ok(json + "\n");
     }
     Ok(for_people(&kernel, &capabilities))
@@ -84,7 +89,10 @@ pub fn why_not(strategy: Strategy, capabilities: &Capabilities) -> String {
             || "nothing of it was tried".to_owned(),
             |trial| match trial.outcome {
                 Outcome::NotTried => trial.meaning.clone(),
-                _ => format!("the kernel said {} to \"{}\": {}", trial.outcome, trial.what, trial.meaning),
+                _ => format!(
+                    "the kernel said {} to \"{}\": {}",
+                    trial.outcome, trial.what, trial.meaning
+                ),
             },
         )
 }
@@ -98,11 +106,16 @@ fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
         .collect();
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "Kernel      {}, panthor uAPI {major}.{minor}", kernel.name());
+    let _ = writeln!(
+        out,
+        "Kernel      {}, panthor uAPI {major}.{minor}",
+        kernel.name()
+    );
     let _ = writeln!(out, "Page sizes  {}", sizes.join(", "));
     if capabilities.strategies.contains(&Strategy::Repeat) {
         let range = match capabilities.repeat_max_range {
-            0 => "as large as the bind granularity; this kernel refuses to cut inside a larger one".to_owned(),
+            0 => "as large as the bind granularity; this kernel refuses to cut inside a larger one"
+                .to_owned(),
             range => format!("up to {}", binary(range)),
         };
         let _ = writeln!(out, "Repeating   {range}");
@@ -117,7 +130,13 @@ fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
     let rows: Vec<Vec<String>> = capabilities
         .tried
         .iter()
-        .map(|trial| vec![format!("  {}", trial.what), trial.outcome.to_string(), trial.meaning.clone()])
+        .map(|trial| {
+            vec![
+                format!("  {}", trial.what),
+                trial.outcome.to_string(),
+                trial.meaning.clone(),
+            ]
+        })
         .collect();
     out.push_str(&render(&header, &rows));
 
@@ -128,7 +147,12 @@ fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
             _ if capabilities.strategies.contains(&strategy) => "works".to_owned(),
             _ => format!("not available: {}", why_not(strategy, capabilities)),
         };
-        let _ = writeln!(out, "  {:<6}  {:<38}  {verdict}", strategy.name(), gist(strategy));
+        let _ = writeln!(
+            out,
+            "  {:<6}  {:<38}  {verdict}",
+            strategy.name(),
+            gist(strategy)
+        );
     }
     out
 }

@@ -85,7 +85,9 @@ impl Scenario {
         match self {
             Scenario::Init => format!("A new sparse buffer of {bytes} bytes starts unbound."),
             Scenario::Rebind => {
-                format!("A sparse buffer of {bytes} bytes: all of it is bound to memory, unbound, and bound anew.")
+                format!(
+                    "A sparse buffer of {bytes} bytes: all of it is bound to memory, unbound, and bound anew."
+                )
             }
             Scenario::Fragmented => format!(
                 "A sparse buffer of {bytes} bytes: every second 64 KiB piece ({} of them) is bound in one call, \

@@ -20,7 +20,9 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let (digits, suffix) = trimmed.split_at(digits_end);
     let digits = digits.replace('_', "");
     if digits.is_empty() {
-        return Err("expected a whole number of bytes, such as 100000000, 100M or 64KiB".to_owned());
+        return Err(
+            "expected a whole number of bytes, such as 100000000, 100M or 64KiB".to_owned(),
+        );
     }
     let unit: u64 = match suffix.trim_start().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -38,11 +40,18 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         }
     };
     // Digits that do not fit 64 bits are simply too large: the same message as for a product that is.
-    let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|&n| n <= MAX_BYTES);
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(unit))
+        .filter(|&n| n <= MAX_BYTES);
     match bytes {
         Some(0) => Err("a sparse buffer has at least 1 byte".to_owned()),
         Some(bytes) => Ok(bytes),
-        None => Err(format!("more than the {} bytes (16 GiB) that are compared at most", thousands(MAX_BYTES))),
+        None => Err(format!(
+            "more than the {} bytes (16 GiB) that are compared at most",
+            thousands(MAX_BYTES)
+        )),
     }
 }
 

@@ -15,7 +15,10 @@ pub fn render(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
         .iter()
         .enumerate()
         .map(|(column, (title, _))| {
-            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            let cells = rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count());
             cells.chain([title.chars().count()]).max().unwrap_or(0)
         })
         .collect();
@@ -51,7 +54,11 @@ mod tests {
             vec!["page".to_owned(), "24,415".to_owned(), "x".to_owned()],
             vec!["repeat".to_owned(), "1".to_owned(), "".to_owned()],
         ];
-        let header = [("strategy", Align::Left), ("ops", Align::Right), ("note", Align::Left)];
+        let header = [
+            ("strategy", Align::Left),
+            ("ops", Align::Right),
+            ("note", Align::Left),
+        ];
         assert_eq!(
             render(&header, &rows),
             "strategy     ops  note\n\
