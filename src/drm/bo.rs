@@ -21,7 +21,10 @@ impl Bo {
         flags: u32,
         exclusive: Option<VmId>,
     ) -> Result<Bo, IoctlError> {
-        let serial = device.next_serial().ok_or(IoctlError { ioctl: "BO_CREATE", errno: Errno::OVERFLOW })?;
+        let serial = device.next_serial().ok_or(IoctlError {
+            ioctl: "BO_CREATE",
+            errno: Errno::OVERFLOW,
+        })?;
         let mut create = uapi::BoCreate {
             size,
             flags,
@@ -29,8 +32,15 @@ impl Bo {
             ..uapi::BoCreate::default()
         };
         device.call("BO_CREATE", uapi::IOCTL_BO_CREATE, &mut create, &[])?;
-        let reference = BoRef { handle: BoHandle(create.handle), serial };
-        Ok(Bo { device: device.clone(), reference, size: create.size })
+        let reference = BoRef {
+            handle: BoHandle(create.handle),
+            serial,
+        };
+        Ok(Bo {
+            device: device.clone(),
+            reference,
+            size: create.size,
+        })
     }
 
     pub fn handle(&self) -> BoHandle {
@@ -50,8 +60,14 @@ impl Bo {
 
 impl Drop for Bo {
     fn drop(&mut self) {
-        let mut close = uapi::GemClose { handle: self.handle().0, pad: 0 };
-        if let Err(error) = self.device.call("GEM_CLOSE", uapi::IOCTL_GEM_CLOSE, &mut close, &[]) {
+        let mut close = uapi::GemClose {
+            handle: self.handle().0,
+            pad: 0,
+        };
+        if let Err(error) = self
+            .device
+            .call("GEM_CLOSE", uapi::IOCTL_GEM_CLOSE, &mut close, &[])
+        {
             log::warn!("BO {} stays open: {error}", self.handle().0);
         }
     }

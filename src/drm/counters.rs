@@ -110,10 +110,15 @@ impl AtomicCounters {
 
     pub fn snapshot(&self) -> Counters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let ioctls: BTreeMap<u8, u64> =
-            (0..=u8::MAX).map(|nr| (nr, get(&self.ioctls[usize::from(nr)]))).filter(|(_, count)| *count > 0).collect();
+        let ioctls: BTreeMap<u8, u64> = (0..=u8::MAX)
+            .map(|nr| (nr, get(&self.ioctls[usize::from(nr)])))
+            .filter(|(_, count)| *count > 0)
+            .collect();
         Counters {
-            vm_bind_ioctls: ioctls.get(&ioctl_nr(uapi::IOCTL_VM_BIND)).copied().unwrap_or(0),
+            vm_bind_ioctls: ioctls
+                .get(&ioctl_nr(uapi::IOCTL_VM_BIND))
+                .copied()
+                .unwrap_or(0),
             ioctls,
             vm_bind_ops: get(&self.vm_bind_ops),
             map_ops: get(&self.map_ops),
@@ -135,7 +140,14 @@ mod tests {
         counters.count_ioctl(uapi::IOCTL_VM_BIND);
         counters.count_ioctl(uapi::IOCTL_VM_BIND);
         counters.count_ioctl(uapi::IOCTL_GEM_CLOSE);
-        counters.count_ops(3, &OpCounts { map: 1, null: 2, ..OpCounts::default() });
+        counters.count_ops(
+            3,
+            &OpCounts {
+                map: 1,
+                null: 2,
+                ..OpCounts::default()
+            },
+        );
         let earlier = counters.snapshot();
         assert_eq!(
             serde_json::to_value(&earlier).unwrap(),
@@ -147,7 +159,14 @@ mod tests {
         counters.count_ioctl(uapi::IOCTL_VM_BIND);
         counters.count_bytes(72);
         let since = counters.snapshot().since(&earlier);
-        assert_eq!((since.vm_bind_ioctls, since.vm_bind_ops, since.bytes_to_kernel), (1, 0, 72));
+        assert_eq!(
+            (
+                since.vm_bind_ioctls,
+                since.vm_bind_ops,
+                since.bytes_to_kernel
+            ),
+            (1, 0, 72)
+        );
         assert_eq!(since.ioctl(uapi::IOCTL_VM_BIND), 1);
         assert_eq!(since.ioctl(uapi::IOCTL_GEM_CLOSE), 0);
     }

@@ -72,26 +72,46 @@ impl Device {
         };
         let mut name = [0u8; 64];
         let name_buffer = [Buffer::write(&mut name)];
-        let mut version =
-            uapi::Version { name_len: 64, name: name_buffer[0].addr(), ..uapi::Version::default() };
-        inner.call("VERSION", uapi::IOCTL_VERSION, &mut version, &name_buffer).map_err(|error| {
-            match error.errno {
+        let mut version = uapi::Version {
+            name_len: 64,
+            name: name_buffer[0].addr(),
+            ..uapi::Version::default()
+        };
+        inner
+            .call("VERSION", uapi::IOCTL_VERSION, &mut version, &name_buffer)
+            .map_err(|error| match error.errno {
                 Errno::NOTTY => OpenError::NotDrm { path: path() },
-                errno @ (Errno::NODEV | Errno::NXIO) => OpenError::NoDevice { path: path(), errno },
-                _ => OpenError::Ioctl { path: path(), error },
-            }
-        })?;
-        let len = usize::try_from(version.name_len).unwrap_or(usize::MAX).min(name.len());
+                errno @ (Errno::NODEV | Errno::NXIO) => OpenError::NoDevice {
+                    path: path(),
+                    errno,
+                },
+                _ => OpenError::Ioctl {
+                    path: path(),
+                    error,
+                },
+            })?;
+        let len = usize::try_from(version.name_len)
+            .unwrap_or(usize::MAX)
+            .min(name.len());
         inner.name = String::from_utf8_lossy(&name[..len]).into_owned();
         if inner.name != "panthor" {
-            return Err(OpenError::OtherDriver { path: path(), driver: inner.name });
+            return Err(OpenError::OtherDriver {
+                path: path(),
+                driver: inner.name,
+            });
         }
         let (major, minor) = (version.version_major as u32, version.version_minor as u32);
         if major != 1 {
-            return Err(OpenError::Version { path: path(), major, minor });
+            return Err(OpenError::Version {
+                path: path(),
+                major,
+                minor,
+            });
         }
         inner.version = (major, minor);
-        Ok(Device { inner: Arc::new(inner) })
+        Ok(Device {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The driver's name: `panthor`.
@@ -116,7 +136,10 @@ impl Device {
             size: size_of::<uapi::MmuInfo>() as u32,
             pointer: buffers[0].addr(),
         };
-        match self.inner.call("DEV_QUERY", uapi::IOCTL_DEV_QUERY, &mut query, &buffers) {
+        match self
+            .inner
+            .call("DEV_QUERY", uapi::IOCTL_DEV_QUERY, &mut query, &buffers)
+        {
             Ok(_) => Ok(Some(info[0].page_size_bitmap)),
             Err(error) if error.errno == Errno::INVAL => Ok(None),
             Err(error) => Err(error),
@@ -128,7 +151,10 @@ impl Device {
     /// # Errors
     /// As for [`mmu_info`](Self::mmu_info).
     pub fn page_sizes(&self) -> Result<u64, IoctlError> {
-        Ok(self.mmu_info()?.filter(|sizes| *sizes != 0).unwrap_or(DEFAULT_PAGE_SIZES))
+        Ok(self
+            .mmu_info()?
+            .filter(|sizes| *sizes != 0)
+            .unwrap_or(DEFAULT_PAGE_SIZES))
     }
 
     /// A new, empty address space. With `user_va_range` 0 the kernel chooses its size.
@@ -144,7 +170,12 @@ impl Device {
     ///
     /// # Errors
     /// EINVAL for a size of 0 and flags that the kernel does not know; ENOMEM.
-    pub fn create_bo(&self, size: u64, flags: u32, exclusive: Option<VmId>) -> Result<Bo, IoctlError> {
+    pub fn create_bo(
+        &self,
+        size: u64,
+        flags: u32,
+        exclusive: Option<VmId>,
+    ) -> Result<Bo, IoctlError> {
         Bo::create(self, size, flags, exclusive)
     }
 
@@ -197,15 +228,24 @@ impl Device {
     /// A number that no other BO of this device gets; None when there is none left.
     pub(super) fn next_serial(&self) -> Option<u32> {
         let next = |serial: u32| serial.checked_add(1);
-        self.inner.next_serial.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()
+        self.inner
+            .next_serial
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .ok()
     }
 }
 
 impl Inner {
-    fn call_once<T: Plain>(&self, request: u32, arg: &mut T, buffers: &[Buffer<'_>]) -> Result<u32, Errno> {
+    fn call_once<T: Plain>(
+        &self,
+        request: u32,
+        arg: &mut T,
+        buffers: &[Buffer<'_>],
+    ) -> Result<u32, Errno> {
         debug_assert_eq!(uapi::ioctl_size(request), size_of::<T>());
         self.counters.count_ioctl(request);
-        self.transport.ioctl(request, Buffer::write(std::slice::from_mut(arg)), buffers)
+        self.transport
+            .ioctl(request, Buffer::write(std::slice::from_mut(arg)), buffers)
     }
 
     fn call<T: Plain>(
@@ -241,7 +281,12 @@ mod tests {
     struct Named(&'static str, i32, Option<Errno>);
 
     impl Transport for Named {
-        fn ioctl(&self, request: u32, arg: Buffer<'_>, buffers: &[Buffer<'_>]) -> Result<u32, Errno> {
+        fn ioctl(
+            &self,
+            request: u32,
+            arg: Buffer<'_>,
+            buffers: &[Buffer<'_>],
+        ) -> Result<u32, Errno> {
             use crate::vpanthor::UserMemory;
             assert_eq!(ioctl_nr(request), 0);
             if let Some(errno) = self.2 {
@@ -261,7 +306,8 @@ mod tests {
     }
 
     fn identify(named: Named) -> Result<Device, String> {
-        Device::identify(Box::new(named), Path::new("/dev/dri/renderD128")).map_err(|error| error.to_string())
+        Device::identify(Box::new(named), Path::new("/dev/dri/renderD128"))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -272,7 +318,11 @@ mod tests {
             "/dev/dri/renderD128: the driver is \"panfrost\", expected \"panthor\""
         );
         let long = "a-driver-with-a-name-that-is-longer-than-the-buffer-which-takes-it-in-is";
-        assert!(identify(Named(long, 1, None)).unwrap_err().contains("a-driver-with-a-name"));
+        assert!(
+            identify(Named(long, 1, None))
+                .unwrap_err()
+                .contains("a-driver-with-a-name")
+        );
     }
 
     #[test]

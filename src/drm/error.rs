@@ -46,7 +46,13 @@ pub struct IoctlError {
 
 impl fmt::Display for IoctlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ioctl {}: {} ({})", self.ioctl, errno_name(self.errno), self.errno)
+        write!(
+            f,
+            "ioctl {}: {} ({})",
+            self.ioctl,
+            errno_name(self.errno),
+            self.errno
+        )
     }
 }
 
@@ -62,10 +68,18 @@ pub struct BindFailure {
 
 impl fmt::Display for BindFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ioctl VM_BIND: {} ({})", errno_name(self.errno), self.errno)?;
+        write!(
+            f,
+            "ioctl VM_BIND: {} ({})",
+            errno_name(self.errno),
+            self.errno
+        )?;
         match self.applied {
             0 => Ok(()),
-            applied => write!(f, " at operation {applied}, the ones before it are in effect"),
+            applied => write!(
+                f,
+                " at operation {applied}, the ones before it are in effect"
+            ),
         }
     }
 }
@@ -75,32 +89,70 @@ impl error::Error for BindFailure {}
 /// Why a device could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    NoSuchNode { path: PathBuf },
-    PermissionDenied { path: PathBuf },
+    NoSuchNode {
+        path: PathBuf,
+    },
+    PermissionDenied {
+        path: PathBuf,
+    },
     /// The node is there, the device behind it is not.
-    NoDevice { path: PathBuf, errno: Errno },
-    NotDrm { path: PathBuf },
+    NoDevice {
+        path: PathBuf,
+        errno: Errno,
+    },
+    NotDrm {
+        path: PathBuf,
+    },
     /// A primary node, and the render node of the same device if it has one.
-    NotRenderNode { path: PathBuf, render: Option<PathBuf> },
-    OtherDriver { path: PathBuf, driver: String },
+    NotRenderNode {
+        path: PathBuf,
+        render: Option<PathBuf>,
+    },
+    OtherDriver {
+        path: PathBuf,
+        driver: String,
+    },
     /// panthor, but with an incompatible uAPI.
-    Version { path: PathBuf, major: u32, minor: u32 },
-    Io { path: PathBuf, errno: Errno },
+    Version {
+        path: PathBuf,
+        major: u32,
+        minor: u32,
+    },
+    Io {
+        path: PathBuf,
+        errno: Errno,
+    },
     /// It is DRM, but does not say what driver it is.
-    Ioctl { path: PathBuf, error: IoctlError },
+    Ioctl {
+        path: PathBuf,
+        error: IoctlError,
+    },
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenError::NoSuchNode { path } => {
-                write!(f, "{}: no such node; `ls /dev/dri` shows the ones there are", path.display())
+                write!(
+                    f,
+                    "{}: no such node; `ls /dev/dri` shows the ones there are",
+                    path.display()
+                )
             }
             OpenError::PermissionDenied { path } => {
-                write!(f, "{}: permission denied; users of the GPU are usually in the group `render`", path.display())
+                write!(
+                    f,
+                    "{}: permission denied; users of the GPU are usually in the group `render`",
+                    path.display()
+                )
             }
             OpenError::NoDevice { path, errno } => {
-                write!(f, "{}: no device behind this node ({})", path.display(), errno_name(*errno))
+                write!(
+                    f,
+                    "{}: no device behind this node ({})",
+                    path.display(),
+                    errno_name(*errno)
+                )
             }
             OpenError::NotDrm { path } => write!(f, "{}: not a DRM render node", path.display()),
             OpenError::NotRenderNode { path, render } => {
@@ -111,12 +163,22 @@ impl fmt::Display for OpenError {
                 }
             }
             OpenError::OtherDriver { path, driver } => {
-                write!(f, "{}: the driver is {driver:?}, expected \"panthor\"", path.display())
+                write!(
+                    f,
+                    "{}: the driver is {driver:?}, expected \"panthor\"",
+                    path.display()
+                )
             }
             OpenError::Version { path, major, minor } => {
-                write!(f, "{}: panthor uAPI {major}.{minor}, expected 1.x", path.display())
+                write!(
+                    f,
+                    "{}: panthor uAPI {major}.{minor}, expected 1.x",
+                    path.display()
+                )
             }
-            OpenError::Io { path, errno } => write!(f, "{}: {} ({errno})", path.display(), errno_name(*errno)),
+            OpenError::Io { path, errno } => {
+                write!(f, "{}: {} ({errno})", path.display(), errno_name(*errno))
+            }
             OpenError::Ioctl { path, error } => write!(f, "{}: {error}", path.display()),
         }
     }

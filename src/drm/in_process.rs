@@ -17,7 +17,8 @@ impl InProcess {
 
 impl Transport for InProcess {
     fn ioctl(&self, request: u32, arg: Buffer<'_>, buffers: &[Buffer<'_>]) -> Result<u32, Errno> {
-        self.file.ioctl(request, arg.addr(), &CallMemory { arg: &arg, buffers })
+        self.file
+            .ioctl(request, arg.addr(), &CallMemory { arg: &arg, buffers })
     }
 
     fn vpanthor(&self) -> Option<&vpanthor::File> {

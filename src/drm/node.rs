@@ -79,6 +79,14 @@ impl Transport for Node {
         // SAFETY: `arg` and `_buffers` are borrowed until the call returns, as much memory as the kernel reads or
         // writes for `request` (the device's methods pair every request with its struct), and the argument's
         // pointers lead into `_buffers`. The kernel keeps none of them.
-        unsafe { rustix::ioctl::ioctl(&self.fd, Call { request, arg: arg.as_ptr() }) }
+        unsafe {
+            rustix::ioctl::ioctl(
+                &self.fd,
+                Call {
+                    request,
+                    arg: arg.as_ptr(),
+                },
+            )
+        }
     }
 }

@@ -24,7 +24,11 @@ pub(super) struct Retry {
 
 impl Retry {
     pub fn new() -> Self {
-        Retry { interrupted: 0, again: 0, pause: FIRST_PAUSE }
+        Retry {
+            interrupted: 0,
+            again: 0,
+            pause: FIRST_PAUSE,
+        }
     }
 
     /// Whether to make the call again after it failed with `errno`. Pauses where that is due.
@@ -52,8 +56,14 @@ mod tests {
     #[test]
     fn interruptions_are_borne_a_bounded_number_of_times() {
         let mut retry = Retry::new();
-        assert_eq!((0..).take_while(|_| retry.once_more(Errno::INTR)).count(), MAX_RETRIES_EINTR as usize);
-        assert!(retry.once_more(Errno::AGAIN), "the two have bounds of their own");
+        assert_eq!(
+            (0..).take_while(|_| retry.once_more(Errno::INTR)).count(),
+            MAX_RETRIES_EINTR as usize
+        );
+        assert!(
+            retry.once_more(Errno::AGAIN),
+            "the two have bounds of their own"
+        );
     }
 
     #[test]

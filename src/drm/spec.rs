@@ -22,7 +22,10 @@ impl fmt::Display for UnknownKernel {
         for flavour in Flavour::ALL {
             write!(f, " vpanthor:{flavour},")?;
         }
-        write!(f, " or the path of a render node such as /dev/dri/renderD128")
+        write!(
+            f,
+            " or the path of a render node such as /dev/dri/renderD128"
+        )
     }
 }
 
@@ -67,10 +70,21 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named_with_all_that_would_be() {
-        for text in ["", "vpanthor", "vpanthor:", "vpanthor:2.0", "panthor:1.8", "renderD128", "vpanthor: 1.8"] {
+        for text in [
+            "",
+            "vpanthor",
+            "vpanthor:",
+            "vpanthor:2.0",
+            "panthor:1.8",
+            "renderD128",
+            "vpanthor: 1.8",
+        ] {
             let error = text.parse::<KernelSpec>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")), "{error}");
-            assert!(error.contains("vpanthor:1.8-repeat, vpanthor:1.9, or the path of a render node"), "{error}");
+            assert!(
+                error.contains("vpanthor:1.8-repeat, vpanthor:1.9, or the path of a render node"),
+                "{error}"
+            );
         }
     }
 }

@@ -21,10 +21,22 @@ pub struct Syncobj {
 
 impl Syncobj {
     pub(super) fn create(device: &Device, signaled: bool) -> Result<Syncobj, IoctlError> {
-        let flags = if signaled { uapi::SYNCOBJ_CREATE_SIGNALED } else { 0 };
+        let flags = if signaled {
+            uapi::SYNCOBJ_CREATE_SIGNALED
+        } else {
+            0
+        };
         let mut create = uapi::SyncobjCreate { handle: 0, flags };
-        device.call("SYNCOBJ_CREATE", uapi::IOCTL_SYNCOBJ_CREATE, &mut create, &[])?;
-        Ok(Syncobj { device: device.clone(), handle: SyncobjHandle(create.handle) })
+        device.call(
+            "SYNCOBJ_CREATE",
+            uapi::IOCTL_SYNCOBJ_CREATE,
+            &mut create,
+            &[],
+        )?;
+        Ok(Syncobj {
+            device: device.clone(),
+            handle: SyncobjHandle(create.handle),
+        })
     }
 
     /// The syncobj behind a file descriptor of [`export`](Self::export), perhaps of another file or process.
@@ -32,10 +44,20 @@ impl Syncobj {
     /// # Errors
     /// EINVAL for a descriptor of something else; EBADF.
     pub fn import(device: &Device, fd: impl AsFd) -> Result<Syncobj, IoctlError> {
-        let mut import =
-            uapi::SyncobjHandle { fd: fd.as_fd().as_raw_fd(), ..uapi::SyncobjHandle::default() };
-        device.call("SYNCOBJ_FD_TO_HANDLE", uapi::IOCTL_SYNCOBJ_FD_TO_HANDLE, &mut import, &[])?;
-        Ok(Syncobj { device: device.clone(), handle: SyncobjHandle(import.handle) })
+        let mut import = uapi::SyncobjHandle {
+            fd: fd.as_fd().as_raw_fd(),
+            ..uapi::SyncobjHandle::default()
+        };
+        device.call(
+            "SYNCOBJ_FD_TO_HANDLE",
+            uapi::IOCTL_SYNCOBJ_FD_TO_HANDLE,
+            &mut import,
+            &[],
+        )?;
+        Ok(Syncobj {
+            device: device.clone(),
+            handle: SyncobjHandle(import.handle),
+        })
     }
 
     /// A file descriptor of this syncobj (not of the fence in it).
@@ -43,10 +65,21 @@ impl Syncobj {
     /// # Errors
     /// EMFILE.
     pub fn export(&self) -> Result<OwnedFd, IoctlError> {
-        let mut export = uapi::SyncobjHandle { handle: self.handle.0, ..uapi::SyncobjHandle::default() };
-        self.device.call("SYNCOBJ_HANDLE_TO_FD", uapi::IOCTL_SYNCOBJ_HANDLE_TO_FD, &mut export, &[])?;
+        let mut export = uapi::SyncobjHandle {
+            handle: self.handle.0,
+            ..uapi::SyncobjHandle::default()
+        };
+        self.device.call(
+            "SYNCOBJ_HANDLE_TO_FD",
+            uapi::IOCTL_SYNCOBJ_HANDLE_TO_FD,
+            &mut export,
+            &[],
+        )?;
         if export.fd < 0 {
-            return Err(IoctlError { ioctl: "SYNCOBJ_HANDLE_TO_FD", errno: Errno::BADF });
+            return Err(IoctlError {
+                ioctl: "SYNCOBJ_HANDLE_TO_FD",
+                errno: Errno::BADF,
+            });
         }
         // SAFETY: the kernel has just opened this descriptor for us; nobody else knows it.
         Ok(unsafe { OwnedFd::from_raw_fd(export.fd) })
@@ -68,16 +101,26 @@ impl Syncobj {
 
     /// A wait for a point of a timeline, for a bind.
     pub fn wait_point_op(&self, point: u64) -> SyncOp {
-        self.op(uapi::SYNC_OP_WAIT | uapi::SYNC_OP_HANDLE_TYPE_TIMELINE_SYNCOBJ, point)
+        self.op(
+            uapi::SYNC_OP_WAIT | uapi::SYNC_OP_HANDLE_TYPE_TIMELINE_SYNCOBJ,
+            point,
+        )
     }
 
     /// A point of a timeline that a bind signals.
     pub fn signal_point_op(&self, point: u64) -> SyncOp {
-        self.op(uapi::SYNC_OP_SIGNAL | uapi::SYNC_OP_HANDLE_TYPE_TIMELINE_SYNCOBJ, point)
+        self.op(
+            uapi::SYNC_OP_SIGNAL | uapi::SYNC_OP_HANDLE_TYPE_TIMELINE_SYNCOBJ,
+            point,
+        )
     }
 
     fn op(&self, flags: u32, point: u64) -> SyncOp {
-        SyncOp { flags, handle: self.handle.0, timeline_value: point }
+        SyncOp {
+            flags,
+            handle: self.handle.0,
+            timeline_value: point,
+        }
     }
 
     /// Puts a signalled fence into it.
@@ -99,7 +142,11 @@ impl Syncobj {
     fn array_call(&self, name: &'static str, request: u32) -> Result<(), IoctlError> {
         let handles = [self.handle.0];
         let buffers = [Buffer::read(&handles)];
-        let mut array = uapi::SyncobjArray { handles: buffers[0].addr(), count_handles: 1, pad: 0 };
+        let mut array = uapi::SyncobjArray {
+            handles: buffers[0].addr(),
+            count_handles: 1,
+            pad: 0,
+        };
         self.device.call(name, request, &mut array, &buffers)?;
         Ok(())
     }
@@ -117,7 +164,12 @@ impl Syncobj {
             count_handles: 1,
             flags: 0,
         };
-        self.device.call("SYNCOBJ_TIMELINE_SIGNAL", uapi::IOCTL_SYNCOBJ_TIMELINE_SIGNAL, &mut array, &buffers)?;
+        self.device.call(
+            "SYNCOBJ_TIMELINE_SIGNAL",
+            uapi::IOCTL_SYNCOBJ_TIMELINE_SIGNAL,
+            &mut array,
+            &buffers,
+        )?;
         Ok(())
     }
 
@@ -134,7 +186,12 @@ impl Syncobj {
             count_handles: 1,
             flags: 0,
         };
-        self.device.call("SYNCOBJ_QUERY", uapi::IOCTL_SYNCOBJ_QUERY, &mut array, &buffers)?;
+        self.device.call(
+            "SYNCOBJ_QUERY",
+            uapi::IOCTL_SYNCOBJ_QUERY,
+            &mut array,
+            &buffers,
+        )?;
         Ok(points[0])
     }
 
@@ -152,7 +209,12 @@ impl Syncobj {
             flags: uapi::SYNCOBJ_WAIT_FLAGS_WAIT_ALL | uapi::SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT,
             ..uapi::SyncobjWait::default()
         };
-        in_time(self.device.call("SYNCOBJ_WAIT", uapi::IOCTL_SYNCOBJ_WAIT, &mut wait, &buffers))
+        in_time(self.device.call(
+            "SYNCOBJ_WAIT",
+            uapi::IOCTL_SYNCOBJ_WAIT,
+            &mut wait,
+            &buffers,
+        ))
     }
 
     /// As [`wait`](Self::wait), for a point of a timeline.
@@ -170,13 +232,20 @@ impl Syncobj {
             flags: uapi::SYNCOBJ_WAIT_FLAGS_WAIT_ALL | uapi::SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT,
             ..uapi::SyncobjTimelineWait::default()
         };
-        in_time(self.device.call("SYNCOBJ_TIMELINE_WAIT", uapi::IOCTL_SYNCOBJ_TIMELINE_WAIT, &mut wait, &buffers))
+        in_time(self.device.call(
+            "SYNCOBJ_TIMELINE_WAIT",
+            uapi::IOCTL_SYNCOBJ_TIMELINE_WAIT,
+            &mut wait,
+            &buffers,
+        ))
     }
 }
 
 /// The kernel's kind of timeout: a moment of CLOCK_MONOTONIC in nanoseconds.
 fn deadline(timeout: Option<Duration>) -> i64 {
-    let Some(timeout) = timeout else { return i64::MAX };
+    let Some(timeout) = timeout else {
+        return i64::MAX;
+    };
     if timeout.is_zero() {
         return 0;
     }
@@ -189,15 +258,25 @@ fn deadline(timeout: Option<Duration>) -> i64 {
 fn in_time(result: Result<u32, IoctlError>) -> Result<bool, IoctlError> {
     match result {
         Ok(_) => Ok(true),
-        Err(IoctlError { errno: Errno::TIME, .. }) => Ok(false),
+        Err(IoctlError {
+            errno: Errno::TIME, ..
+        }) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
 impl Drop for Syncobj {
     fn drop(&mut self) {
-        let mut destroy = uapi::SyncobjDestroy { handle: self.handle.0, pad: 0 };
-        if let Err(error) = self.device.call("SYNCOBJ_DESTROY", uapi::IOCTL_SYNCOBJ_DESTROY, &mut destroy, &[]) {
+        let mut destroy = uapi::SyncobjDestroy {
+            handle: self.handle.0,
+            pad: 0,
+        };
+        if let Err(error) = self.device.call(
+            "SYNCOBJ_DESTROY",
+            uapi::IOCTL_SYNCOBJ_DESTROY,
+            &mut destroy,
+            &[],
+        ) {
             log::warn!("syncobj {} stays open: {error}", self.handle.0);
         }
     }

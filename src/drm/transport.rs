@@ -22,7 +22,12 @@ impl<'a> Buffer<'a> {
     /// What the kernel only reads.
     pub fn read<T: Plain>(slice: &'a [T]) -> Self {
         let bytes = T::slice_as_bytes(slice);
-        Buffer { start: bytes.as_ptr().cast_mut(), len: bytes.len(), writable: false, _borrow: PhantomData }
+        Buffer {
+            start: bytes.as_ptr().cast_mut(),
+            len: bytes.len(),
+            writable: false,
+            _borrow: PhantomData,
+        }
     }
 
     /// What the kernel may write, too. `Plain` types take any bytes.
@@ -57,7 +62,13 @@ impl<'a> Buffer<'a> {
 
 impl fmt::Debug for Buffer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}+{:#x}{}", self.start.addr(), self.len, if self.writable { " rw" } else { "" })
+        write!(
+            f,
+            "{:#x}+{:#x}{}",
+            self.start.addr(),
+            self.len,
+            if self.writable { " rw" } else { "" }
+        )
     }
 }
 
@@ -125,21 +136,38 @@ mod tests {
         let stranger = [5u8; 4];
         let arg = Buffer::write(&mut arg);
         let buffers = [Buffer::read(&ops)];
-        let memory = CallMemory { arg: &arg, buffers: &buffers };
+        let memory = CallMemory {
+            arg: &arg,
+            buffers: &buffers,
+        };
 
         let mut out = [0; 8];
         assert_eq!(memory.read(buffers[0].addr() + 16, &mut out), Ok(()));
         assert_eq!(u64::from_ne_bytes(out), 9);
-        assert_eq!(memory.read(buffers[0].addr() + 17, &mut out), Err(Errno::FAULT), "runs over the end");
-        assert_eq!(memory.read(buffers[0].addr() - 1, &mut out[..1]), Err(Errno::FAULT));
-        assert_eq!(memory.read(stranger.as_ptr().addr() as u64, &mut out[..4]), Err(Errno::FAULT));
+        assert_eq!(
+            memory.read(buffers[0].addr() + 17, &mut out),
+            Err(Errno::FAULT),
+            "runs over the end"
+        );
+        assert_eq!(
+            memory.read(buffers[0].addr() - 1, &mut out[..1]),
+            Err(Errno::FAULT)
+        );
+        assert_eq!(
+            memory.read(stranger.as_ptr().addr() as u64, &mut out[..4]),
+            Err(Errno::FAULT)
+        );
         assert_eq!(memory.read(0, &mut out), Err(Errno::FAULT));
         assert_eq!(memory.read(u64::MAX, &mut out), Err(Errno::FAULT));
 
         assert_eq!(memory.write(arg.addr() + 4, &3u32.to_ne_bytes()), Ok(()));
         assert_eq!(memory.read(arg.addr(), &mut out), Ok(()));
         assert_eq!(out[4..], 3u32.to_ne_bytes());
-        assert_eq!(memory.write(buffers[0].addr(), &[0]), Err(Errno::FAULT), "the array is only to be read");
+        assert_eq!(
+            memory.write(buffers[0].addr(), &[0]),
+            Err(Errno::FAULT),
+            "the array is only to be read"
+        );
         assert_eq!(ops, [7, 8, 9]);
     }
 }

@@ -36,9 +36,16 @@ pub struct Vm {
 
 impl Vm {
     pub(super) fn create(device: &Device, user_va_range: u64) -> Result<Vm, IoctlError> {
-        let mut create = uapi::VmCreate { user_va_range, ..uapi::VmCreate::default() };
+        let mut create = uapi::VmCreate {
+            user_va_range,
+            ..uapi::VmCreate::default()
+        };
         device.call("VM_CREATE", uapi::IOCTL_VM_CREATE, &mut create, &[])?;
-        Ok(Vm { device: device.clone(), id: VmId(create.id), user_va_range: create.user_va_range })
+        Ok(Vm {
+            device: device.clone(),
+            id: VmId(create.id),
+            user_va_range: create.user_va_range,
+        })
     }
 
     pub fn id(&self) -> VmId {
@@ -63,7 +70,10 @@ impl Vm {
     /// ENOMEM, and EINVAL for an operation that the kernel refuses or a VM that is
     /// [unusable](VmState::Unusable). What was applied nevertheless is in the error.
     pub fn bind(&self, ops: &mut Ops, mode: BindMode) -> Result<(), BindFailure> {
-        let refused = BindFailure { errno: Errno::INVAL, applied: 0 };
+        let refused = BindFailure {
+            errno: Errno::INVAL,
+            applied: 0,
+        };
         let total = u32::try_from(ops.array.len()).map_err(|_| refused)?;
         if total == 0 {
             return Ok(());
@@ -94,12 +104,24 @@ impl Vm {
             let count = total - applied;
             let mut arg = VmBind {
                 vm_id: self.id.0,
-                flags: if mode == BindMode::Async { uapi::VM_BIND_ASYNC } else { 0 },
-                ops: ObjArray { stride, count, array: first + u64::from(applied) * u64::from(stride) },
+                flags: if mode == BindMode::Async {
+                    uapi::VM_BIND_ASYNC
+                } else {
+                    0
+                },
+                ops: ObjArray {
+                    stride,
+                    count,
+                    array: first + u64::from(applied) * u64::from(stride),
+                },
             };
-            let bytes = size_of::<VmBind>() as u64 + u64::from(count) * u64::from(stride) + sync_bytes;
+            let bytes =
+                size_of::<VmBind>() as u64 + u64::from(count) * u64::from(stride) + sync_bytes;
             counters.count_bytes(bytes);
-            let Err(errno) = self.device.call_once(uapi::IOCTL_VM_BIND, &mut arg, &buffers) else {
+            let Err(errno) = self
+                .device
+                .call_once(uapi::IOCTL_VM_BIND, &mut arg, &buffers)
+            else {
                 return Ok(());
             };
             // A synchronous bind that fails at operation i says so by setting the count to i. An unchanged count
@@ -109,7 +131,10 @@ impl Vm {
                 retry = Retry::new();
             }
             if !retry.once_more(errno) {
-                return Err(BindFailure { errno, applied: applied.into() });
+                return Err(BindFailure {
+                    errno,
+                    applied: applied.into(),
+                });
             }
         }
     }
@@ -119,8 +144,12 @@ impl Vm {
     /// # Errors
     /// Of VM_GET_STATE.
     pub fn state(&self) -> Result<VmState, IoctlError> {
-        let mut get = uapi::VmGetState { vm_id: self.id.0, state: 0 };
-        self.device.call("VM_GET_STATE", uapi::IOCTL_VM_GET_STATE, &mut get, &[])?;
+        let mut get = uapi::VmGetState {
+            vm_id: self.id.0,
+            state: 0,
+        };
+        self.device
+            .call("VM_GET_STATE", uapi::IOCTL_VM_GET_STATE, &mut get, &[])?;
         match get.state {
             uapi::VM_STATE_USABLE => Ok(VmState::Usable),
             // A state that we do not know is not one to go on in.
@@ -131,8 +160,14 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        let mut destroy = uapi::VmDestroy { id: self.id.0, pad: 0 };
-        if let Err(error) = self.device.call("VM_DESTROY", uapi::IOCTL_VM_DESTROY, &mut destroy, &[]) {
+        let mut destroy = uapi::VmDestroy {
+            id: self.id.0,
+            pad: 0,
+        };
+        if let Err(error) =
+            self.device
+                .call("VM_DESTROY", uapi::IOCTL_VM_DESTROY, &mut destroy, &[])
+        {
             log::warn!("VM {} stays alive: {error}", self.id.0);
         }
     }
