@@ -56,7 +56,7 @@ pub struct Tables {
     pub pte_writes: u64,
     /// Pages taken to hold tables.
     pub table_pages: u64,
-    /// Page-table calls: each maps or unmaps one range of pages.
+    /// Calls into the kernel's page-table code: each writes or clears a piece of consecutive pages.
     pub calls: u64,
     /// Mappings (gpuvas) that the kernel keeps for the buffer at the end.
     pub mappings: u64,
@@ -199,9 +199,9 @@ impl<'a> Driver<'a> {
 
 /// What the virtual kernel has done to the VM's page tables so far; `None` for a real one, which does not tell.
 fn table_counts(device: &Device, vm: &Vm) -> Option<Tables> {
-    let VmStats { pt, mappings, .. } = device.vpanthor()?.vm_stats(vm.id())?;
+    let VmStats { pt, mappings, .. } = device.vpanthor()?.vm_stats(vm.id().0)?;
     Some(Tables {
-        pte_writes: pt.map_2m + pt.map_4k + pt.clear_2m_block + pt.clear_2m_table + pt.clear_4k,
+        pte_writes: pt.pte_writes(),
         table_pages: pt.table_pages,
         calls: pt.pt_calls,
         mappings: mappings as u64,

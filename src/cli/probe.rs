@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::Failure;
 use super::kernel::Kernel;
 use super::size::binary;
-use super::table::{Align, render};
 
 const DETAILS: &str = "\
 A version number alone does not tell what a kernel can do: the OP_MAP_REPEAT series calls itself 1.6 or 1.8, which
@@ -88,11 +87,10 @@ pub fn why_not(strategy: Strategy, capabilities: &Capabilities) -> String {
         .map_or_else(
             || "nothing of it was tried".to_owned(),
             |trial| match trial.outcome {
-                Outcome::NotTried => trial.meaning.clone(),
-                _ => format!(
-                    "the kernel said {} to \"{}\": {}",
-                    trial.outcome, trial.what, trial.meaning
-                ),
+                Outcome::Refused(_) => {
+                    format!("{} (the kernel said {})", trial.meaning, trial.outcome)
+                }
+                _ => trial.meaning.clone(),
             },
         )
 }
@@ -121,24 +119,11 @@ fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
         let _ = writeln!(out, "Repeating   {range}");
     }
 
-    out.push_str("\nWhat was tried, and what the kernel said\n");
-    let header = [
-        ("  tried", Align::Left),
-        ("said", Align::Left),
-        ("so", Align::Left),
-    ];
-    let rows: Vec<Vec<String>> = capabilities
-        .tried
-        .iter()
-        .map(|trial| {
-            vec![
-                format!("  {}", trial.what),
-                trial.outcome.to_string(),
-                trial.meaning.clone(),
-            ]
-        })
-        .collect();
-    out.push_str(&render(&header, &rows));
+    out.push_str("\nWhat was tried, what the kernel said, and what follows\n");
+    for trial in &capabilities.tried {
+        let _ = writeln!(out, "  {:<9}  {}", trial.outcome, trial.what);
+        let _ = writeln!(out, "  {:<9}    {}", "", trial.meaning);
+    }
 
     out.push_str("\nStrategies for unbound ranges, best first\n");
     for strategy in Strategy::ALL {
@@ -149,7 +134,7 @@ fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
         };
         let _ = writeln!(
             out,
-            "  {:<6}  {:<38}  {verdict}",
+            "  {:<6}  {:<37}  {verdict}",
             strategy.name(),
             gist(strategy)
         );
