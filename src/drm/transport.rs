@@ -132,10 +132,11 @@ mod tests {
     #[test]
     fn a_call_reaches_its_own_memory_and_nothing_else() {
         let mut arg = [1u32, 2];
-        let ops = [7u64, 8, 9];
+        // The call gets the middle of it.
+        let ops = [6u64, 7, 8, 9, 10];
         let stranger = [5u8; 4];
         let arg = Buffer::write(&mut arg);
-        let buffers = [Buffer::read(&ops)];
+        let buffers = [Buffer::read(&ops[1..4])];
         let memory = CallMemory {
             arg: &arg,
             buffers: &buffers,
@@ -168,6 +169,6 @@ mod tests {
             Err(Errno::FAULT),
             "the array is only to be read"
         );
-        assert_eq!(ops, [7, 8, 9]);
+        assert_eq!(ops, [6, 7, 8, 9, 10]);
     }
 }
