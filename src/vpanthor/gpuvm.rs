@@ -90,11 +90,10 @@ impl Gpuvm {
                 if range == 0 || size % range != 0 {
                     return Err(Errno::INVAL);
                 }
-                let phase = 0;
                 let content = Content::Repeat {
                     offset,
-                    range,
-                    phase,
+                    range_pages: u32::try_from(range / SZ_4K).map_err(|_| Errno::INVAL)?,
+                    phase_pages: 0,
                 };
                 (Some(bo), content)
             }
@@ -143,15 +142,19 @@ impl Gpuvm {
 
     /// Every mapping, ascending.
     pub fn mappings(&self) -> impl Iterator<Item = MappingView> {
-        self.mappings.iter().map(|Placed { va, mapping }| {
+        self.mappings.iter().map(|&Placed { va, mapping }| {
             let backing = &mapping.backing;
             let (offset, repeat) = match backing.content {
                 Content::Plain { offset } => (offset, None),
                 Content::Repeat {
                     offset,
-                    range,
-                    phase,
-                } => (offset, Some(Repeat { range, phase })),
+                    range_pages,
+                    phase_pages,
+                } => {
+                    let range = u64::from(range_pages) * SZ_4K;
+                    let phase = u64::from(phase_pages) * SZ_4K;
+                    (offset, Some(Repeat { range, phase }))
+                }
                 Content::Sparse => (va % SZ_2M, None),
             };
             MappingView {
@@ -300,7 +303,7 @@ impl Gpuvm {
         if before {
             self.table
                 .map(cleared, va - cleared, backing.advance(cleared - start));
-            self.mappings.resize(start, va - start);
+            self.mappings.shorten(start, va - start);
         } else {
             self.mappings.remove(start);
         }
