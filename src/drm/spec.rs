@@ -12,19 +12,35 @@ pub enum KernelSpec {
     Node(PathBuf),
 }
 
+impl Default for KernelSpec {
+    /// The kernel that this project was made for: the v5 series of OP_MAP_REPEAT.
+    fn default() -> Self {
+        KernelSpec::Vpanthor(Flavour::V1_8Repeat)
+    }
+}
+
+impl KernelSpec {
+    /// The texts that are understood, as a message lists them.
+    pub fn accepted() -> String {
+        let mut list: Vec<String> = Flavour::ALL
+            .map(|flavour| format!("vpanthor:{flavour}"))
+            .into();
+        list.push("or the path of a render node such as /dev/dri/renderD128".into());
+        list.join(", ")
+    }
+}
+
 /// A text that is no [`KernelSpec`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownKernel(pub String);
 
 impl fmt::Display for UnknownKernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown kernel {:?}, expected", self.0)?;
-        for flavour in Flavour::ALL {
-            write!(f, " vpanthor:{flavour},")?;
-        }
         write!(
             f,
-            " or the path of a render node such as /dev/dri/renderD128"
+            "unknown kernel {:?}, expected {}",
+            self.0,
+            KernelSpec::accepted()
         )
     }
 }

@@ -44,6 +44,7 @@ impl Place {
 pub struct Change {
     /// Index of the op in its `VM_BIND`, as set with [`Gpuvm::set_change_op`](super::gpuvm::Gpuvm::set_change_op).
     pub op: u32,
+    /// The first byte that changed.
     pub va: u64,
     /// Bytes.
     pub len: u64,

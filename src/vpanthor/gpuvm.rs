@@ -27,6 +27,7 @@ pub struct Translation {
     pub bo: u64,
     /// Bytes from the start of the buffer object to the page, a multiple of 4 KiB.
     pub offset: u64,
+    /// How the GPU may use the page.
     pub flags: MapFlags,
 }
 

@@ -56,12 +56,14 @@ impl fmt::Debug for MapFlags {
 pub enum Source {
     /// A buffer object from `offset` on, once.
     Bo {
+        /// Stays alive while it is mapped.
         bo: Arc<Bo>,
         /// Bytes from the start of the buffer object.
         offset: u64,
     },
     /// `range` bytes of a buffer object from `offset` on, over and over (OP_MAP_REPEAT).
     Repeat {
+        /// Stays alive while it is mapped.
         bo: Arc<Bo>,
         /// Bytes from the start of the buffer object.
         offset: u64,
@@ -75,6 +77,7 @@ pub enum Source {
 /// A mapping as one can look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappingView {
+    /// Where it starts.
     pub va: u64,
     /// Bytes.
     pub size: u64,
@@ -83,6 +86,7 @@ pub struct MappingView {
     /// Bytes from the start of the buffer object; for a repeated mapping where its range starts, for the kernel's dummy
     /// the address modulo 2 MiB.
     pub offset: u64,
+    /// How the GPU may use it.
     pub flags: MapFlags,
     /// Set for repeated mappings.
     pub repeat: Option<Repeat>,

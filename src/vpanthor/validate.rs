@@ -25,9 +25,11 @@ use super::mapping::{MapFlags, Source};
 pub struct BindOp {
     /// Type and flags, raw.
     pub flags: u32,
+    /// GEM handle, 0 for none.
     pub bo_handle: u32,
     /// Bytes.
     pub bo_offset: u64,
+    /// Where it starts.
     pub va: u64,
     /// Bytes.
     pub size: u64,
@@ -49,7 +51,9 @@ pub enum Mode {
 /// The VM that an op is for, and what surrounds it.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
+    /// The kernel.
     pub flavour: Flavour,
+    /// Told from others because a buffer object can be exclusive to one.
     pub vm_id: u32,
     /// Bytes, see [`Gpuvm::user_va_range`].
     pub user_va_range: u64,
@@ -74,14 +78,18 @@ pub enum Validated {
     Nothing,
     /// Arguments of [`Gpuvm::map`].
     Map {
+        /// Where it starts.
         va: u64,
         /// Bytes.
         size: u64,
+        /// What it shows.
         source: Source,
+        /// How the GPU may use it.
         flags: MapFlags,
     },
     /// Arguments of [`Gpuvm::unmap`].
     Unmap {
+        /// Where it starts.
         va: u64,
         /// Bytes.
         size: u64,
