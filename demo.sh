@@ -54,9 +54,9 @@ export VK_ICD_FILENAMES=$manifest
 printf '$ VK_ICD_FILENAMES=%s vulkaninfo\n\n' "$manifest"
 # Without XDG_RUNTIME_DIR vulkaninfo complains on stderr and goes on; its report is on stdout.
 info=$(vulkaninfo 2>/dev/null)
-# A here-string: a pipe into grep -m would end vulkaninfo early and count as a failure.
-grep -E '^[[:space:]]*(deviceName|driverName|driverInfo|sparse[A-Za-z0-9]*|residency[A-Za-z0-9]*)[[:space:]]*=|queueFlags.*SPARSE' <<<"$info" |
-  awk '!seen[$0]++'
+# A here-string: a pipe into grep could end vulkaninfo early, which would count as a failure.
+grep -E '^[[:space:]]*(deviceName|driverInfo|sparse(Binding|Residency|AddressSpace)[A-Za-z0-9]*|residency[A-Za-z0-9]*)[[:space:]]*=|queueFlags.*SPARSE' <<<"$info" |
+  sed -E 's/^[[:space:]]+//; s/[[:space:]]*=[[:space:]]*/ = /' | awk '!seen[$0]++ { split($0, part, " = "); printf "%-40s = %s\n", part[1], part[2] }'
 
 title "A program that uses a sparse buffer, on a kernel without repeated mappings (uAPI 1.8)"
 PANVK_SPARSE_KERNEL=vpanthor:1.8 PANVK_SPARSE_NULL=page PANVK_SPARSE_STATS=stderr \

@@ -5,12 +5,13 @@ use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use panvk_sparse::drm::KernelSpec;
 use panvk_sparse::drm::probe::{Capabilities, probe};
 use panvk_sparse::lower::Strategy;
 use serde::Serialize;
 
 use super::Failure;
-use super::kernel::Kernel;
+use super::kernel;
 use super::measure::{Measurement, Subject};
 use super::plot::{self, Bar, Panel};
 use super::probe::{unavailable, why_not};
@@ -51,7 +52,7 @@ pub struct Args {
 
     /// The kernel: vpanthor:<flavour> or a render node [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
     #[arg(long, value_name = "K")]
-    kernel: Option<Kernel>,
+    kernel: Option<KernelSpec>,
 
     /// What is done with the buffer
     #[arg(long, value_name = "S", default_value = "init")]
@@ -68,9 +69,9 @@ pub struct Args {
 
 /// The comparison as JSON. Names and order are relied on by scripts: new fields go last.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Report {
     bytes: u64,
-    kernel: &'a str,
+    kernel: String,
     scenario: String,
     strategies: Vec<Row>,
     mapped_bytes: u64,
@@ -96,15 +97,15 @@ struct Row {
 
 /// Compares, and returns what goes to stdout.
 pub fn run(args: &Args) -> Result<String, Failure> {
-    let kernel = Kernel::choose(args.kernel.as_ref())?;
+    let kernel = kernel::choose(args.kernel.as_ref())?;
     let capabilities = {
-        let device = kernel.open()?;
-        probe(&device).map_err(|error| format!("{}: {error}", kernel.name()))?
+        let device = kernel::open(&kernel)?;
+        probe(&device).map_err(|error| format!("{}: {error}", kernel))?
     };
     let measured = measure_all(args, &kernel, &capabilities)?;
     if let Some(path) = &args.plot {
-        let title = format!("What sparse binds cost on {}", kernel.name());
-        let note = "Shorter is better. Logarithmic scales. Time: planning, lowering and ioctls on this machine, the model's time where the kernel is virtual.";
+        let title = format!("What sparse binds cost on {}", kernel);
+        let note = "Shorter is better; logarithmic scales. Time: planning, lowering and ioctls on this machine (a virtual kernel takes the model's time).";
         plot::write(
             path,
             &title,
@@ -116,7 +117,7 @@ pub fn run(args: &Args) -> Result<String, Failure> {
     if args.json {
         let report = Report {
             bytes: args.bytes,
-            kernel: kernel.name(),
+            kernel: kernel.to_string(),
             scenario: args.scenario.to_string(),
             strategies: measured.iter().map(row).collect(),
             mapped_bytes: whole_pages(args.bytes),
@@ -131,7 +132,7 @@ pub fn run(args: &Args) -> Result<String, Failure> {
 /// Measures every strategy that works on the kernel, the slowest first.
 fn measure_all(
     args: &Args,
-    kernel: &Kernel,
+    kernel: &KernelSpec,
     capabilities: &Capabilities,
 ) -> Result<Vec<Measurement>, Failure> {
     let subject = Subject {
@@ -203,7 +204,7 @@ fn row(m: &Measurement) -> Row {
 
 fn for_people(
     args: &Args,
-    kernel: &Kernel,
+    kernel: &KernelSpec,
     capabilities: &Capabilities,
     measured: &[Measurement],
 ) -> String {
@@ -219,7 +220,7 @@ fn for_people(
         } else {
             format!(", {} bytes", thousands(size))
         },
-        kernel.name()
+        kernel
     );
     out.push_str(&table(measured));
     out.push('\n');

@@ -2,59 +2,26 @@
 
 use std::env;
 
+use panvk_sparse::config::{self, Config};
 use panvk_sparse::drm::{Device, KernelSpec};
 
 use super::Failure;
 
-const VARIABLE: &str = "PANVK_SPARSE_KERNEL";
-const DEFAULT: &str = "vpanthor:1.8-repeat";
-
-/// A kernel as it was asked for: the text is kept, because output names the kernel as the user did.
-#[derive(Clone, Debug)]
-pub struct Kernel {
-    name: String,
-    spec: KernelSpec,
-}
-
-impl Kernel {
-    /// The kernel of the option `--kernel` where it is given, else that of PANVK_SPARSE_KERNEL, else the default.
-    pub fn choose(option: Option<&Kernel>) -> Result<Kernel, Failure> {
-        if let Some(kernel) = option {
-            return Ok(kernel.clone());
+/// The kernel of the option `--kernel` where it is given, else that of PANVK_SPARSE_KERNEL, else the default.
+pub fn choose(option: Option<&KernelSpec>) -> Result<KernelSpec, Failure> {
+    match option {
+        Some(kernel) => Ok(kernel.clone()),
+        // The other variables are the driver's; what they say is no matter here.
+        None => {
+            let only_kernel = |name: &str| env::var_os(name).filter(|_| name == config::KERNEL);
+            let config = Config::from_vars(only_kernel).map_err(|error| error.to_string())?;
+            Ok(config.kernel)
         }
-        match env::var_os(VARIABLE) {
-            None => DEFAULT.parse(),
-            Some(value) => {
-                let text = value
-                    .to_str()
-                    .ok_or_else(|| format!("{VARIABLE}: {value:?} is not UTF-8"))?;
-                text.parse()
-                    .map_err(|error| format!("{VARIABLE}={text}: {error}"))
-            }
-        }
-    }
-
-    /// The name as the user wrote it.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Opens the kernel: a file of its own, with no VM yet.
-    pub fn open(&self) -> Result<Device, Failure> {
-        Device::open(&self.spec).map_err(|error| format!("{}: {error}", self.name))
     }
 }
 
-impl std::str::FromStr for Kernel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Kernel, String> {
-        let spec = text
-            .parse::<KernelSpec>()
-            .map_err(|error| error.to_string())?;
-        Ok(Kernel {
-            name: text.to_owned(),
-            spec,
-        })
-    }
+/// Opens the kernel: a file of its own, with no VM yet.
+pub fn open(kernel: &KernelSpec) -> Result<Device, Failure> {
+    // The error of a node names it already.
+    Device::open(kernel).map_err(|error| error.to_string())
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use panvk_sparse::bind::{Planner, Run, Shadow};
 use panvk_sparse::drm::probe::Capabilities;
-use panvk_sparse::drm::{BindFailure, BindMode, Device, Vm};
+use panvk_sparse::drm::{BindFailure, BindMode, Device, KernelSpec, Vm};
 use panvk_sparse::lower::{Batch, Lowering, NullMap, Strategy};
 use panvk_sparse::units::{SZ_4K, Va};
 use panvk_sparse::vpanthor::VmStats;
 
 use super::Failure;
-use super::kernel::Kernel;
+use super::kernel;
 use super::scenario::{Call, Scenario};
 use super::size::whole_pages;
 
@@ -65,7 +65,7 @@ pub struct Tables {
 /// One strategy on one kernel in one scenario, measured again and again.
 #[derive(Debug)]
 pub struct Subject<'a> {
-    pub kernel: &'a Kernel,
+    pub kernel: &'a KernelSpec,
     pub capabilities: &'a Capabilities,
     pub scenario: Scenario,
     /// Size that the buffer was asked with, in bytes.
@@ -95,9 +95,8 @@ impl Subject<'_> {
 
     /// One repetition: set-up, which is not measured, and the scenario's calls, which are.
     fn once(&self, strategy: Strategy) -> Result<Measurement, Failure> {
-        let failed =
-            |error: &dyn Display| format!("{}, strategy {strategy}: {error}", self.kernel.name());
-        let device = self.kernel.open()?;
+        let failed = |error: &dyn Display| format!("{}, strategy {strategy}: {error}", self.kernel);
+        let device = kernel::open(self.kernel)?;
         let size = whole_pages(self.bytes);
         let vm = device.create_vm(0).map_err(|error| failed(&error))?;
         let backing = self

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use panvk_sparse::drm::KernelSpec;
 use panvk_sparse::drm::probe::{Capabilities, Outcome, probe};
 use panvk_sparse::lower::Strategy;
 use serde::Serialize;
 
 use super::Failure;
-use super::kernel::Kernel;
+use super::kernel;
 use super::size::binary;
 
 const DETAILS: &str = "\
@@ -21,7 +22,7 @@ asks for another.";
 pub struct Args {
     /// The kernel: vpanthor:<flavour> or a render node [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
     #[arg(long, value_name = "K")]
-    kernel: Option<Kernel>,
+    kernel: Option<KernelSpec>,
 
     /// Print JSON, one line, for scripts
     #[arg(long)]
@@ -31,7 +32,7 @@ pub struct Args {
 /// What the probe found, as JSON.
 #[derive(Serialize)]
 struct Report<'a> {
-    kernel: &'a str,
+    kernel: String,
     #[serde(flatten)]
     capabilities: &'a Capabilities,
     chosen: Option<&'static str>,
@@ -46,12 +47,12 @@ struct Unavailable {
 
 /// Probes, and returns what goes to stdout.
 pub fn run(args: &Args) -> Result<String, Failure> {
-    let kernel = Kernel::choose(args.kernel.as_ref())?;
+    let kernel = kernel::choose(args.kernel.as_ref())?;
     let capabilities =
-        probe(&kernel.open()?).map_err(|error| format!("{}: {error}", kernel.name()))?;
+        probe(&kernel::open(&kernel)?).map_err(|error| format!("{}: {error}", kernel))?;
     if args.json {
         let report = Report {
-            kernel: kernel.name(),
+            kernel: kernel.to_string(),
             capabilities: &capabilities,
             chosen: capabilities
                 .strategies
@@ -95,7 +96,7 @@ pub fn why_not(strategy: Strategy, capabilities: &Capabilities) -> String {
         )
 }
 
-fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
+fn for_people(kernel: &KernelSpec, capabilities: &Capabilities) -> String {
     let (major, minor) = capabilities.version;
     let sizes: Vec<String> = (0..u64::BITS)
         .map(|bit| capabilities.page_sizes & (1 << bit))
@@ -104,11 +105,7 @@ fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
         .collect();
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = writeln!(
-        out,
-        "Kernel      {}, panthor uAPI {major}.{minor}",
-        kernel.name()
-    );
+    let _ = writeln!(out, "Kernel      {}, panthor uAPI {major}.{minor}", kernel);
     let _ = writeln!(out, "Page sizes  {}", sizes.join(", "));
     if capabilities.strategies.contains(&Strategy::Repeat) {
         let range = match capabilities.repeat_max_range {
