@@ -214,6 +214,11 @@ fn draw_panel(root: &Area<'_>, panel: &Panel, left: i32, width: i32) -> Drawn {
             colour(&bar.name).filled(),
         );
         root.draw(&body).map_err(failed)?;
+        // A patch of the sheet, so that no grid line runs through the number.
+        let width = bar.label.chars().count() as i32 * 8;
+        let patch = [(end + 3, y - 9), (end + 9 + width, y + 9)];
+        root.draw(&Rectangle::new(patch, SHEET.filled()))
+            .map_err(failed)?;
         text(root, &bar.label, (end + 7, y), 14, INK, HPos::Left)?;
     }
     root.draw(&PathElement::new(
