@@ -4,6 +4,21 @@
 //! the address space that has to get a new mapping. The *shadow* is what the VM maps now. The *plan*
 //! turns requests and shadow into the fewest runs. Nothing here knows panthor, does I/O or reads a clock.
 
+#![forbid(unsafe_code)]
+
+mod order;
+mod plan;
+mod request;
+mod shadow;
+mod sweep;
+mod tentative;
+
+pub use plan::{PlanStats, Planner};
+pub use request::{BindError, BindErrorKind, Memory, MemoryBind, Resource, resolve};
+pub(crate) use shadow::Cursor;
+pub use shadow::Shadow;
+pub use tentative::Tentative;
+
 use crate::units::{BoRef, Va};
 
 /// What a range of a sparse resource is, or shall be, mapped to.
@@ -13,6 +28,22 @@ pub enum Target {
     Null,
     /// Byte `i` of the range is byte `offset + i` of the buffer object.
     Memory { bo: BoRef, offset: u64 },
+}
+
+impl Target {
+    /// What the byte `distance` bytes further on is mapped to, when the range goes on that far.
+    #[inline]
+    pub fn advanced(self, distance: u64) -> Target {
+        match self {
+            Target::Null => Target::Null,
+            // Wrapping: offsets in a buffer object stay far below 2^64, and a range that is
+            // nonsense must not panic here.
+            Target::Memory { bo, offset } => Target::Memory {
+                bo,
+                offset: offset.wrapping_add(distance),
+            },
+        }
+    }
 }
 
 /// One bind of the application: `len` bytes from `va` shall be mapped to `target`. `len` is never 0.
@@ -32,4 +63,23 @@ pub struct Run {
     /// Bytes.
     pub len: u64,
     pub target: Target,
+}
+
+impl Run {
+    /// The first address after the run.
+    #[inline]
+    pub fn end(&self) -> Va {
+        Va(self.va.0.saturating_add(self.len))
+    }
+
+    /// The part of the run in `[from, to)`, if there is one.
+    pub fn clipped(&self, from: Va, to: Va) -> Option<Run> {
+        let va = self.va.max(from);
+        let end = self.end().min(to);
+        (va < end).then(|| Run {
+            va,
+            len: end.0 - va.0,
+            target: self.target.advanced(va.0 - self.va.0),
+        })
+    }
 }

@@ -1,0 +1,260 @@
+//! Requests and shadow become runs: only what changes, in as few pieces as can be.
+
+use super::order::Order;
+use super::sweep::Sweep;
+use super::{Cursor, Request, Run, Shadow};
+use crate::units::Va;
+
+/// Makes plans. Holds buffers that the next plan uses again, and no state.
+///
+/// Given requests in the order of the application and what the VM maps now, the runs of a plan
+/// 1. are disjoint and sorted by address,
+/// 2. cover exactly the bytes that change,
+/// 3. give each byte what the last request that names it says,
+/// 4. could not be merged, any two neighbours of them,
+/// 5. leave out each byte that has the wanted mapping already.
+///
+/// So there are as few of them as there are maximal ranges that really change.
+#[derive(Debug, Default)]
+pub struct Planner {
+    order: Order,
+    sweep: Sweep,
+    contributed: Vec<bool>,
+}
+
+/// What a plan had to leave out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanStats {
+    /// Requests that contributed no byte to any run: it was so already, or a later request wrote over them.
+    pub elided: u64,
+}
+
+impl Planner {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends the runs of `requests` to `runs`.
+    ///
+    /// Sorted, disjoint requests take one pass. Others are put in order first, and overlaps are cut, both
+    /// only where needed: O(n log n) at worst. Against the shadow the plan is a merge of two sorted lists.
+    ///
+    /// A request that reaches beyond 2^64 is cut off there; one of no bytes is ignored.
+    pub fn plan(
+        &mut self,
+        requests: &[Request],
+        shadow: &Shadow,
+        runs: &mut Vec<Run>,
+    ) -> PlanStats {
+        let base = runs.len();
+        let count = requests.len();
+        let mut tally = Unique { contributed: 0 };
+        if walk(count, |i| requests[i], shadow, runs, &mut tally).is_err() {
+            runs.truncate(base);
+            tally = Unique { contributed: 0 };
+            self.order.sort(requests);
+            let order = &self.order;
+            if walk(
+                order.len(),
+                |i| requests[order.index(i)],
+                shadow,
+                runs,
+                &mut tally,
+            )
+            .is_err()
+            {
+                runs.truncate(base);
+                return self.plan_overlapping(requests, shadow, runs);
+            }
+        }
+        PlanStats {
+            elided: count as u64 - tally.contributed,
+        }
+    }
+
+    /// With `self.order` made already.
+    fn plan_overlapping(
+        &mut self,
+        requests: &[Request],
+        shadow: &Shadow,
+        runs: &mut Vec<Run>,
+    ) -> PlanStats {
+        let order = &self.order;
+        self.sweep.run(
+            requests,
+            (0..order.len()).map(|position| order.index(position)),
+        );
+        let segments = &self.sweep.segments;
+        self.contributed.clear();
+        self.contributed.resize(requests.len(), false);
+        let mut tally = Owned {
+            owners: &self.sweep.owners,
+            contributed: &mut self.contributed,
+        };
+        let walked = walk(segments.len(), |i| segments[i], shadow, runs, &mut tally);
+        debug_assert!(walked.is_ok(), "a sweep leaves nothing out of order");
+        PlanStats {
+            elided: self
+                .contributed
+                .iter()
+                .filter(|&&contributed| !contributed)
+                .count() as u64,
+        }
+    }
+}
+
+/// The requests are not sorted, not disjoint, or one is empty or reaches beyond 2^64.
+struct OutOfOrder;
+
+/// Merges neighbours into groups and appends what of each group is not in the shadow yet.
+///
+/// The requests come from a function, so that sorted ones need not be copied.
+fn walk(
+    count: usize,
+    request: impl Fn(usize) -> Request,
+    shadow: &Shadow,
+    runs: &mut Vec<Run>,
+    tally: &mut impl Tally,
+) -> Result<(), OutOfOrder> {
+    let mut cursor = shadow.cursor();
+    // The group that grows: requests `first..i`.
+    let mut first = 0;
+    let mut group = Run {
+        va: Va(0),
+        len: 0,
+        target: super::Target::Null,
+    };
+    let mut group_end = 0;
+    for i in 0..count {
+        let next = request(i);
+        let next_end = next.va.0.checked_add(next.len).ok_or(OutOfOrder)?;
+        if next.len == 0 || next.va.0 < group_end {
+            return Err(OutOfOrder);
+        }
+        if next.va.0 != group_end
+            || group.target.advanced(group.len) != next.target
+            || group.len == 0
+        {
+            flush(group, first..i, &request, &mut cursor, runs, tally);
+            first = i;
+            group = Run {
+                va: next.va,
+                len: 0,
+                target: next.target,
+            };
+        }
+        group.len += next.len;
+        group_end = next_end;
+    }
+    flush(group, first..count, &request, &mut cursor, runs, tally);
+    Ok(())
+}
+
+/// Appends what of a group is not in the shadow yet. `members` are the requests that the group is made of.
+#[inline]
+fn flush(
+    group: Run,
+    members: std::ops::Range<usize>,
+    request: &impl Fn(usize) -> Request,
+    cursor: &mut Cursor<'_>,
+    runs: &mut Vec<Run>,
+    tally: &mut impl Tally,
+) {
+    let end = group.end();
+    let before = runs.len();
+    let mut push = |from: Va, to: Va| {
+        if from < to {
+            let target = group.target.advanced(from.0 - group.va.0);
+            runs.push(Run {
+                va: from,
+                len: to.0 - from.0,
+                target,
+            });
+        }
+    };
+    // Everything from here to `at` has to change.
+    let mut changes_from = group.va;
+    let mut at = group.va;
+    while at < end {
+        let Some(extent) = cursor.seek(at) else { break };
+        if extent.va >= end {
+            break;
+        }
+        let from = extent.va.max(at);
+        let to = extent.end().min(end);
+        if extent.target.advanced(from.0 - extent.va.0)
+            == group.target.advanced(from.0 - group.va.0)
+        {
+            push(changes_from, from);
+            changes_from = to;
+        }
+        at = to;
+    }
+    let whole = changes_from == group.va;
+    push(changes_from, end);
+    if whole {
+        tally.all(members);
+        return;
+    }
+    partly(members, request, &runs[before..], tally);
+}
+
+/// Tallies the members of a group of which `changed` is all that changes.
+#[cold]
+fn partly(
+    members: std::ops::Range<usize>,
+    request: &impl Fn(usize) -> Request,
+    changed: &[Run],
+    tally: &mut impl Tally,
+) {
+    let mut changed = changed.iter().peekable();
+    for i in members {
+        let member = request(i);
+        while changed.next_if(|run| run.end() <= member.va).is_some() {}
+        match changed.peek() {
+            Some(run) if run.va.0 < member.va.0 + member.len => tally.one(i),
+            Some(_) => {}
+            None => break,
+        }
+    }
+}
+
+/// Counts requests that contribute to a run.
+trait Tally {
+    fn all(&mut self, members: std::ops::Range<usize>);
+    fn one(&mut self, member: usize);
+}
+
+/// Each member is a request of its own.
+struct Unique {
+    contributed: u64,
+}
+
+impl Tally for Unique {
+    #[inline]
+    fn all(&mut self, members: std::ops::Range<usize>) {
+        self.contributed += members.len() as u64;
+    }
+
+    fn one(&mut self, _: usize) {
+        self.contributed += 1;
+    }
+}
+
+/// Members are parts of requests.
+struct Owned<'a> {
+    owners: &'a [u32],
+    contributed: &'a mut [bool],
+}
+
+impl Tally for Owned<'_> {
+    fn all(&mut self, members: std::ops::Range<usize>) {
+        for member in members {
+            self.one(member);
+        }
+    }
+
+    fn one(&mut self, member: usize) {
+        self.contributed[self.owners[member] as usize] = true;
+    }
+}

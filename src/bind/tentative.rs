@@ -1,0 +1,114 @@
+//! A shadow on trial, for a call of several batches.
+
+use super::{Run, Shadow};
+use crate::units::Va;
+
+/// A [`Shadow`] with changes that may yet be taken back.
+///
+/// The batches of one call follow one another: the plan of the second needs the state after the first, before
+/// the kernel has taken any of it. [`Tentative::commit`] keeps what was applied; without it, dropping the value
+/// restores the state before, exactly.
+#[derive(Debug)]
+pub struct Tentative<'a> {
+    shadow: &'a mut Shadow,
+    /// What was there before, oldest first.
+    undo: Vec<Undo>,
+}
+
+/// A range that was changed, and what it was before.
+#[derive(Debug)]
+enum Undo {
+    Extent(Run),
+    Hole { va: Va, len: u64 },
+}
+
+impl<'a> Tentative<'a> {
+    pub(super) fn new(shadow: &'a mut Shadow) -> Self {
+        Tentative {
+            shadow,
+            undo: Vec::new(),
+        }
+    }
+
+    /// The state with everything applied so far.
+    pub fn shadow(&self) -> &Shadow {
+        self.shadow
+    }
+
+    /// [`Shadow::apply`], until further notice.
+    pub fn apply(&mut self, runs: &[Run]) {
+        let mut cursor = self.shadow.cursor();
+        for run in runs {
+            let end = run.end();
+            let mut at = run.va;
+            while at < end {
+                let next = match cursor.seek(at).and_then(|extent| extent.clipped(at, end)) {
+                    Some(old) if old.va == at => {
+                        record(&mut self.undo, Undo::Extent(old));
+                        old.end()
+                    }
+                    below => {
+                        let next = below.map_or(end, |old| old.va);
+                        record(
+                            &mut self.undo,
+                            Undo::Hole {
+                                va: at,
+                                len: next.0 - at.0,
+                            },
+                        );
+                        next
+                    }
+                };
+                at = next;
+            }
+        }
+        self.shadow.apply(runs);
+    }
+
+    /// The kernel has taken it: what was applied stays.
+    pub fn commit(mut self) {
+        self.undo.clear();
+    }
+}
+
+/// Appends, or extends the last entry: runs that sit side by side often cut up what was one extent.
+fn record(undo: &mut Vec<Undo>, change: Undo) {
+    match (undo.last_mut(), &change) {
+        (Some(Undo::Extent(last)), Undo::Extent(next))
+            if last.end() == next.va && last.target.advanced(last.len) == next.target =>
+        {
+            last.len += next.len;
+        }
+        _ => undo.push(change),
+    }
+}
+
+impl Drop for Tentative<'_> {
+    fn drop(&mut self) {
+        let mut ascending: Vec<Run> = Vec::new();
+        // From the youngest change to the oldest. What came of one `apply` is ascending; taken together it
+        // goes back in one piece.
+        while let Some(change) = self.undo.pop() {
+            match change {
+                Undo::Extent(run) => {
+                    if ascending.last().is_some_and(|above| run.end() > above.va) {
+                        restore(self.shadow, &mut ascending);
+                    }
+                    ascending.push(run);
+                }
+                Undo::Hole { va, len } => {
+                    restore(self.shadow, &mut ascending);
+                    self.shadow.forget(va, len);
+                }
+            }
+        }
+        restore(self.shadow, &mut ascending);
+    }
+}
+
+/// Applies runs that were collected from the highest address down.
+fn restore(shadow: &mut Shadow, descending: &mut Vec<Run>) {
+    descending.reverse();
+    shadow.apply(descending);
+    descending.clear();
+}

@@ -1,0 +1,66 @@
+//! Runs that one operation can do together, because what lies between them is so already.
+//!
+//! A plan leaves out every byte that has the wanted mapping. Where a gap between two runs is mapped the way the
+//! runs want it, an operation over all three has the same effect, and one operation is cheaper than two:
+//! unbinding every second piece of a buffer whose other pieces are unbound is one operation.
+
+use super::NullMap;
+use crate::bind::{Cursor, Run, Shadow, Target};
+use crate::units::SZ_2M;
+
+/// The longest gap that is mapped again for the sake of one operation less, in bytes: beyond the reach of one
+/// large page-table entry, writing the gap costs the kernel more than the operation.
+pub const LONGEST_BRIDGE: u64 = SZ_2M;
+
+/// Decides which neighbours are joined. Asked for ascending runs, one pair after another.
+pub(super) struct Bridge<'a> {
+    cursor: Cursor<'a>,
+    longest: u64,
+    null: Null,
+}
+
+/// Where a gap between two null runs can save an operation.
+enum Null {
+    Anywhere,
+    /// Inside one aligned range of so many bytes; an operation ends at its end in any case.
+    Within(u64),
+    /// Each page is an operation of its own.
+    Nowhere,
+}
+
+impl<'a> Bridge<'a> {
+    /// `shadow` is the state that the runs change.
+    pub fn new(shadow: &'a Shadow, longest: u64, null: &NullMap) -> Self {
+        let null = match null {
+            NullMap::Sparse | NullMap::Repeat { .. } => Null::Anywhere,
+            NullMap::Chunk { .. } => Null::Within(null.dummy_size()),
+            NullMap::Page { .. } => Null::Nowhere,
+        };
+        Bridge {
+            cursor: shadow.cursor(),
+            longest,
+            null,
+        }
+    }
+
+    /// Whether one mapping may reach from the start of `run` to the end of `next`.
+    #[inline]
+    pub fn joins(&mut self, run: &Run, next: &Run) -> bool {
+        if run.target.advanced(next.va.0 - run.va.0) != next.target {
+            return false;
+        }
+        if next.target == Target::Null {
+            match self.null {
+                Null::Anywhere => {}
+                Null::Within(size) if (run.end().0 - 1) / size == next.va.0 / size => {}
+                Null::Within(_) | Null::Nowhere => return false,
+            }
+        }
+        let gap = next.va.0 - run.end().0;
+        gap == 0
+            || gap <= self.longest
+                && self
+                    .cursor
+                    .has(run.end(), gap, run.target.advanced(run.len))
+    }
+}

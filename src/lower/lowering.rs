@@ -1,0 +1,254 @@
+//! The batches of one call become the operations of its ioctls.
+
+use super::bridge::{Bridge, LONGEST_BRIDGE};
+use super::ops::Ops;
+use super::sink::{Kind, Sink};
+use super::{MAX_OPS_PER_IOCTL, NullMap};
+use crate::bind::{Run, Shadow, Target};
+use crate::drm::uapi::{
+    ObjArray, SyncOp, VM_BIND_OP_MAP_NOEXEC, VM_BIND_OP_MAP_REPEAT, VM_BIND_OP_MAP_SPARSE,
+    VM_BIND_OP_TYPE_MAP, VM_BIND_OP_TYPE_SYNC_ONLY, VmBindOp, VmBindOpRepeat,
+};
+use crate::units::{SZ_4K, Va};
+
+/// The part of a call that waits and signals as one: the binds of one `VkBindSparseInfo`, planned.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Batch<'a> {
+    /// Go on the first operation. Without the signal bit.
+    pub waits: &'a [SyncOp],
+    /// Go on the last operation. With the signal bit.
+    pub signals: &'a [SyncOp],
+    /// A plan: sorted, disjoint, in whole pages.
+    pub runs: &'a [Run],
+}
+
+/// Makes operations. Holds buffers that the next call uses again, and no other state.
+///
+/// ```
+/// # use panvk_sparse::{bind::{Run, Shadow, Target}, lower::{Batch, Lowering, NullMap}, units::Va};
+/// let mut lowering = Lowering::new();
+/// let mut call = lowering.begin(&NullMap::Sparse, &|_, _| 4096);
+/// let runs = [Run { va: Va(0x10000), len: 0x20000, target: Target::Null }];
+/// call.batch(&Batch { runs: &runs, ..Batch::default() }, &Shadow::new());
+/// let ioctls = call.finish();
+/// assert_eq!((ioctls.len(), ioctls[0].len()), (1, 1));
+/// ```
+#[derive(Debug)]
+pub struct Lowering {
+    sink: Sink,
+    longest_bridge: u64,
+}
+
+impl Default for Lowering {
+    fn default() -> Self {
+        Self::with_limits(MAX_OPS_PER_IOCTL, LONGEST_BRIDGE)
+    }
+}
+
+impl Lowering {
+    /// With the limits [`MAX_OPS_PER_IOCTL`] and [`LONGEST_BRIDGE`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `max_ops`: operations in one ioctl, at least 1. `longest_bridge`: the longest gap, in bytes, that is mapped
+    /// again to save an operation; 0 for none.
+    pub fn with_limits(max_ops: usize, longest_bridge: u64) -> Self {
+        Lowering {
+            sink: Sink::new(max_ops),
+            longest_bridge,
+        }
+    }
+
+    /// Begins a call. What the call before it left here is gone.
+    ///
+    /// `granularity` says, of `len` bytes from an address, the smallest bind granularity in bytes (a power of two)
+    /// of the resources there: later binds split a mapping at no other distance. Only [`NullMap::Repeat`] asks.
+    pub fn begin<'a>(
+        &'a mut self,
+        null: &'a NullMap,
+        granularity: &'a dyn Fn(Va, u64) -> u64,
+    ) -> Call<'a> {
+        self.sink.clear();
+        Call {
+            sink: &mut self.sink,
+            longest_bridge: self.longest_bridge,
+            null,
+            granularity,
+            batches: 0,
+        }
+    }
+}
+
+/// A call whose batches are being added, in order.
+pub struct Call<'a> {
+    sink: &'a mut Sink,
+    longest_bridge: u64,
+    null: &'a NullMap,
+    granularity: &'a dyn Fn(Va, u64) -> u64,
+    batches: usize,
+}
+
+impl std::fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call")
+            .field("null", self.null)
+            .field("batches", &self.batches)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Call<'a> {
+    /// Adds a batch. `shadow` is the state before this batch and after those before it, the one that the runs
+    /// were planned against.
+    ///
+    /// A batch without an operation that has syncs becomes one SYNC_ONLY; without syncs it becomes nothing.
+    pub fn batch(&mut self, batch: &Batch<'_>, shadow: &Shadow) {
+        let first = self.sink.len();
+        let mut runs = batch.runs.iter().filter(|run| run.len > 0);
+        if let Some(&run) = runs.next() {
+            let mut bridge = Bridge::new(shadow, self.longest_bridge, self.null);
+            let mut pending = run;
+            for next in runs {
+                if bridge.joins(&pending, next) {
+                    pending.len = next.va.0 - pending.va.0 + next.len;
+                } else {
+                    self.lower(&pending);
+                    pending = *next;
+                }
+            }
+            self.lower(&pending);
+        } else if !(batch.waits.is_empty() && batch.signals.is_empty()) {
+            self.sink.push(sync_only(), Kind::Sync);
+        }
+        let end = self.sink.len();
+        if first < end {
+            self.sink.attach(first, batch.waits);
+            self.sink.attach(end - 1, batch.signals);
+            self.sink.note_batch(self.batches, first..end);
+        }
+        self.batches += 1;
+    }
+
+    /// What the call asks of the kernel, one element an ioctl, to be issued in this order. None is empty.
+    pub fn finish(self) -> &'a mut [Ops] {
+        self.sink.ioctls()
+    }
+
+    #[inline]
+    fn lower(&mut self, run: &Run) {
+        match run.target {
+            Target::Memory { bo, offset } => {
+                self.sink.push(map(run, bo.handle.0, offset), Kind::Map)
+            }
+            Target::Null => self.lower_null(run),
+        }
+    }
+
+    fn lower_null(&mut self, run: &Run) {
+        match *self.null {
+            NullMap::Sparse => {
+                let mut op = map(run, 0, 0);
+                op.flags |= VM_BIND_OP_MAP_SPARSE;
+                self.sink.push(op, Kind::Null);
+            }
+            NullMap::Repeat {
+                dummy, dummy_size, ..
+            } if run.len <= dummy_size => {
+                // It fits: a plain mapping is a smaller op, and the kernel may split it anywhere.
+                self.sink.push(map(run, dummy.0, 0), Kind::Null);
+            }
+            NullMap::Repeat {
+                dummy, max_range, ..
+            } => {
+                let mut op = map(run, dummy.0, 0);
+                op.flags |= VM_BIND_OP_MAP_REPEAT;
+                let bo_repeat_range = self.repeat_range(run, max_range);
+                self.sink.push_repeat(
+                    VmBindOpRepeat {
+                        op,
+                        bo_repeat_range,
+                    },
+                    Kind::Null,
+                );
+            }
+            NullMap::Chunk { dummy, .. } => {
+                // The dummy repeats at multiples of its size, so that a 2 MiB dummy and a 2 MiB slot line up.
+                let size = self.null.dummy_size();
+                self.lower_pieces(run, size, |va| map_null(va, dummy.0, va.0 % size));
+            }
+            NullMap::Page { dummy } => self.lower_pieces(run, SZ_4K, |va| map_null(va, dummy.0, 0)),
+        }
+    }
+
+    /// One operation for each aligned piece of `size` bytes that the run touches.
+    fn lower_pieces(&mut self, run: &Run, size: u64, op: impl Fn(Va) -> VmBindOp) {
+        let (mut at, end) = (run.va, run.end());
+        while at < end {
+            let len = (size - at.0 % size).min(end.0 - at.0);
+            self.sink.push(
+                VmBindOp {
+                    size: len,
+                    ..op(at)
+                },
+                Kind::Null,
+            );
+            at.0 += len;
+        }
+    }
+
+    /// A power of two that divides the length of the run and, unless the kernel was seen to manage without,
+    /// every address at which the run can later be split.
+    fn repeat_range(&self, run: &Run, max_range: u64) -> u64 {
+        let shape = lowest_bit(run.va.0 | run.len);
+        // Nothing is smaller than a page, so there the resources needn't be asked.
+        let safe = if shape <= SZ_4K {
+            shape
+        } else {
+            lowest_bit(shape | (self.granularity)(run.va, run.len))
+        };
+        let seen_to_work = if max_range == 0 {
+            0
+        } else {
+            lowest_bit(run.len | max_range)
+        };
+        safe.max(seen_to_work).min(self.null.dummy_size())
+    }
+}
+
+/// The largest power of two that divides `value`, which isn't 0.
+fn lowest_bit(value: u64) -> u64 {
+    value & value.wrapping_neg()
+}
+
+#[inline]
+fn map(run: &Run, bo_handle: u32, bo_offset: u64) -> VmBindOp {
+    VmBindOp {
+        flags: VM_BIND_OP_TYPE_MAP | VM_BIND_OP_MAP_NOEXEC,
+        bo_handle,
+        bo_offset,
+        va: run.va.0,
+        size: run.len,
+        syncs: ObjArray::default(),
+    }
+}
+
+/// A map of the dummy that is given its size later.
+fn map_null(va: Va, bo_handle: u32, bo_offset: u64) -> VmBindOp {
+    map(
+        &Run {
+            va,
+            len: 0,
+            target: Target::Null,
+        },
+        bo_handle,
+        bo_offset,
+    )
+}
+
+fn sync_only() -> VmBindOp {
+    VmBindOp {
+        flags: VM_BIND_OP_TYPE_SYNC_ONLY,
+        ..VmBindOp::default()
+    }
+}

@@ -1,0 +1,184 @@
+//! Where operations go: into one ioctl until it is full, then into the next.
+
+use std::ops::Range;
+
+use super::ops::{Attach, OpArray, OpCounts, Ops, Part};
+use crate::drm::uapi::{ObjArray, SyncOp, VmBindOp, VmBindOpRepeat};
+
+/// Fills ioctls with operations. Every ioctl but the last is full.
+///
+/// Buffers are kept from one call to the next: a million operations are 48 MB, and fresh memory of that size
+/// costs more than writing the operations.
+#[derive(Debug)]
+pub(super) struct Sink {
+    max_ops: usize,
+    ioctls: Vec<Ops>,
+    spare_plain: Vec<Vec<VmBindOp>>,
+    spare_repeat: Vec<Vec<VmBindOpRepeat>>,
+}
+
+/// What an operation is counted as.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Map,
+    Null,
+    Sync,
+}
+
+impl Sink {
+    /// `max_ops`: operations in one ioctl, at least 1.
+    pub fn new(max_ops: usize) -> Self {
+        Sink {
+            max_ops: max_ops.max(1),
+            ioctls: Vec::new(),
+            spare_plain: Vec::new(),
+            spare_repeat: Vec::new(),
+        }
+    }
+
+    /// Forgets the operations, keeps their buffers.
+    pub fn clear(&mut self) {
+        // In reverse, so that the first ioctl gets the first one's buffer again, which is the largest.
+        for ops in self.ioctls.drain(..).rev() {
+            match ops.array {
+                OpArray::Plain(mut list) => {
+                    list.clear();
+                    self.spare_plain.push(list);
+                }
+                OpArray::Repeat(mut list) => {
+                    list.clear();
+                    self.spare_repeat.push(list);
+                }
+            }
+        }
+    }
+
+    pub fn ioctls(&mut self) -> &mut [Ops] {
+        &mut self.ioctls
+    }
+
+    /// Number of operations in all ioctls: the position of the next one.
+    pub fn len(&self) -> usize {
+        match self.ioctls.last() {
+            Some(last) => (self.ioctls.len() - 1) * self.max_ops + last.len(),
+            None => 0,
+        }
+    }
+
+    #[inline]
+    pub fn push(&mut self, op: VmBindOp, kind: Kind) {
+        let ops = self.open();
+        kind.count(&mut ops.counts);
+        match &mut ops.array {
+            OpArray::Plain(list) => list.push(op),
+            OpArray::Repeat(list) => list.push(VmBindOpRepeat {
+                op,
+                bo_repeat_range: 0,
+            }),
+        }
+    }
+
+    /// An operation with a repeat range. Makes all operations of its ioctl 56 bytes.
+    pub fn push_repeat(&mut self, op: VmBindOpRepeat, kind: Kind) {
+        let spare_of = self.spare_repeat.pop();
+        let ops = self.open();
+        kind.count(&mut ops.counts);
+        match &mut ops.array {
+            OpArray::Repeat(list) => {
+                list.push(op);
+                self.spare_repeat.extend(spare_of);
+            }
+            OpArray::Plain(plain) => {
+                let mut plain = std::mem::take(plain);
+                let mut list = spare_of.unwrap_or_default();
+                list.extend(plain.iter().map(|&op| VmBindOpRepeat {
+                    op,
+                    bo_repeat_range: 0,
+                }));
+                list.push(op);
+                ops.array = OpArray::Repeat(list);
+                plain.clear();
+                self.spare_plain.push(plain);
+            }
+        }
+    }
+
+    /// The ioctl that takes the next operation.
+    #[inline]
+    fn open(&mut self) -> &mut Ops {
+        if self
+            .ioctls
+            .last()
+            .is_none_or(|ops| ops.len() >= self.max_ops)
+        {
+            let list = self.spare_plain.pop().unwrap_or_default();
+            self.ioctls.push(Ops {
+                array: OpArray::Plain(list),
+                ..Ops::default()
+            });
+        }
+        let last = self.ioctls.len() - 1;
+        &mut self.ioctls[last]
+    }
+
+    /// Gives the operation at `position` sync ops, after those that it has.
+    pub fn attach(&mut self, position: usize, syncs: &[SyncOp]) {
+        if syncs.is_empty() {
+            return;
+        }
+        let Some(ops) = self.ioctls.get_mut(position / self.max_ops) else {
+            return;
+        };
+        let op = position % self.max_ops;
+        let start = ops.syncs.len();
+        ops.syncs.extend_from_slice(syncs);
+        let end = ops.syncs.len();
+        let range = match ops.attach.last_mut() {
+            Some(last) if last.op == op => {
+                last.syncs.end = end;
+                last.syncs.clone()
+            }
+            _ => {
+                ops.attach.push(Attach {
+                    op,
+                    syncs: start..end,
+                });
+                start..end
+            }
+        };
+        if let Some(op) = ops.array.op_mut(op) {
+            op.syncs = ObjArray {
+                stride: size_of::<SyncOp>() as u32,
+                count: range.len() as u32,
+                array: 0,
+            };
+        }
+    }
+
+    /// Notes that the operations at these positions come from a batch.
+    pub fn note_batch(&mut self, batch: usize, positions: Range<usize>) {
+        let mut at = positions.start;
+        while at < positions.end {
+            let first = at / self.max_ops * self.max_ops;
+            let end = positions.end.min(first + self.max_ops);
+            if let Some(ops) = self.ioctls.get_mut(at / self.max_ops) {
+                ops.parts.push(Part {
+                    batch,
+                    ops: at - first..end - first,
+                });
+            }
+            at = end;
+        }
+    }
+}
+
+impl Kind {
+    #[inline]
+    fn count(self, counts: &mut OpCounts) {
+        match self {
+            Kind::Map => counts.map += 1,
+            Kind::Null => counts.null += 1,
+            Kind::Sync => counts.sync += 1,
+        }
+    }
+}
