@@ -97,6 +97,11 @@ impl App {
         }))
     }
 
+    /// Whether the validation layer is on.
+    pub fn validates(&self) -> bool {
+        self.messenger.is_some()
+    }
+
     /// driverInfo of the physical device, as the driver gives it.
     pub fn driver_info(&self) -> String {
         let mut driver = vk::PhysicalDeviceDriverProperties::default();

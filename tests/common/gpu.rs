@@ -188,6 +188,15 @@ impl Gpu {
             buffers: Vec<vk::SparseBufferMemoryBindInfo<'a>>,
             images: Vec<vk::SparseImageOpaqueMemoryBindInfo<'a>>,
         }
+        // The layer of Debian 12 reads as many opaque image binds as there are buffers, whatever their own count says
+        // (Vulkan-ValidationLayers, pull request 5851): give it empty ones to read, beyond the count.
+        let padding = |b: &Batch| {
+            if self.app.validates() {
+                b.buffers.len()
+            } else {
+                0
+            }
+        };
         let parts: Vec<Parts<'_>> = batches
             .iter()
             .map(|b| Parts {
@@ -212,6 +221,7 @@ impl Gpu {
                             .image(*r)
                             .binds(binds)
                     })
+                    .chain(std::iter::repeat_n(Default::default(), padding(b)))
                     .collect(),
             })
             .collect();
@@ -233,7 +243,7 @@ impl Gpu {
                     .wait_semaphores(&p.waits)
                     .signal_semaphores(&p.signals)
                     .buffer_binds(&p.buffers)
-                    .image_opaque_binds(&p.images);
+                    .image_opaque_binds(&p.images[..batch.images.len()]);
                 if !(p.waits.is_empty() && p.signals.is_empty()) {
                     info = info.push_next(timeline);
                 }

@@ -5,7 +5,11 @@
 //!
 //! The driver reads its environment when an instance is created, so every (configuration, case) is a process of its
 //! own: a test starts its own executable once more, for itself alone ([`child`]).
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of it"
+)]
 
 pub mod app;
 pub mod child;

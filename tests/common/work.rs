@@ -303,7 +303,11 @@ impl Recorder<'_> {
 
     /// All levels and layers from a buffer; the image is in GENERAL afterwards.
     pub fn image_write(&mut self, from: &Buffer<'_>, image: &Image<'_>) {
-        self.transition(image, vk::ImageLayout::UNDEFINED, vk::ImageLayout::GENERAL);
+        self.transition(
+            image,
+            vk::ImageLayout::UNDEFINED,
+            vk::ImageLayout::TRANSFER_DST_OPTIMAL,
+        );
         let (regions, _) = image.regions();
         // SAFETY: see above.
         unsafe {
@@ -311,26 +315,40 @@ impl Recorder<'_> {
                 self.commands,
                 from.raw,
                 image.raw,
-                vk::ImageLayout::GENERAL,
+                vk::ImageLayout::TRANSFER_DST_OPTIMAL,
                 &regions,
             );
         }
-        self.barrier();
+        self.transition(
+            image,
+            vk::ImageLayout::TRANSFER_DST_OPTIMAL,
+            vk::ImageLayout::GENERAL,
+        );
     }
 
     /// All levels and layers of an image in GENERAL.
     pub fn image_read(&mut self, image: &Image<'_>, to: &Buffer<'_>) {
+        self.transition(
+            image,
+            vk::ImageLayout::GENERAL,
+            vk::ImageLayout::TRANSFER_SRC_OPTIMAL,
+        );
         let (regions, _) = image.regions();
         // SAFETY: see above.
         unsafe {
             self.gpu.device.cmd_copy_image_to_buffer(
                 self.commands,
                 image.raw,
-                vk::ImageLayout::GENERAL,
+                vk::ImageLayout::TRANSFER_SRC_OPTIMAL,
                 to.raw,
                 &regions,
             );
         }
+        self.transition(
+            image,
+            vk::ImageLayout::TRANSFER_SRC_OPTIMAL,
+            vk::ImageLayout::GENERAL,
+        );
         self.barrier();
     }
 }
