@@ -58,7 +58,7 @@ pub fn run(
         !stderr.contains("panicked at"),
         "{test} under {config:?} passed, but something panicked:\n{stderr}"
     );
-    let stats = if config.is_icd() {
+    let stats = if config.is_icd() && !own_file {
         stats::read(&stats_file)
     } else {
         Vec::new()
