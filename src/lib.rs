@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod bind;
+pub mod config;
 pub mod drm;
 pub mod lower;
 pub mod units;

@@ -86,7 +86,7 @@ fn image_crc(vm: &Gpuvm) -> u32 {
     let mut crc = Crc::new();
     for va in (WINDOW..WINDOW + WINDOW_SIZE).step_by(SZ_4K as usize) {
         let word = vm.translate(va).map_or(0, |t| {
-            (t.bo as u32 + 1) << 24 | t.flags.bits() << 20 | (t.offset / SZ_4K) as u32
+            ((t.bo as u32 + 1) << 24) | (t.flags.bits() << 20) | (t.offset / SZ_4K) as u32
         });
         crc.update(&word.to_le_bytes());
     }

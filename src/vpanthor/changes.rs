@@ -44,6 +44,7 @@ impl Place {
 pub struct Change {
     /// Index of the op in its `VM_BIND`, as set with [`Gpuvm::set_change_op`](super::gpuvm::Gpuvm::set_change_op).
     pub op: u32,
+    /// The first byte that changed.
     pub va: u64,
     /// Bytes.
     pub len: u64,
@@ -53,7 +54,7 @@ pub struct Change {
     pub new: Option<Place>,
 }
 
-/// A maximal range of one place, or of none.
+/// A range of one place, or of none. What it covers follows from those before it in its list.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     len: u64,
@@ -64,85 +65,73 @@ fn after(place: Option<Place>, bytes: u64) -> Option<Place> {
     place.map(|place| place.after(bytes))
 }
 
-/// Extents of a range, one after the other.
-#[derive(Debug, Default)]
-struct Extents(Vec<Extent>);
-
-impl Extents {
-    fn push(&mut self, len: u64, place: Option<Place>) {
-        match self.0.last_mut() {
-            Some(last) if after(last.place, last.len) == place => last.len += len,
-            _ => self.0.push(Extent { len, place }),
-        }
-    }
-
-    /// Becomes what `table` says of `va..end`.
-    fn read(&mut self, table: &PageTable, bos: &BoTable, mut va: u64, end: u64) {
-        self.0.clear();
-        let place = |entry: Entry| {
-            if bos.is_null(entry.bo()) {
-                Place::Null
-            } else {
-                Place::Memory {
-                    bo: bos.id(entry.bo()),
-                    offset: entry.offset(),
-                }
+/// Fills `extents` with what `table` says of `va..end`. Neighbours may continue each other.
+fn read(extents: &mut Vec<Extent>, table: &PageTable, bos: &BoTable, mut va: u64, end: u64) {
+    extents.clear();
+    let place = |entry: Entry| {
+        if bos.is_null(entry.bo()) {
+            Place::Null
+        } else {
+            Place::Memory {
+                bo: bos.id(entry.bo()),
+                offset: entry.offset(),
             }
-        };
-        while va < end {
-            match table.piece(va, end) {
-                Piece::Empty(len) => {
-                    self.push(len, None);
-                    va += len;
-                }
-                Piece::Block { len, first } => {
-                    self.push(len, Some(place(first)));
-                    va += len;
-                }
-                Piece::Table(entries) => {
-                    va += entries.len() as u64 * SZ_4K;
-                    let mut rest = entries;
-                    while let Some(&first) = rest.first() {
-                        let place = first.is_valid().then(|| place(first));
-                        let same = match place {
-                            None | Some(Place::Null) => {
-                                rest.iter().take_while(|entry| entry.same_bo(first)).count()
-                            }
-                            Some(Place::Memory { .. }) => (0..)
-                                .zip(rest)
-                                .take_while(|&(page, &entry)| entry == first.after(page))
-                                .count(),
-                        };
-                        self.push(same as u64 * SZ_4K, place);
-                        rest = &rest[same..];
-                    }
+        }
+    };
+    while va < end {
+        match table.piece(va, end) {
+            Piece::Empty(len) => {
+                extents.push(Extent { len, place: None });
+                va += len;
+            }
+            Piece::Block { len, first } => {
+                let place = Some(place(first));
+                extents.push(Extent { len, place });
+                va += len;
+            }
+            Piece::Table(entries) => {
+                va += entries.len() as u64 * SZ_4K;
+                let mut rest = entries;
+                while let Some(&first) = rest.first() {
+                    let place = first.is_valid().then(|| place(first));
+                    let same = match place {
+                        None | Some(Place::Null) => {
+                            rest.iter().take_while(|entry| entry.same_bo(first)).count()
+                        }
+                        Some(Place::Memory { .. }) => (0..)
+                            .zip(rest)
+                            .take_while(|&(page, &entry)| entry == first.after(page))
+                            .count(),
+                    };
+                    let len = same as u64 * SZ_4K;
+                    extents.push(Extent { len, place });
+                    rest = &rest[same..];
                 }
             }
         }
     }
 }
-
 /// Collects changes, op by op.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     /// The op that the next changes belong to.
     pub op: u32,
-    old: Extents,
-    new: Extents,
+    old: Vec<Extent>,
+    new: Vec<Extent>,
     changes: Vec<Change>,
 }
 
 impl Recorder {
     /// Call before an op touches the entries of `va..end`.
     pub fn before(&mut self, table: &PageTable, bos: &BoTable, va: u64, end: u64) {
-        self.old.read(table, bos, va, end);
+        read(&mut self.old, table, bos, va, end);
     }
 
     /// Call after it, with the same range.
     pub fn after(&mut self, table: &PageTable, bos: &BoTable, mut va: u64, end: u64) {
-        self.new.read(table, bos, va, end);
+        read(&mut self.new, table, bos, va, end);
         let first = self.changes.len();
-        let (mut olds, mut news) = (self.old.0.iter().copied(), self.new.0.iter().copied());
+        let (mut olds, mut news) = (self.old.iter().copied(), self.new.iter().copied());
         let (mut old, mut new) = (olds.next(), news.next());
         // Both cover the same range, so they end together.
         while let (Some(was), Some(is)) = (&mut old, &mut new) {

@@ -8,8 +8,6 @@
 //! the slot's border, and its memory is made of 2 MiB folios, the whole side of the slot is cleared and what stays is
 //! written anew in 4 KiB entries, whether or not the slot was a block.
 
-use std::sync::Arc;
-
 use rustix::io::Errno;
 
 use crate::units::{SZ_2M, SZ_4K};
@@ -19,7 +17,7 @@ use super::bo_table::{BoIndex, BoTable};
 use super::changes::{Change, Recorder};
 use super::flavour::RepeatRule;
 use super::mapping::{Backing, Content, MapFlags, Mapping, MappingView, Repeat, Source};
-use super::mappings::Mappings;
+use super::mappings::{Mappings, Placed};
 use super::page_table::{PageTable, PtStats};
 
 /// What the GPU finds at an address.
@@ -29,6 +27,7 @@ pub struct Translation {
     pub bo: u64,
     /// Bytes from the start of the buffer object to the page, a multiple of 4 KiB.
     pub offset: u64,
+    /// How the GPU may use the page.
     pub flags: MapFlags,
 }
 
@@ -92,18 +91,42 @@ impl Gpuvm {
                 if range == 0 || size % range != 0 {
                     return Err(Errno::INVAL);
                 }
-                let phase = 0;
                 let content = Content::Repeat {
                     offset,
-                    range,
-                    phase,
+                    range_pages: u32::try_from(range / SZ_4K).map_err(|_| Errno::INVAL)?,
+                    phase_pages: 0,
                 };
                 (Some(bo), content)
             }
             Source::Sparse => (None, Content::Sparse),
         };
-        self.check_cuts(va, end)?;
-        self.replace(va, end, bo.as_ref(), content, flags)
+        let overlap = self.overlap(va, end)?;
+        if va == end {
+            self.free(va, end, overlap.as_ref());
+            return Ok(());
+        }
+        // Before the cut, so that a buffer object whose last mapping is replaced keeps its number.
+        let index = match &bo {
+            Some(bo) => self.bos.acquire(bo).ok_or(Errno::NOMEM)?,
+            None => {
+                self.bos.retain(BoIndex::KERNEL_DUMMY);
+                BoIndex::KERNEL_DUMMY
+            }
+        };
+        let backing = Backing {
+            bo: index,
+            flags,
+            huge: bo.is_none_or(|bo| bo.huge_folios()),
+            content,
+        };
+        self.recorded(va, end, overlap.as_ref(), |vm| {
+            if let Some(overlap) = &overlap {
+                vm.cut(va, end, overlap.first);
+            }
+            vm.table.map(va, size, backing);
+            vm.mappings.insert(va, Mapping { size, backing });
+        });
+        Ok(())
     }
 
     /// Unmaps what is mapped in the `size` bytes at `va`, which may be nothing. 0 bytes inside a mapping, which only an
@@ -113,22 +136,26 @@ impl Gpuvm {
     /// `EINVAL`, and nothing has changed: as for [`Gpuvm::map`].
     pub fn unmap(&mut self, va: u64, size: u64) -> Result<(), Errno> {
         let end = self.end_of(va, size)?;
-        self.check_cuts(va, end)?;
-        self.recorded(va, end, |vm| vm.cut(va, end));
+        let overlap = self.overlap(va, end)?;
+        self.free(va, end, overlap.as_ref());
         Ok(())
     }
 
     /// Every mapping, ascending.
     pub fn mappings(&self) -> impl Iterator<Item = MappingView> {
-        self.mappings.iter().map(|(va, mapping)| {
+        self.mappings.iter().map(|&Placed { va, mapping }| {
             let backing = &mapping.backing;
             let (offset, repeat) = match backing.content {
                 Content::Plain { offset } => (offset, None),
                 Content::Repeat {
                     offset,
-                    range,
-                    phase,
-                } => (offset, Some(Repeat { range, phase })),
+                    range_pages,
+                    phase_pages,
+                } => {
+                    let range = u64::from(range_pages) * SZ_4K;
+                    let phase = u64::from(phase_pages) * SZ_4K;
+                    (offset, Some(Repeat { range, phase }))
+                }
                 Content::Sparse => (va % SZ_2M, None),
             };
             MappingView {
@@ -205,125 +232,116 @@ impl Gpuvm {
         Ok(va + size)
     }
 
-    /// The rule of the series' fifth revision. Only the first and the last mapping can be cut.
-    fn check_cuts(&self, va: u64, end: u64) -> Result<(), Errno> {
-        if self.repeat_rule != Some(RepeatRule::V5) {
-            return Ok(());
+    /// What `va..end` overlaps.
+    ///
+    /// # Errors
+    /// `EINVAL`: the rule of the series' fifth revision forbids the cut. Only the first and the last mapping can be cut.
+    fn overlap(&self, va: u64, end: u64) -> Result<Option<Overlap>, Errno> {
+        let Some(first) = self.mappings.first_overlap(va, end) else {
+            return Ok(None);
+        };
+        let last = if first.end() >= end {
+            first
+        } else {
+            self.mappings.last_overlap(va, end).unwrap_or(first)
+        };
+        if self.repeat_rule == Some(RepeatRule::V5) {
+            let refused = |placed: &Placed, at: u64| {
+                placed.va < at && at < placed.end() && placed.mapping.refuses_cut_at(at - placed.va)
+            };
+            if refused(&first, va) || refused(&last, end) {
+                return Err(Errno::INVAL);
+            }
         }
-        let first = self.mappings.first_overlap(va, end);
-        let last = self.mappings.last_overlap(va, end);
-        let refused = first
-            .is_some_and(|(start, mapping)| start < va && mapping.refuses_cut_at(va - start))
-            || last.is_some_and(|(start, mapping)| {
-                start + mapping.size > end && mapping.refuses_cut_at(end - start)
-            });
-        if refused {
-            return Err(Errno::INVAL);
-        }
-        Ok(())
+        Ok(Some(Overlap { first, last }))
     }
 
-    /// Cuts `va..end` free and maps it anew.
-    fn replace(
-        &mut self,
-        va: u64,
-        end: u64,
-        bo: Option<&Arc<Bo>>,
-        content: Content,
-        flags: MapFlags,
-    ) -> Result<(), Errno> {
-        if va == end {
-            self.recorded(va, end, |vm| vm.cut(va, end));
-            return Ok(());
+    /// Unmaps what `va..end` overlaps.
+    fn free(&mut self, va: u64, end: u64, overlap: Option<&Overlap>) {
+        if let Some(overlap) = overlap {
+            self.recorded(va, end, Some(overlap), |vm| vm.cut(va, end, overlap.first));
         }
-        // Before the cut, so that a buffer object whose last mapping is replaced keeps its number.
-        let index = match bo {
-            Some(bo) => self.bos.acquire(bo).ok_or(Errno::NOMEM)?,
-            None => {
-                self.bos.retain(BoIndex::KERNEL_DUMMY);
-                BoIndex::KERNEL_DUMMY
-            }
-        };
-        let backing = Backing {
-            bo: index,
-            flags,
-            huge: bo.is_none_or(|bo| bo.huge_folios()),
-            content,
-        };
-        self.recorded(va, end, |vm| {
-            vm.cut(va, end);
-            let size = end - va;
-            vm.table.map(va, size, backing);
-            vm.mappings.insert(va, Mapping { size, backing });
-        });
-        Ok(())
     }
 
     /// Does `op`, which maps or cuts `va..end`, and records what it changed in all entries that it may write.
-    fn recorded(&mut self, va: u64, end: u64, op: impl FnOnce(&mut Self)) {
+    fn recorded(
+        &mut self,
+        va: u64,
+        end: u64,
+        overlap: Option<&Overlap>,
+        op: impl FnOnce(&mut Self),
+    ) {
         let Some(mut recorder) = self.recorder.take() else {
             return op(self);
         };
-        let (mut lo, mut hi) = (va, end);
-        if let Some((start, mapping)) = self.mappings.first_overlap(va, end) {
-            lo = lo.min(cleared_by_cut(start, &mapping, va, end).0);
-        }
-        if let Some((start, mapping)) = self.mappings.last_overlap(va, end) {
-            hi = hi.max(cleared_by_cut(start, &mapping, va, end).1);
-        }
+        let (lo, hi) = overlap.map_or((va, end), |overlap| {
+            let lo = cleared_by_cut(&overlap.first, va, end).0;
+            let hi = cleared_by_cut(&overlap.last, va, end).1;
+            (lo.min(va), hi.max(end))
+        });
         recorder.before(&self.table, &self.bos, lo, hi);
         op(self);
         recorder.after(&self.table, &self.bos, lo, hi);
         self.recorder = Some(recorder);
     }
 
-    /// Takes `va..end` out of every mapping.
-    fn cut(&mut self, va: u64, end: u64) {
-        while let Some((start, mapping)) = self.mappings.first_overlap(va, end) {
-            let (cleared, cleared_end) = cleared_by_cut(start, &mapping, va, end);
-            let backing = mapping.backing;
-            let mapping_end = start + mapping.size;
-            self.table.unmap(cleared, cleared_end - cleared);
-            if start < va {
-                self.table.map(
-                    cleared,
-                    va.saturating_sub(cleared),
-                    backing.advance(cleared - start),
-                );
-                self.mappings.resize(start, va - start);
-            } else {
-                self.mappings.remove(start);
-            }
-            if mapping_end > end {
-                let next = Mapping {
-                    size: mapping_end - end,
-                    backing: backing.advance(end - start),
-                };
-                self.table
-                    .map(end, cleared_end.saturating_sub(end), next.backing);
-                self.mappings.insert(end, next);
-            }
-            match (start < va, mapping_end > end) {
-                (false, false) => self.bos.release(backing.bo),
-                (true, true) => self.bos.retain(backing.bo),
-                (true, false) | (false, true) => {}
-            }
+    /// Takes `va..end` out of every mapping, the first of which is `first`.
+    fn cut(&mut self, va: u64, end: u64, first: Placed) {
+        let mut next = Some(first);
+        while let Some(placed) = next {
+            next = self.mappings.first_start(placed.end(), end);
+            self.cut_one(va, end, &placed);
+        }
+    }
+
+    /// Takes `va..end` out of one mapping: unmaps it, or leaves what lies before and after.
+    fn cut_one(&mut self, va: u64, end: u64, placed: &Placed) {
+        let &Placed { va: start, mapping } = placed;
+        let backing = mapping.backing;
+        let (before, after) = (start < va, end < placed.end());
+        let (cleared, cleared_end) = cleared_by_cut(placed, va, end);
+        self.table.unmap(cleared, cleared_end - cleared);
+        if before {
+            self.table
+                .map(cleared, va - cleared, backing.advance(cleared - start));
+            self.mappings.shorten(start, va - start);
+        } else {
+            self.mappings.remove(start);
+        }
+        if after {
+            let rest = Mapping {
+                size: placed.end() - end,
+                backing: backing.advance(end - start),
+            };
+            self.table.map(end, cleared_end - end, rest.backing);
+            self.mappings.insert(end, rest);
+        }
+        match (before, after) {
+            (false, false) => self.bos.release(backing.bo),
+            (true, true) => self.bos.retain(backing.bo),
+            (true, false) | (false, true) => {}
         }
     }
 }
 
-/// The range of page-table entries to clear when `va..end` is taken out of the mapping at `start`: what is taken out of it,
-/// widened to the slot's border where huge pages ask for it. (The kernel's `unmap_hugepage_align`.)
-fn cleared_by_cut(start: u64, mapping: &Mapping, va: u64, end: u64) -> (u64, u64) {
-    let mapping_end = start + mapping.size;
+/// The mappings that a range overlaps, from the first to the last, which may be the same.
+struct Overlap {
+    first: Placed,
+    last: Placed,
+}
+
+/// The range of page-table entries to clear when `va..end` is taken out of a mapping that it overlaps: what is taken out of
+/// it, widened to the slot's border where huge pages ask for it. (The kernel's `unmap_hugepage_align`.)
+fn cleared_by_cut(placed: &Placed, va: u64, end: u64) -> (u64, u64) {
+    let (start, mapping_end) = (placed.va, placed.end());
     let (mut lo, mut hi) = (va.max(start), end.min(mapping_end));
-    if mapping.backing.huge {
+    if placed.mapping.backing.huge {
         let slot = va - va % SZ_2M;
         if start < va && start <= slot {
             lo = slot;
         }
         let slot_end = end.next_multiple_of(SZ_2M);
-        if mapping_end > end && mapping_end >= slot_end {
+        if end < mapping_end && slot_end <= mapping_end {
             hi = slot_end;
         }
     }

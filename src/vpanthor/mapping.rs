@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::BitOr;
 use std::sync::Arc;
 
-use crate::units::SZ_2M;
+use crate::units::{SZ_2M, SZ_4K};
 
 use super::bo::Bo;
 use super::bo_table::BoIndex;
@@ -56,12 +56,14 @@ impl fmt::Debug for MapFlags {
 pub enum Source {
     /// A buffer object from `offset` on, once.
     Bo {
+        /// Stays alive while it is mapped.
         bo: Arc<Bo>,
         /// Bytes from the start of the buffer object.
         offset: u64,
     },
     /// `range` bytes of a buffer object from `offset` on, over and over (OP_MAP_REPEAT).
     Repeat {
+        /// Stays alive while it is mapped.
         bo: Arc<Bo>,
         /// Bytes from the start of the buffer object.
         offset: u64,
@@ -75,6 +77,7 @@ pub enum Source {
 /// A mapping as one can look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappingView {
+    /// Where it starts.
     pub va: u64,
     /// Bytes.
     pub size: u64,
@@ -83,6 +86,7 @@ pub struct MappingView {
     /// Bytes from the start of the buffer object; for a repeated mapping where its range starts, for the kernel's dummy
     /// the address modulo 2 MiB.
     pub offset: u64,
+    /// How the GPU may use it.
     pub flags: MapFlags,
     /// Set for repeated mappings.
     pub repeat: Option<Repeat>,
@@ -97,11 +101,18 @@ pub struct Repeat {
     pub phase: u64,
 }
 
-/// Where the bytes of a mapping come from, without saying from which buffer object.
+/// Where the bytes of a mapping come from, without saying from which buffer object. Small, as there are many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    Plain { offset: u64 },
-    Repeat { offset: u64, range: u64, phase: u64 },
+    Plain {
+        offset: u64,
+    },
+    /// Range and phase as in [`Repeat`], in pages of 4 KiB.
+    Repeat {
+        offset: u64,
+        range_pages: u32,
+        phase_pages: u32,
+    },
     Sparse,
 }
 
@@ -110,7 +121,11 @@ impl Content {
     pub fn offset_at(self, va: u64) -> u64 {
         match self {
             Content::Plain { offset } => offset,
-            Content::Repeat { offset, phase, .. } => offset + phase,
+            Content::Repeat {
+                offset,
+                phase_pages,
+                ..
+            } => offset + u64::from(phase_pages) * SZ_4K,
             Content::Sparse => va % SZ_2M,
         }
     }
@@ -119,12 +134,16 @@ impl Content {
     pub fn contiguous(self, va: u64) -> u64 {
         match self {
             Content::Plain { .. } => u64::MAX,
-            Content::Repeat { range, phase, .. } => range - phase,
+            Content::Repeat {
+                range_pages,
+                phase_pages,
+                ..
+            } => u64::from(range_pages - phase_pages) * SZ_4K,
             Content::Sparse => SZ_2M - va % SZ_2M,
         }
     }
 
-    /// The same content without its first `bytes`.
+    /// The same content without its first `bytes`, whole pages.
     pub fn advance(self, bytes: u64) -> Content {
         match self {
             Content::Plain { offset } => Content::Plain {
@@ -132,13 +151,16 @@ impl Content {
             },
             Content::Repeat {
                 offset,
-                range,
-                phase,
-            } => Content::Repeat {
-                offset,
-                range,
-                phase: (phase + bytes) % range,
-            },
+                range_pages,
+                phase_pages,
+            } => {
+                let phase = (u64::from(phase_pages) + bytes / SZ_4K) % u64::from(range_pages);
+                Content::Repeat {
+                    offset,
+                    range_pages,
+                    phase_pages: phase as u32,
+                }
+            }
             Content::Sparse => Content::Sparse,
         }
     }
@@ -180,7 +202,7 @@ impl Mapping {
     /// Whether a kernel of the series' fifth revision refuses to cut it `distance` bytes from its start.
     pub fn refuses_cut_at(&self, distance: u64) -> bool {
         match self.backing.content {
-            Content::Repeat { range, .. } => distance % range != 0,
+            Content::Repeat { range_pages, .. } => distance % (u64::from(range_pages) * SZ_4K) != 0,
             Content::Plain { .. } | Content::Sparse => false,
         }
     }

@@ -61,9 +61,9 @@ impl Entry {
     fn new(bo: BoIndex, flags: MapFlags, offset: u64) -> Self {
         Entry(
             Self::VALID
-                | u64::from(flags.bits()) << Self::FLAGS_SHIFT
-                | u64::from(bo.0) << Self::PAGE_BITS
-                | offset / SZ_4K,
+                | (u64::from(flags.bits()) << Self::FLAGS_SHIFT)
+                | (u64::from(bo.0) << Self::PAGE_BITS)
+                | (offset / SZ_4K),
         )
     }
 
@@ -197,10 +197,12 @@ impl PageTable {
         matches!(self.slot(va), Slot::Block(_))
     }
 
-    /// What is at `va`, up to `end` or the end of the slot (of the region, where that is missing).
+    /// What is at `va`, up to `end` or the end of the slot (to the next region, where there is none).
     pub fn piece(&self, va: u64, end: u64) -> Piece<'_> {
         let Some(region) = self.regions.get(&(va / SZ_1G)) else {
-            return Piece::Empty((end - va).min(SZ_1G - va % SZ_1G));
+            let next = self.regions.range(va / SZ_1G..).next();
+            let next = next.map_or(end, |(region, _)| region * SZ_1G);
+            return Piece::Empty(end.min(next) - va);
         };
         let len = (end - va).min(SZ_2M - va % SZ_2M);
         match &region[slot_index(va)] {
@@ -300,7 +302,7 @@ fn entry_at(backing: &Backing, va: u64) -> Entry {
 /// Writes the entries from `va` on, and says how many pieces of consecutive pages they were: a new piece begins where the
 /// content repeats and, as memory is contiguous only within a folio, where a 2 MiB folio ends.
 fn fill(entries: &mut [Entry], mut va: u64, mut backing: Backing) -> u64 {
-    if let Content::Repeat { range: SZ_4K, .. } = backing.content {
+    if let Content::Repeat { range_pages: 1, .. } = backing.content {
         entries.fill(entry_at(&backing, va));
         return entries.len() as u64;
     }
