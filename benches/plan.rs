@@ -47,7 +47,9 @@ fn many_runs() -> Vec<Request> {
 
 /// Other memory than [`many_runs`] for each bind, and no two binds can be one run either.
 fn other_runs() -> Vec<Request> {
-    (0..BINDS).map(|piece| bind(piece, 3 * BINDS - piece)).collect()
+    (0..BINDS)
+        .map(|piece| bind(piece, 3 * BINDS - piece))
+        .collect()
 }
 
 /// Fisher-Yates with a xorshift generator: the same order each time.
