@@ -1,1 +1,125 @@
 //! Who owns memory and addresses: the trait that the ICD talks to, and its implementations.
+//!
+//! The ICD knows Vulkan structs and the base driver's functions; a backend knows address ranges, buffer
+//! objects and the kernel. Between them stand plain numbers: a Vulkan handle is the `u64` that it is.
+
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod hosted;
+pub mod stats;
+
+pub use error::BackendError;
+pub use stats::Stats;
+
+use std::fmt;
+
+/// A sparse resource, by its Vulkan handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResourceId {
+    Buffer(u64),
+    Image(u64),
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Buffer(handle) => write!(f, "VkBuffer {handle:#x}"),
+            Self::Image(handle) => write!(f, "VkImage {handle:#x}"),
+        }
+    }
+}
+
+/// One `VkSparseMemoryBind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// Bytes from the start of the resource.
+    pub resource_offset: u64,
+    /// Bytes.
+    pub size: u64,
+    /// A `VkDeviceMemory`; `None` unbinds.
+    pub memory: Option<u64>,
+    /// Bytes from the start of the memory. Without meaning where `memory` is `None`.
+    pub memory_offset: u64,
+}
+
+/// A semaphore that a batch waits for or signals, with the value of a timeline (of no meaning for a binary one).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Semaphore {
+    pub handle: u64,
+    pub value: u64,
+}
+
+/// One `VkBindSparseInfo`.
+#[derive(Clone, Debug, Default)]
+pub struct BindInfo {
+    pub waits: Vec<Semaphore>,
+    pub signals: Vec<Semaphore>,
+    /// Binds by resource, in the order of the struct.
+    pub binds: Vec<(ResourceId, Vec<Bind>)>,
+    /// Whether nothing but a semaphore keeps this info's binds apart from those of the info before it:
+    /// the same device group indices, no struct in `pNext` that is not known.
+    pub joins_previous: bool,
+}
+
+/// One call of `vkQueueBindSparse`.
+#[derive(Clone, Debug, Default)]
+pub struct BindCall {
+    pub infos: Vec<BindInfo>,
+    /// The `VkFence` that the call signals.
+    pub fence: Option<u64>,
+}
+
+/// What one batch asks of the base driver: the infos `first..=last` of the call as one `VkBindSparseInfo`,
+/// with the first one's waits, the last one's signals, and these binds in place of theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseBatch {
+    pub first: usize,
+    pub last: usize,
+    pub binds: Vec<(ResourceId, Vec<Bind>)>,
+}
+
+/// Passes batches on to the queue of the base driver, or says why it refused them; then none of them was taken.
+pub type BaseQueue<'a> = &'a mut dyn FnMut(&[BaseBatch]) -> Result<(), ash::vk::Result>;
+
+/// What a VkDevice has in a backend. All methods may be called from any thread.
+pub trait Backend: Send + Sync {
+    /// A `VkDeviceMemory` of `size` bytes was allocated.
+    ///
+    /// # Errors
+    /// The kernel has no buffer object for it.
+    fn add_memory(&self, memory: u64, size: u64) -> Result<(), BackendError>;
+
+    /// A `VkDeviceMemory` is freed. Where it is bound it stays bound until something else is.
+    fn remove_memory(&self, memory: u64);
+
+    /// A sparse resource was created. It takes `size` bytes of address space, can be bound in pieces of
+    /// `granularity` bytes (both of `VkMemoryRequirements`), and starts unbound.
+    ///
+    /// # Errors
+    /// No address space or no memory for page tables: then nothing of it stays.
+    fn add_resource(&self, id: ResourceId, size: u64, granularity: u64)
+    -> Result<(), BackendError>;
+
+    /// A sparse resource is destroyed; its binds go with it.
+    fn remove_resource(&self, id: ResourceId);
+
+    /// A semaphore was created. Those that are not known are taken for binary ones.
+    fn add_timeline(&self, semaphore: u64);
+
+    /// A semaphore is destroyed.
+    fn remove_semaphore(&self, semaphore: u64);
+
+    /// A fence is destroyed.
+    fn remove_fence(&self, fence: u64);
+
+    /// Carries out one `vkQueueBindSparse`.
+    ///
+    /// # Errors
+    /// [`BackendError::Invalid`] where a bind of the call can't be carried out: nothing of the call has
+    /// happened then. The other errors are the kernel's or the base driver's.
+    fn bind(&self, call: &BindCall, base: BaseQueue<'_>) -> Result<(), BackendError>;
+
+    /// The counters, from the creation of the device up to now.
+    fn stats(&self) -> Stats;
+}

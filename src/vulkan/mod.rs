@@ -1,1 +1,6 @@
-//! What the ICD and the layers share: dispatch tables, handle maps, `pNext` walking.
+//! What the ICD and the layers share: the base driver, handle maps, `pNext` walking.
+
+pub mod base;
+pub mod handles;
+pub mod manifest;
+pub mod pnext;

@@ -1,0 +1,135 @@
+//! `cargo bench --bench icd`: what a bind costs an application, through our ICD and through the base driver alone.
+//!
+//! A sparse buffer of 1 GiB in 16,384 pieces of 64 KiB, in one `vkQueueBindSparse` call: memory contiguous, memory
+//! scattered, and one null bind of all. Time from the call until its fence is signalled. Both drivers take turns, each
+//! time in a new process, so that a change of the machine's mood meets both; the table has medians and their ratio,
+//! which is what can be compared between machines.
+//!
+//! `PANVK_SPARSE_BENCH_KERNEL` (default `1.8-repeat`) names the kernel flavour.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::config::Config;
+use common::gpu::{bind, unbind};
+use common::{App, Batch, Buffer, Fence, Gpu, Memory, Random, SZ_64K};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const PIECES: u64 = 16_384;
+const SIZE: u64 = PIECES * SZ_64K;
+/// Processes of each driver, and measurements of each scenario in one process.
+const PROCESSES: usize = 5;
+const REPEATS: usize = 5;
+/// Set in a measuring process.
+const MEASURE: &str = "PANVK_SPARSE_BENCH_MEASURE";
+
+const SCENARIOS: [&str; 3] = [
+    "contiguous memory",
+    "scattered memory",
+    "one null bind of all",
+];
+
+/// The time of one call, until its work is done.
+fn time(gpu: &Gpu, batch: Batch) -> Duration {
+    let fence = Fence::new(gpu);
+    let batches = [batch];
+    let start = Instant::now();
+    gpu.bind_async(&batches, Some(&fence))
+        .expect("vkQueueBindSparse");
+    fence.wait();
+    start.elapsed()
+}
+
+fn pieces(buffer: &Buffer<'_>, memory: &Memory<'_>, order: &[u64]) -> Batch {
+    let binds: Vec<_> = order
+        .iter()
+        .zip(0..)
+        .map(|(&place, i)| bind(i * SZ_64K, SZ_64K, memory, place * SZ_64K))
+        .collect();
+    Batch::buffer(buffer, binds)
+}
+
+/// Prints `scenario<TAB>nanoseconds` lines.
+fn measure() {
+    let app = App::new().expect("vkCreateInstance");
+    let gpu = Gpu::new(&app);
+    let buffer = gpu.sparse_buffer(SIZE);
+    let memory = gpu.memory(&buffer, SIZE);
+    let straight: Vec<u64> = (0..PIECES).collect();
+    let mut scattered = straight.clone();
+    Random::new(1).shuffle(&mut scattered);
+    let null = || Batch::buffer(&buffer, [unbind(0, SIZE)]);
+    for _ in 0..REPEATS {
+        for (scenario, order) in [(0, &straight), (1, &scattered)] {
+            println!(
+                "{scenario}\t{}",
+                time(&gpu, pieces(&buffer, &memory, order)).as_nanos()
+            );
+            println!("2\t{}", time(&gpu, null()).as_nanos());
+        }
+    }
+}
+
+/// The lowest and the middle time of each scenario.
+fn summary(times: &mut [Vec<u64>; 3]) -> [(u64, u64); 3] {
+    times.each_mut().map(|t| {
+        t.sort_unstable();
+        (t[0], t[t.len() / 2])
+    })
+}
+
+fn main() {
+    if std::env::var_os(MEASURE).is_some() {
+        return measure();
+    }
+    // `cargo test --benches` only wants to know that it starts.
+    let processes = if std::env::args().any(|a| a == "--bench") {
+        PROCESSES
+    } else {
+        1
+    };
+    let kernel: &'static str = std::env::var("PANVK_SPARSE_BENCH_KERNEL")
+        .map_or("1.8-repeat", |k| Box::leak(k.into_boxed_str()));
+    let configs = [
+        Config::Bare,
+        Config::Icd {
+            kernel,
+            null: "auto",
+        },
+    ];
+    let mut times: [[Vec<u64>; 3]; 2] = Default::default();
+    for _ in 0..processes {
+        for (config, times) in configs.iter().zip(&mut times) {
+            let mut command =
+                Command::new(std::env::current_exe().expect("the bench knows its executable"));
+            config.apply(&mut command);
+            command.env(MEASURE, "1");
+            let (status, stdout, stderr) = common::child::finish(command);
+            assert!(status.success(), "{config:?}: {status}\n{stdout}\n{stderr}");
+            for line in stdout.lines() {
+                let (scenario, ns) = line.split_once('\t').expect("our own line");
+                let scenario: usize = scenario.parse().expect("a scenario");
+                times[scenario].push(ns.parse().expect("nanoseconds"));
+            }
+        }
+    }
+    let [bare, ours] = times.each_mut().map(summary);
+    let ms = |ns: u64| ns as f64 / 1e6;
+    println!(
+        "1 GiB sparse buffer, {PIECES} pieces of 64 KiB, one call; vpanthor:{kernel}; milliseconds, median (lowest)"
+    );
+    println!(
+        "{:<22} {:>18} {:>18} {:>12}",
+        "", "base driver", "panvk-sparse", "base / ours"
+    );
+    for (i, name) in SCENARIOS.iter().enumerate() {
+        let cell = |(low, median): (u64, u64)| format!("{:.2} ({:.2})", ms(median), ms(low));
+        let ratio = bare[i].1 as f64 / ours[i].1 as f64;
+        println!(
+            "{name:<22} {:>18} {:>18} {ratio:>11.2}x",
+            cell(bare[i]),
+            cell(ours[i])
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! Devices: creation and destruction, the base driver's functions of a device, its queues.
+
+use std::ffi::CStr;
+use std::fmt;
+use std::sync::Arc;
+
+use ash::vk::{self, Handle};
+use panvk_sparse::backend::hosted::Hosted;
+use panvk_sparse::backend::{Backend, BackendError};
+use panvk_sparse::vulkan::base::first_proc;
+use panvk_sparse::vulkan::pnext;
+
+use crate::guard::{guard, guard_result};
+use crate::instance::Instance;
+use crate::physical_device::{base_driver_name, device_properties, take_away};
+use crate::state::{DEVICES, QUEUES, device_of, instance_of};
+
+/// The base driver's functions of a device that this driver calls. All are Vulkan 1.0's, but the last.
+#[derive(Debug)]
+pub struct DeviceTable {
+    pub destroy_device: vk::PFN_vkDestroyDevice,
+    pub get_device_queue: vk::PFN_vkGetDeviceQueue,
+    pub allocate_memory: vk::PFN_vkAllocateMemory,
+    pub free_memory: vk::PFN_vkFreeMemory,
+    pub create_buffer: vk::PFN_vkCreateBuffer,
+    pub destroy_buffer: vk::PFN_vkDestroyBuffer,
+    pub get_buffer_memory_requirements: vk::PFN_vkGetBufferMemoryRequirements,
+    pub create_image: vk::PFN_vkCreateImage,
+    pub destroy_image: vk::PFN_vkDestroyImage,
+    pub get_image_memory_requirements: vk::PFN_vkGetImageMemoryRequirements,
+    pub create_semaphore: vk::PFN_vkCreateSemaphore,
+    pub destroy_semaphore: vk::PFN_vkDestroySemaphore,
+    pub destroy_fence: vk::PFN_vkDestroyFence,
+    pub queue_bind_sparse: vk::PFN_vkQueueBindSparse,
+    pub get_device_queue2: Option<vk::PFN_vkGetDeviceQueue2>,
+}
+
+impl DeviceTable {
+    /// `None` where one of the functions of Vulkan 1.0 is missing.
+    fn load(get: impl Fn(&CStr) -> vk::PFN_vkVoidFunction + Copy) -> Option<Self> {
+        // SAFETY: each field's type is that of its name, and `get` answers the base driver's pointers.
+        unsafe {
+            Some(Self {
+                destroy_device: first_proc(&[c"vkDestroyDevice"], get)?,
+                get_device_queue: first_proc(&[c"vkGetDeviceQueue"], get)?,
+                allocate_memory: first_proc(&[c"vkAllocateMemory"], get)?,
+                free_memory: first_proc(&[c"vkFreeMemory"], get)?,
+                create_buffer: first_proc(&[c"vkCreateBuffer"], get)?,
+                destroy_buffer: first_proc(&[c"vkDestroyBuffer"], get)?,
+                get_buffer_memory_requirements: first_proc(
+                    &[c"vkGetBufferMemoryRequirements"],
+                    get,
+                )?,
+                create_image: first_proc(&[c"vkCreateImage"], get)?,
+                destroy_image: first_proc(&[c"vkDestroyImage"], get)?,
+                get_image_memory_requirements: first_proc(&[c"vkGetImageMemoryRequirements"], get)?,
+                create_semaphore: first_proc(&[c"vkCreateSemaphore"], get)?,
+                destroy_semaphore: first_proc(&[c"vkDestroySemaphore"], get)?,
+                destroy_fence: first_proc(&[c"vkDestroyFence"], get)?,
+                queue_bind_sparse: first_proc(&[c"vkQueueBindSparse"], get)?,
+                get_device_queue2: first_proc(&[c"vkGetDeviceQueue2"], get),
+            })
+        }
+    }
+}
+
+/// What is known of a `VkDevice`.
+pub struct Device {
+    pub handle: vk::Device,
+    pub instance: Arc<Instance>,
+    pub table: DeviceTable,
+    /// `None` for a device that was created without the feature `sparseBinding`: nothing of it concerns
+    /// this driver.
+    pub backend: Option<Box<dyn Backend>>,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("handle", &self.handle)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Says an error in the log and gives its `VkResult`.
+pub fn fail(what: &dyn fmt::Display, error: &BackendError) -> vk::Result {
+    log::error!("{what}: {error}");
+    error.result()
+}
+
+/// The features of Vulkan 1.0 that a device is created with.
+///
+/// # Safety
+/// `create_info` is valid.
+unsafe fn enabled_features(create_info: &vk::DeviceCreateInfo<'_>) -> vk::PhysicalDeviceFeatures {
+    // SAFETY: the caller's promise: the chain and the struct are valid.
+    unsafe {
+        if let Some(features) = pnext::find::<vk::PhysicalDeviceFeatures2>(create_info.p_next) {
+            (*features).features
+        } else if !create_info.p_enabled_features.is_null() {
+            *create_info.p_enabled_features
+        } else {
+            vk::PhysicalDeviceFeatures::default()
+        }
+    }
+}
+
+pub unsafe extern "system" fn create_device(
+    physical_device: vk::PhysicalDevice,
+    create_info: *const vk::DeviceCreateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    device: *mut vk::Device,
+) -> vk::Result {
+    guard_result(|| {
+        let Some(instance) = instance_of(physical_device) else {
+            return vk::Result::ERROR_INITIALIZATION_FAILED;
+        };
+        let (Some(create), Some(get)) = (
+            instance.table.create_device,
+            instance.table.get_device_proc_addr,
+        ) else {
+            return vk::Result::ERROR_INITIALIZATION_FAILED;
+        };
+        // SAFETY: `create_info` is valid, by the function's specification.
+        let mut enabled = unsafe { enabled_features(&*create_info) };
+        let sparse = enabled.sparse_binding != vk::FALSE;
+        let refused = take_away(&mut enabled);
+        if !refused.is_empty() {
+            log::error!(
+                "vkCreateDevice: {} asked for, which this driver does not have",
+                refused.join(", ")
+            );
+            return vk::Result::ERROR_FEATURE_NOT_PRESENT;
+        }
+        // SAFETY: the application's own arguments, passed on.
+        let result = unsafe { create(physical_device, create_info, allocator, device) };
+        if result != vk::Result::SUCCESS {
+            return result;
+        }
+        // SAFETY: the base driver has succeeded, so it has written the handle.
+        let handle = unsafe { *device };
+        // SAFETY: a device of the base driver, a name that ends with NUL.
+        let base_proc = |name: &CStr| unsafe { get(handle, name.as_ptr()) };
+        let Some(table) = DeviceTable::load(base_proc) else {
+            log::error!("vkCreateDevice: the base driver lacks functions of Vulkan 1.0");
+            return vk::Result::ERROR_INITIALIZATION_FAILED;
+        };
+        let backend = if sparse {
+            let (name, _) = device_properties(&instance, physical_device);
+            let config = &instance.driver.config;
+            match Hosted::new(
+                &config.kernel,
+                config.null,
+                name,
+                base_driver_name(&instance, physical_device),
+            ) {
+                Ok(hosted) => Some(Box::new(hosted) as Box<dyn Backend>),
+                Err(error) => {
+                    // SAFETY: the device was just created and nobody else has it.
+                    unsafe { (table.destroy_device)(handle, allocator) };
+                    log::error!("vkCreateDevice: {error}");
+                    return vk::Result::ERROR_INITIALIZATION_FAILED;
+                }
+            }
+        } else {
+            None
+        };
+        DEVICES.insert(
+            handle.as_raw(),
+            Arc::new(Device {
+                handle,
+                instance,
+                table,
+                backend,
+            }),
+        );
+        vk::Result::SUCCESS
+    })
+}
+
+pub unsafe extern "system" fn destroy_device(
+    device: vk::Device,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    guard((), || {
+        if device == vk::Device::null() {
+            return;
+        }
+        let Some(known) = DEVICES.remove(device.as_raw()) else {
+            return;
+        };
+        QUEUES.remove_where(|of| of.handle == device);
+        if let (Some(backend), Some(sink)) = (&known.backend, &known.instance.driver.config.stats) {
+            if let Err(error) = backend.stats().write_to(sink) {
+                log::error!("{}: {error}", panvk_sparse::config::STATS);
+            }
+        }
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { (known.table.destroy_device)(device, allocator) }
+    });
+}
+
+pub unsafe extern "system" fn get_device_queue(
+    device: vk::Device,
+    family: u32,
+    index: u32,
+    queue: *mut vk::Queue,
+) {
+    guard((), || {
+        let Some(known) = device_of(device) else {
+            return;
+        };
+        // SAFETY: the application's own arguments, passed on; then the handle is written.
+        let handle = unsafe {
+            (known.table.get_device_queue)(device, family, index, queue);
+            *queue
+        };
+        QUEUES.insert(handle.as_raw(), known);
+    });
+}
+
+pub unsafe extern "system" fn get_device_queue2(
+    device: vk::Device,
+    info: *const vk::DeviceQueueInfo2<'_>,
+    queue: *mut vk::Queue,
+) {
+    guard((), || {
+        let Some(known) = device_of(device) else {
+            return;
+        };
+        let Some(get) = known.table.get_device_queue2 else {
+            return;
+        };
+        // SAFETY: the application's own arguments, passed on; then the handle is written, null where the flags
+        // do not fit.
+        let handle = unsafe {
+            get(device, info, queue);
+            *queue
+        };
+        if handle != vk::Queue::null() {
+            QUEUES.insert(handle.as_raw(), known);
+        }
+    });
+}

@@ -1,0 +1,23 @@
+//! The border between Vulkan and Rust: no panic crosses it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ash::vk;
+
+/// Runs `body`; where it panics, says so in the log and gives `otherwise`.
+pub fn guard<R>(otherwise: R, body: impl FnOnce() -> R) -> R {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        log::error!("a bug in panvk-sparse: {message}");
+        otherwise
+    })
+}
+
+/// [`guard`] for functions that return a `VkResult`.
+pub fn guard_result(body: impl FnOnce() -> vk::Result) -> vk::Result {
+    guard(vk::Result::ERROR_UNKNOWN, body)
+}

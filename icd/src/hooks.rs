@@ -1,0 +1,103 @@
+//! Which functions this driver answers itself. Every other one is the base driver's own.
+
+use std::ffi::CStr;
+
+use ash::vk;
+
+use crate::{bind, device, instance, physical_device, resources};
+
+/// What a function is dispatched by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Global,
+    Instance,
+    PhysicalDevice,
+    /// A function that every device of this driver needs, sparse binding or not.
+    Device,
+    /// A function that only devices with sparse binding need: the others get the base driver's own.
+    SparseDevice,
+}
+
+/// A function of this driver.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    pub level: Level,
+    pub function: unsafe extern "system" fn(),
+}
+
+/// A table from names to functions, each with the type that Vulkan gives it, checked at compile time.
+macro_rules! hooks {
+    ($($level:ident { $($($name:literal)|+ => $function:path as $type:ty,)* })*) => {
+        /// This driver's function of that name.
+        pub fn find(name: &CStr) -> Option<Hook> {
+            Some(match name.to_bytes() {
+                $($($($name)|+ => {
+                    let function: $type = $function;
+                    Hook {
+                        level: Level::$level,
+                        // SAFETY: function pointers all have one size; who asks for the name knows the type.
+                        function: unsafe { std::mem::transmute::<$type, unsafe extern "system" fn()>(function) },
+                    }
+                })*)*
+                _ => return None,
+            })
+        }
+    };
+}
+
+hooks! {
+    Global {
+        b"vkCreateInstance" => instance::create_instance as vk::PFN_vkCreateInstance,
+        b"vkGetInstanceProcAddr" => crate::vk_icdGetInstanceProcAddr as vk::PFN_vkGetInstanceProcAddr,
+        b"vk_icdNegotiateLoaderICDInterfaceVersion" =>
+            crate::vk_icdNegotiateLoaderICDInterfaceVersion as panvk_sparse::vulkan::base::Negotiate,
+        b"vk_icdGetInstanceProcAddr" => crate::vk_icdGetInstanceProcAddr as vk::PFN_vkGetInstanceProcAddr,
+        b"vk_icdGetPhysicalDeviceProcAddr" =>
+            crate::vk_icdGetPhysicalDeviceProcAddr as vk::PFN_vkGetInstanceProcAddr,
+    }
+    Instance {
+        b"vkDestroyInstance" => instance::destroy_instance as vk::PFN_vkDestroyInstance,
+        b"vkEnumeratePhysicalDevices" =>
+            instance::enumerate_physical_devices as vk::PFN_vkEnumeratePhysicalDevices,
+        b"vkEnumeratePhysicalDeviceGroups" | b"vkEnumeratePhysicalDeviceGroupsKHR" =>
+            instance::enumerate_physical_device_groups as vk::PFN_vkEnumeratePhysicalDeviceGroups,
+    }
+    PhysicalDevice {
+        b"vkGetPhysicalDeviceFeatures" =>
+            physical_device::get_features as vk::PFN_vkGetPhysicalDeviceFeatures,
+        b"vkGetPhysicalDeviceFeatures2" | b"vkGetPhysicalDeviceFeatures2KHR" =>
+            physical_device::get_features2 as vk::PFN_vkGetPhysicalDeviceFeatures2,
+        b"vkGetPhysicalDeviceProperties2" | b"vkGetPhysicalDeviceProperties2KHR" =>
+            physical_device::get_properties2 as vk::PFN_vkGetPhysicalDeviceProperties2,
+        b"vkGetPhysicalDeviceImageFormatProperties" =>
+            physical_device::get_image_format_properties as vk::PFN_vkGetPhysicalDeviceImageFormatProperties,
+        b"vkGetPhysicalDeviceImageFormatProperties2" | b"vkGetPhysicalDeviceImageFormatProperties2KHR" =>
+            physical_device::get_image_format_properties2 as vk::PFN_vkGetPhysicalDeviceImageFormatProperties2,
+        b"vkGetPhysicalDeviceSparseImageFormatProperties" =>
+            physical_device::get_sparse_image_format_properties
+            as vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties,
+        b"vkGetPhysicalDeviceSparseImageFormatProperties2"
+        | b"vkGetPhysicalDeviceSparseImageFormatProperties2KHR" =>
+            physical_device::get_sparse_image_format_properties2
+            as vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties2,
+        b"vkCreateDevice" => device::create_device as vk::PFN_vkCreateDevice,
+    }
+    Device {
+        b"vkGetDeviceProcAddr" => crate::get_device_proc_addr as vk::PFN_vkGetDeviceProcAddr,
+        b"vkDestroyDevice" => device::destroy_device as vk::PFN_vkDestroyDevice,
+        b"vkGetDeviceQueue" => device::get_device_queue as vk::PFN_vkGetDeviceQueue,
+        b"vkGetDeviceQueue2" => device::get_device_queue2 as vk::PFN_vkGetDeviceQueue2,
+    }
+    SparseDevice {
+        b"vkAllocateMemory" => resources::allocate_memory as vk::PFN_vkAllocateMemory,
+        b"vkFreeMemory" => resources::free_memory as vk::PFN_vkFreeMemory,
+        b"vkCreateBuffer" => resources::create_buffer as vk::PFN_vkCreateBuffer,
+        b"vkDestroyBuffer" => resources::destroy_buffer as vk::PFN_vkDestroyBuffer,
+        b"vkCreateImage" => resources::create_image as vk::PFN_vkCreateImage,
+        b"vkDestroyImage" => resources::destroy_image as vk::PFN_vkDestroyImage,
+        b"vkCreateSemaphore" => resources::create_semaphore as vk::PFN_vkCreateSemaphore,
+        b"vkDestroySemaphore" => resources::destroy_semaphore as vk::PFN_vkDestroySemaphore,
+        b"vkDestroyFence" => resources::destroy_fence as vk::PFN_vkDestroyFence,
+        b"vkQueueBindSparse" => bind::queue_bind_sparse as vk::PFN_vkQueueBindSparse,
+    }
+}

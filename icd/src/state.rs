@@ -1,0 +1,103 @@
+//! What the driver knows, process-wide: the base driver, and the maps from Vulkan's handles to their state.
+//!
+//! Vulkan's functions get a handle and nothing else, so these maps have to be global. All else belongs to
+//! the instance or the device in them, and dies with it.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use ash::vk::{self, Handle};
+use panvk_sparse::backend::hosted::Hosted;
+use panvk_sparse::backend::stats;
+use panvk_sparse::config::{Config, STATS};
+use panvk_sparse::vulkan::base::Base;
+use panvk_sparse::vulkan::handles::HandleMap;
+
+use crate::device::Device;
+use crate::instance::Instance;
+use crate::logger;
+
+/// The settings and the base driver.
+#[derive(Debug)]
+pub struct Driver {
+    pub config: Config,
+    pub base: Base,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub struct SetupError(String);
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+static DRIVER: OnceLock<Result<Driver, SetupError>> = OnceLock::new();
+
+/// The driver, made at the first call. Where that fails, the reason is said on stderr, once, and every later
+/// call fails as well.
+pub fn driver() -> Result<&'static Driver, &'static SetupError> {
+    DRIVER
+        .get_or_init(|| {
+            let made = make();
+            if let Err(error) = &made {
+                logger::say(log::Level::Error, format_args!("{error}"));
+            }
+            made
+        })
+        .as_ref()
+}
+
+fn make() -> Result<Driver, SetupError> {
+    let config = Config::from_env().map_err(|error| SetupError(error.to_string()))?;
+    logger::start(config.log);
+    if let Some(sink) = &config.stats {
+        stats::check(sink).map_err(|error| {
+            SetupError(format!(
+                "{STATS}: {error}; expected stderr or a file that can be written"
+            ))
+        })?;
+    }
+    // What can't work is said when the instance is created, not when a device is.
+    Hosted::new(&config.kernel, config.null, String::new(), String::new())
+        .map_err(|error| SetupError(error.to_string()))?;
+    let base = Base::load(
+        config.base_icd.as_deref(),
+        crate::vk_icdNegotiateLoaderICDInterfaceVersion,
+    )
+    .map_err(|error| SetupError(error.to_string()))?;
+    log::info!(
+        "base driver {}, kernel {}",
+        base.path().display(),
+        config.kernel
+    );
+    Ok(Driver { config, base })
+}
+
+pub static INSTANCES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);
+pub static PHYSICAL_DEVICES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);
+pub static DEVICES: LazyLock<HandleMap<Device>> = LazyLock::new(HandleMap::default);
+pub static QUEUES: LazyLock<HandleMap<Device>> = LazyLock::new(HandleMap::default);
+
+/// The state of a physical device's instance.
+pub fn instance_of(physical_device: vk::PhysicalDevice) -> Option<Arc<Instance>> {
+    let found = PHYSICAL_DEVICES.get(physical_device.as_raw());
+    if found.is_none() {
+        log::error!(
+            "VkPhysicalDevice {:#x} is not known: it was not enumerated",
+            physical_device.as_raw()
+        );
+    }
+    found
+}
+
+/// The state of a device.
+pub fn device_of(device: vk::Device) -> Option<Arc<Device>> {
+    let found = DEVICES.get(device.as_raw());
+    if found.is_none() {
+        log::error!("VkDevice {:#x} is not known", device.as_raw());
+    }
+    found
+}

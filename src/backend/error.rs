@@ -1,0 +1,47 @@
+//! What can go wrong in a backend, by what an application can do about it.
+
+use std::fmt;
+
+use ash::vk;
+
+/// An error of a backend. Each has a `VkResult`, and a message for the log that names the thing and the numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackendError {
+    /// The application asked for what Vulkan forbids.
+    Invalid(String),
+    /// The kernel has no memory, no address space or no handle left.
+    OutOfDeviceMemory(String),
+    /// The kernel refused an operation that it should have taken.
+    Refused(String),
+    /// The VM is unusable, now and ever after.
+    DeviceLost(String),
+    /// The base driver refused.
+    Base(vk::Result),
+}
+
+impl BackendError {
+    /// What a Vulkan function returns for it.
+    pub fn result(&self) -> vk::Result {
+        match self {
+            Self::Invalid(_) => vk::Result::ERROR_VALIDATION_FAILED_EXT,
+            Self::OutOfDeviceMemory(_) => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
+            Self::Refused(_) => vk::Result::ERROR_UNKNOWN,
+            Self::DeviceLost(_) => vk::Result::ERROR_DEVICE_LOST,
+            Self::Base(result) => *result,
+        }
+    }
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(message)
+            | Self::OutOfDeviceMemory(message)
+            | Self::Refused(message)
+            | Self::DeviceLost(message) => f.write_str(message),
+            Self::Base(result) => write!(f, "the base driver answered {result:?}"),
+        }
+    }
+}
+
+impl std::error::Error for BackendError {}

@@ -1,0 +1,325 @@
+//! Hosted: any base driver with sparse binding, and a virtual kernel in this process.
+//!
+//! Each VkDevice has an open file of vpanthor and one VM in it. Each `VkDeviceMemory` has a buffer object, each
+//! sparse resource a range of addresses. A bind goes the whole way that it would go on a board: requests, plan,
+//! operations, one VM_BIND. Then the *mirror* asks vpanthor's page tables what has changed, and binds just that
+//! on the base driver. So what a shader reads has passed through all of it, or it is wrong.
+
+mod address_space;
+mod bind;
+mod mirror;
+mod stand_ins;
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use address_space::AddressSpace;
+use stand_ins::StandIns;
+
+use super::{Backend, BackendError, BaseQueue, BindCall, ResourceId, Stats};
+use crate::bind::{Memory, Planner, Run, Shadow, Target};
+use crate::config::NullChoice;
+use crate::drm::{self, BindMode, Counters, KernelSpec, NullBacking, NullMapError};
+use crate::lower::{Lowering, Ops, Strategy};
+use crate::units::{BoHandle, SZ_4K};
+use crate::vpanthor::{Kernel, OpenOptions};
+use crate::vulkan::handles::HandleHashMap;
+
+/// The hosted backend of one VkDevice.
+pub struct Hosted {
+    device: drm::Device,
+    null: NullBacking,
+    /// What opening and probing the kernel cost, and the dummy: not the application's doing.
+    before: Counters,
+    labels: Labels,
+    state: Mutex<State>,
+}
+
+/// What the stats line says beside the numbers.
+#[derive(Clone, Debug)]
+struct Labels {
+    device: String,
+    base_driver: String,
+    kernel: String,
+}
+
+/// What changes. One lock holds it all: a bind has to see, and leave, one state of the VM.
+struct State {
+    vm: drm::Vm,
+    shadow: Shadow,
+    spaces: AddressSpace,
+    memories: HandleHashMap<HostedMemory>,
+    /// From vpanthor's id of a buffer object to the memory that it stands for.
+    memory_of_bo: HandleHashMap<u64>,
+    stand_ins: StandIns,
+    planner: Planner,
+    lowering: Lowering,
+    counts: Counts,
+    /// Why the VM is lost, once it is.
+    lost: Option<String>,
+}
+
+/// A `VkDeviceMemory`.
+struct HostedMemory {
+    bo: drm::Bo,
+    /// vpanthor's id of it.
+    bo_id: u64,
+    memory: Memory,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    calls: u64,
+    binds: u64,
+    elided: u64,
+}
+
+impl fmt::Debug for Hosted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hosted")
+            .field("labels", &self.labels)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What goes on when a device is created.
+const KERNEL_SETUP: &str = "setting up the kernel";
+
+/// For errors of ioctls outside a bind: what was asked, and the kernel's answer.
+fn out_of_memory(what: &str, error: impl fmt::Display) -> BackendError {
+    BackendError::OutOfDeviceMemory(format!("{what}: {error}"))
+}
+
+impl Hosted {
+    /// Opens the kernel, probes it, and makes a VM with a dummy for unbound ranges.
+    ///
+    /// `device` and `base_driver` are names for the stats line.
+    ///
+    /// # Errors
+    /// The kernel is not a virtual one, or can't do what `choice` asks; the message says what it can.
+    pub fn new(
+        kernel: &KernelSpec,
+        choice: NullChoice,
+        device: String,
+        base_driver: String,
+    ) -> Result<Self, BackendError> {
+        let KernelSpec::Vpanthor(flavour) = kernel else {
+            return Err(BackendError::Invalid(format!(
+                "{}={kernel}: expected vpanthor:<flavour>; this driver does not bind on a render node yet",
+                crate::config::KERNEL
+            )));
+        };
+        let options = OpenOptions {
+            take_waits_as_met: true,
+            record_changes: true,
+        };
+        let opened = drm::Device::open_vpanthor(Kernel::new(*flavour).open(options))
+            .map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
+        Self::on(
+            opened,
+            choice,
+            Labels {
+                device,
+                base_driver,
+                kernel: kernel.to_string(),
+            },
+        )
+    }
+
+    fn on(device: drm::Device, choice: NullChoice, labels: Labels) -> Result<Self, BackendError> {
+        let capabilities =
+            drm::probe(&device).map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
+        let wanted = match choice {
+            NullChoice::Auto => None,
+            NullChoice::Fixed(strategy) => Some(strategy),
+        };
+        let null = capabilities
+            .null_map(&device, wanted)
+            .map_err(|error| match error {
+                NullMapError::CreateDummy { .. } => out_of_memory(KERNEL_SETUP, error),
+                _ => BackendError::Invalid(format!("{}: {error}", crate::config::NULL)),
+            })?;
+        let vm = device
+            .create_vm(0)
+            .map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
+        if let (Some(file), Some(dummy)) = (device.vpanthor(), null.dummy()) {
+            if let Some(id) = file.bo_id(dummy.handle().0) {
+                file.set_dummy(vm.id().0, id);
+            }
+        }
+        let before = device.counters();
+        let state = State {
+            spaces: AddressSpace::new(vm.user_va_range()),
+            vm,
+            shadow: Shadow::new(),
+            memories: HandleHashMap::default(),
+            memory_of_bo: HandleHashMap::default(),
+            stand_ins: StandIns::default(),
+            planner: Planner::default(),
+            lowering: Lowering::default(),
+            counts: Counts::default(),
+            lost: None,
+        };
+        Ok(Self {
+            device,
+            null,
+            before,
+            labels,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// How unbound ranges are mapped.
+    pub fn strategy(&self) -> Strategy {
+        self.null.strategy()
+    }
+
+    /// The buffer object that unbound ranges are mapped to, where the kernel does not have its own.
+    pub fn dummy(&self) -> Option<BoHandle> {
+        self.null.dummy().map(drm::Bo::handle)
+    }
+
+    /// The kernel, for tests that look at it or make it fail.
+    pub fn kernel(&self) -> &drm::Device {
+        &self.device
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held left the state as it was at some step of a bind. What the kernel has
+        // is still asked of the kernel, so the worst is an error of a later bind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Unmaps a resource and gives its addresses back.
+    fn release(&mut self, id: ResourceId) {
+        let Some(resource) = self.spaces.get(id) else {
+            return;
+        };
+        let (va, len) = (resource.va, resource.size);
+        self.shadow.forget(va, len);
+        if self.lost.is_none() {
+            if let Err(failure) = self.vm.bind(&mut Ops::unmap(va, len), BindMode::Sync) {
+                // Its addresses can't be used again: what is there is not what the shadow says.
+                log::error!("{id}: unmapping its {len} bytes at {va}: {failure}");
+                self.spaces.retire(id);
+                return;
+            }
+        }
+        self.spaces.remove(id);
+    }
+}
+
+impl Backend for Hosted {
+    fn add_memory(&self, memory: u64, size: u64) -> Result<(), BackendError> {
+        let mut state = self.state();
+        // Imported memory may come without a size; it can't be bound then.
+        let bo = self
+            .device
+            .create_bo(size.max(SZ_4K), 0, None)
+            .map_err(|error| {
+                out_of_memory(
+                    &format!("VkDeviceMemory {memory:#x} of {size} bytes"),
+                    error,
+                )
+            })?;
+        let file = self.device.vpanthor();
+        let bo_id = file.and_then(|file| file.bo_id(bo.handle().0)).unwrap_or(0);
+        let memory_bind = Memory {
+            bo: bo.reference(),
+            size,
+        };
+        state.memory_of_bo.insert(bo_id, memory);
+        state.memories.insert(
+            memory,
+            HostedMemory {
+                bo_id,
+                memory: memory_bind,
+                bo,
+            },
+        );
+        Ok(())
+    }
+
+    fn remove_memory(&self, memory: u64) {
+        let mut state = self.state();
+        if let Some(gone) = state.memories.remove(&memory) {
+            state.memory_of_bo.remove(&gone.bo_id);
+            log::debug!(
+                "VkDeviceMemory {memory:#x} freed, BO {} closed",
+                gone.bo.handle().0
+            );
+        }
+    }
+
+    fn add_resource(
+        &self,
+        id: ResourceId,
+        size: u64,
+        granularity: u64,
+    ) -> Result<(), BackendError> {
+        let mut state = self.state();
+        state.alive()?;
+        let granularity = granularity.max(SZ_4K);
+        let (va, len) = state
+            .spaces
+            .add(id, size, granularity)
+            .map(|resource| (resource.va, resource.size))
+            .map_err(|error| out_of_memory(&id.to_string(), error))?;
+        let runs = [Run {
+            va,
+            len,
+            target: Target::Null,
+        }];
+        let result = state.bind_now(&self.null.map(), &runs);
+        match result {
+            Ok(()) => state.shadow.apply(&runs),
+            Err(_) => state.release(id),
+        }
+        state.discard_changes(&self.device);
+        result
+    }
+
+    fn remove_resource(&self, id: ResourceId) {
+        let mut state = self.state();
+        state.release(id);
+        state.discard_changes(&self.device);
+    }
+
+    fn add_timeline(&self, semaphore: u64) {
+        self.state().stand_ins.add_timeline(semaphore);
+    }
+
+    fn remove_semaphore(&self, semaphore: u64) {
+        self.state().stand_ins.remove_semaphore(semaphore);
+    }
+
+    fn remove_fence(&self, fence: u64) {
+        self.state().stand_ins.remove_fence(fence);
+    }
+
+    fn bind(&self, call: &BindCall, base: BaseQueue<'_>) -> Result<(), BackendError> {
+        self.carry_out(call, base)
+    }
+
+    fn stats(&self) -> Stats {
+        let counts = self.state().counts;
+        let kernel = self.device.counters().since(&self.before);
+        Stats {
+            device: self.labels.device.clone(),
+            base_driver: self.labels.base_driver.clone(),
+            kernel: self.labels.kernel.clone(),
+            strategy: self.strategy().to_string(),
+            queue_bind_sparse_calls: counts.calls,
+            binds: counts.binds,
+            vm_bind_ioctls: kernel.vm_bind_ioctls,
+            vm_bind_ops: kernel.vm_bind_ops,
+            map_ops: kernel.map_ops,
+            null_ops: kernel.null_ops,
+            unmap_ops: kernel.unmap_ops,
+            sync_ops: kernel.sync_ops,
+            binds_elided: counts.elided,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The counters of one VkDevice, as the line of JSON that `PANVK_SPARSE_STATS` asks for.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::config::StatsSink;
+
+/// One line. The names are relied on by scripts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// `VkPhysicalDeviceProperties::deviceName`.
+    pub device: String,
+    pub base_driver: String,
+    /// As `PANVK_SPARSE_KERNEL` writes it.
+    pub kernel: String,
+    /// How unbound ranges are mapped: `sparse`, `repeat`, `chunk` or `page`.
+    pub strategy: String,
+    pub queue_bind_sparse_calls: u64,
+    /// `VkSparseMemoryBind` structs in these calls.
+    pub binds: u64,
+    /// VM_BIND ioctls, those at the creation and destruction of resources among them.
+    pub vm_bind_ioctls: u64,
+    /// The operations in them: the sum of the next four.
+    pub vm_bind_ops: u64,
+    /// Maps of memory.
+    pub map_ops: u64,
+    /// Maps of the dummy: what is not bound.
+    pub null_ops: u64,
+    pub unmap_ops: u64,
+    /// SYNC_ONLY operations.
+    pub sync_ops: u64,
+    /// Binds that changed nothing: already so, or overwritten by a later bind of the same batch.
+    pub binds_elided: u64,
+}
+
+impl Stats {
+    /// Writes the line to `sink`, in one write, so that lines of several devices and processes do not mix.
+    ///
+    /// # Errors
+    /// The file can't be opened or written; the message names it.
+    pub fn write_to(&self, sink: &StatsSink) -> std::io::Result<()> {
+        let mut line = serde_json::to_string(self)?;
+        line.push('\n');
+        match sink {
+            StatsSink::Stderr => std::io::stderr().write_all(line.as_bytes()),
+            StatsSink::File(path) => open(path)?
+                .write_all(line.as_bytes())
+                .map_err(|error| naming(path, &error)),
+        }
+    }
+}
+
+/// Finds out early whether lines can be written to `sink`. Creates the file where it is not there.
+///
+/// # Errors
+/// The file can't be opened; the message names it.
+pub fn check(sink: &StatsSink) -> std::io::Result<()> {
+    match sink {
+        StatsSink::Stderr => Ok(()),
+        StatsSink::File(path) => open(path).map(drop),
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    options.open(path).map_err(|error| naming(path, &error))
+}
+
+fn naming(path: &Path, error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}

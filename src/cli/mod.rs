@@ -1,0 +1,105 @@
+//! The command: what a kernel can do (`probe`), and what each of its ways to leave a range unbound costs (`compare`).
+//!
+//! Everything is written to stdout at once when it is known; progress and errors go to stderr. The exit status is 0
+//! for success, 1 for something that went wrong while running, 2 for a command line that makes no sense.
+
+#![forbid(unsafe_code)]
+
+mod compare;
+mod kernel;
+mod measure;
+mod plot;
+mod probe;
+mod scenario;
+mod size;
+mod table;
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+const ABOUT: &str =
+    "Vulkan sparse binds as the fewest panthor VM_BIND operations: counted, compared, probed";
+
+const LONG_ABOUT: &str = "\
+panvk-sparse turns vkQueueBindSparse into the fewest VM_BIND operations of panthor, the kernel driver of Arm Mali
+GPUs. The Vulkan driver (libvulkan_panvk_sparse.so and panvk_sparse_icd.json) does that for any application; this
+command shows what it costs on each kernel, with no GPU at hand.";
+
+const EXAMPLES: &str = "\
+Examples:
+  panvk-sparse compare
+      what a new sparse buffer of 100,000,000 bytes costs with each strategy
+  panvk-sparse compare --bytes 1GiB --kernel vpanthor:1.9 --scenario fragmented --plot cost.svg
+  panvk-sparse compare --json | jq '.strategies[] | {strategy, vm_bind_ops}'
+  panvk-sparse probe --kernel /dev/dri/renderD128
+      what the panthor kernel of this machine can do
+
+Kernels:
+  vpanthor:1.5 vpanthor:1.8 vpanthor:1.9      mainline panthor of that uAPI version, modelled in this process
+  vpanthor:1.6-repeat vpanthor:1.8-repeat     panthor with the OP_MAP_REPEAT series, v4 and v5
+  /dev/dri/renderD<N>                         the real thing
+
+Environment:
+  PANVK_SPARSE_KERNEL    the kernel, where --kernel is not given
+
+Exit status: 0 success, 1 the command failed, 2 the command line makes no sense.";
+
+#[derive(Debug, Parser)]
+#[command(name = "panvk-sparse", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what sparse binds cost with each strategy that the kernel allows
+    Compare(compare::Args),
+    /// Show what the kernel can do: what was tried, what it said, the strategy chosen
+    Probe(probe::Args),
+}
+
+/// Why a command failed: one line for stderr.
+type Failure = String;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Probe(args)) => probe::run(&args),
+        None => Ok(Cli::command().render_long_help().to_string()),
+    };
+    match result.and_then(|output| print(&output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("panvk-sparse: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes `output` to stdout. A reader that has seen enough (`panvk-sparse compare | head`) is no failure.
+fn print(output: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(output.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("writing to stdout: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

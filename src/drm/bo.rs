@@ -1,0 +1,74 @@
+//! Buffer objects: memory that the kernel owns and a VM can map.
+
+use super::device::Device;
+use super::error::IoctlError;
+use super::uapi;
+use crate::units::{BoHandle, BoRef, VmId};
+use rustix::io::Errno;
+
+/// A GEM handle that closes itself. The memory lives on as long as a VM maps it.
+#[derive(Debug)]
+pub struct Bo {
+    device: Device,
+    reference: BoRef,
+    size: u64,
+}
+
+impl Bo {
+    pub(super) fn create(
+        device: &Device,
+        size: u64,
+        flags: u32,
+        exclusive: Option<VmId>,
+    ) -> Result<Bo, IoctlError> {
+        let serial = device.next_serial().ok_or(IoctlError {
+            ioctl: "BO_CREATE",
+            errno: Errno::OVERFLOW,
+        })?;
+        let mut create = uapi::BoCreate {
+            size,
+            flags,
+            exclusive_vm_id: exclusive.map_or(0, |vm| vm.0),
+            ..uapi::BoCreate::default()
+        };
+        device.call("BO_CREATE", uapi::IOCTL_BO_CREATE, &mut create, &[])?;
+        let reference = BoRef {
+            handle: BoHandle(create.handle),
+            serial,
+        };
+        Ok(Bo {
+            device: device.clone(),
+            reference,
+            size: create.size,
+        })
+    }
+
+    pub fn handle(&self) -> BoHandle {
+        self.reference.handle
+    }
+
+    /// The handle with a serial that no other BO of the device has had or will have.
+    pub fn reference(&self) -> BoRef {
+        self.reference
+    }
+
+    /// Bytes, whole pages.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl Drop for Bo {
+    fn drop(&mut self) {
+        let mut close = uapi::GemClose {
+            handle: self.handle().0,
+            pad: 0,
+        };
+        if let Err(error) = self
+            .device
+            .call("GEM_CLOSE", uapi::IOCTL_GEM_CLOSE, &mut close, &[])
+        {
+            log::warn!("BO {} stays open: {error}", self.handle().0);
+        }
+    }
+}

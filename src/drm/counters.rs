@@ -1,0 +1,173 @@
+//! What a kernel was asked to do.
+
+use super::uapi::{self, ioctl_nr};
+use crate::lower::OpCounts;
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts of one open device, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Calls by ioctl number (the low byte of the request), failed and repeated ones included.
+    #[serde(serialize_with = "by_name")]
+    pub ioctls: BTreeMap<u8, u64>,
+    /// VM_BIND calls, failed and repeated ones included.
+    pub vm_bind_ioctls: u64,
+    /// Operations that binds consisted of. A bind that was retried or resumed counts its operations once.
+    pub vm_bind_ops: u64,
+    /// Of these, maps of an application's memory.
+    pub map_ops: u64,
+    /// Of these, maps of the dummy.
+    pub null_ops: u64,
+    pub unmap_ops: u64,
+    /// Of these, SYNC_ONLY operations.
+    pub sync_ops: u64,
+    /// Bytes that the kernel copied in for VM_BIND: the argument, the operations and their sync ops, every time.
+    pub bytes_to_kernel: u64,
+}
+
+impl Counters {
+    /// Calls of the ioctl whose request number is `code`, such as [`uapi::IOCTL_BO_CREATE`].
+    pub fn ioctl(&self, code: u32) -> u64 {
+        self.ioctls.get(&ioctl_nr(code)).copied().unwrap_or(0)
+    }
+
+    /// What was counted between `earlier` and this.
+    pub fn since(&self, earlier: &Counters) -> Counters {
+        let ioctls = (self.ioctls.iter())
+            .map(|(nr, count)| (*nr, count - earlier.ioctls.get(nr).copied().unwrap_or(0)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        Counters {
+            ioctls,
+            vm_bind_ioctls: self.vm_bind_ioctls - earlier.vm_bind_ioctls,
+            vm_bind_ops: self.vm_bind_ops - earlier.vm_bind_ops,
+            map_ops: self.map_ops - earlier.map_ops,
+            null_ops: self.null_ops - earlier.null_ops,
+            unmap_ops: self.unmap_ops - earlier.unmap_ops,
+            sync_ops: self.sync_ops - earlier.sync_ops,
+            bytes_to_kernel: self.bytes_to_kernel - earlier.bytes_to_kernel,
+        }
+    }
+}
+
+fn by_name<S: Serializer>(ioctls: &BTreeMap<u8, u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    let name = |nr: u8| match uapi::ioctls().find(|ioctl| ioctl_nr(ioctl.code) == nr) {
+        Some(ioctl) => ioctl.name.to_string(),
+        None => format!("{nr:#x}"),
+    };
+    serializer.collect_map(ioctls.iter().map(|(nr, count)| (name(*nr), count)))
+}
+
+/// [`Counters`] that several threads count in. Each number is right by itself; a snapshot is not one moment for all.
+#[derive(Debug)]
+pub(super) struct AtomicCounters {
+    ioctls: [AtomicU64; 256],
+    vm_bind_ops: AtomicU64,
+    map_ops: AtomicU64,
+    null_ops: AtomicU64,
+    unmap_ops: AtomicU64,
+    sync_ops: AtomicU64,
+    bytes_to_kernel: AtomicU64,
+}
+
+impl AtomicCounters {
+    pub fn new() -> Self {
+        AtomicCounters {
+            ioctls: std::array::from_fn(|_| AtomicU64::new(0)),
+            vm_bind_ops: AtomicU64::new(0),
+            map_ops: AtomicU64::new(0),
+            null_ops: AtomicU64::new(0),
+            unmap_ops: AtomicU64::new(0),
+            sync_ops: AtomicU64::new(0),
+            bytes_to_kernel: AtomicU64::new(0),
+        }
+    }
+
+    /// One call, whatever becomes of it.
+    pub fn count_ioctl(&self, code: u32) {
+        self.ioctls[usize::from(ioctl_nr(code))].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The operations of one bind, however many calls it takes.
+    pub fn count_ops(&self, ops: u64, kinds: &OpCounts) {
+        for (counter, count) in [
+            (&self.vm_bind_ops, ops),
+            (&self.map_ops, kinds.map),
+            (&self.null_ops, kinds.null),
+            (&self.unmap_ops, kinds.unmap),
+            (&self.sync_ops, kinds.sync),
+        ] {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of one VM_BIND call.
+    pub fn count_bytes(&self, bytes: u64) {
+        self.bytes_to_kernel.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn snapshot(&self) -> Counters {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let ioctls: BTreeMap<u8, u64> = (0..=u8::MAX)
+            .map(|nr| (nr, get(&self.ioctls[usize::from(nr)])))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        Counters {
+            vm_bind_ioctls: ioctls
+                .get(&ioctl_nr(uapi::IOCTL_VM_BIND))
+                .copied()
+                .unwrap_or(0),
+            ioctls,
+            vm_bind_ops: get(&self.vm_bind_ops),
+            map_ops: get(&self.map_ops),
+            null_ops: get(&self.null_ops),
+            unmap_ops: get(&self.unmap_ops),
+            sync_ops: get(&self.sync_ops),
+            bytes_to_kernel: get(&self.bytes_to_kernel),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_serializes_with_the_names_of_ioctls() {
+        let counters = AtomicCounters::new();
+        counters.count_ioctl(uapi::IOCTL_VM_BIND);
+        counters.count_ioctl(uapi::IOCTL_VM_BIND);
+        counters.count_ioctl(uapi::IOCTL_GEM_CLOSE);
+        counters.count_ops(
+            3,
+            &OpCounts {
+                map: 1,
+                null: 2,
+                ..OpCounts::default()
+            },
+        );
+        let earlier = counters.snapshot();
+        assert_eq!(
+            serde_json::to_value(&earlier).unwrap(),
+            serde_json::json!({
+                "ioctls": {"VM_BIND": 2, "GEM_CLOSE": 1}, "vm_bind_ioctls": 2, "vm_bind_ops": 3, "map_ops": 1,
+                "null_ops": 2, "unmap_ops": 0, "sync_ops": 0, "bytes_to_kernel": 0
+            })
+        );
+        counters.count_ioctl(uapi::IOCTL_VM_BIND);
+        counters.count_bytes(72);
+        let since = counters.snapshot().since(&earlier);
+        assert_eq!(
+            (
+                since.vm_bind_ioctls,
+                since.vm_bind_ops,
+                since.bytes_to_kernel
+            ),
+            (1, 0, 72)
+        );
+        assert_eq!(since.ioctl(uapi::IOCTL_VM_BIND), 1);
+        assert_eq!(since.ioctl(uapi::IOCTL_GEM_CLOSE), 0);
+    }
+}

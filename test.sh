@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change is taken: formatting, lints, documentation, all tests, and that the
+# benchmarks and the fuzz targets compile.
+
+set -euo pipefail
+cd "$(dirname "$0")"
+
+case ${1-} in
+  '') ;;
+  -h | --help)
+    cat <<'USAGE'
+usage: ./test.sh
+
+Runs every check of panvk-sparse, in this order, and stops at the first that fails:
+  set-up (scripts/setup.sh test), the kernel's panthor header for the comparison of structs,
+  cargo fmt --check, clippy and rustdoc without warnings, all tests,
+  benchmarks and fuzz targets compile.
+
+No GPU is needed. Less than 20 minutes on two cores from a fresh clone.
+The last line says whether everything passed.
+USAGE
+    exit 0
+    ;;
+  *)
+    printf './test.sh: unknown argument "%s"; it takes none (see ./test.sh --help)\n' "$1" >&2
+    exit 2
+    ;;
+esac
+
+step=0
+title="start"
+started=$SECONDS
+run() { # run TITLE COMMAND...
+  step=$((step + 1))
+  title=$1
+  shift
+  printf '\n== %d. %s\n    $ %s\n\n' "$step" "$title" "$*"
+  local begin=$SECONDS
+  "$@"
+  printf '\n    ok: %s (%d s)\n' "$title" $((SECONDS - begin))
+}
+trap 'status=$?; [ $status = 0 ] || printf "\ntest.sh: FAILED in step %d: %s (exit status %d)\n" "$step" "$title" "$status"' EXIT
+
+# The tests choose their kernels, strategies and drivers themselves; the base driver stays the caller's choice.
+unset PANVK_SPARSE_KERNEL PANVK_SPARSE_NULL PANVK_SPARSE_STATS PANVK_SPARSE_LOG
+unset VK_ICD_FILENAMES VK_DRIVER_FILES VK_ADD_DRIVER_FILES VK_INSTANCE_LAYERS
+
+run "What this machine needs" scripts/setup.sh test
+run "The kernel's own panthor header" scripts/uapi-header.sh
+run "Formatting" cargo fmt --all --check
+run "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
+run "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+run "Tests" cargo test --locked --workspace
+run "Benchmarks compile" cargo bench --locked --workspace --no-run
+run "Fuzz targets compile" cargo check --manifest-path fuzz/Cargo.toml
+
+printf '\ntest.sh: all %d steps passed in %d s\n' "$step" $((SECONDS - started))

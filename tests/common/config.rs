@@ -1,0 +1,115 @@
+//! Drivers and configurations: which ICD the loader gets, and with what environment.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// What one process runs under.
+#[derive(Debug, Clone, Copy)]
+pub enum Config {
+    /// The base driver alone: what is claimed of data must be true here too.
+    Bare,
+    /// Our ICD, with `PANVK_SPARSE_KERNEL=vpanthor:<kernel>` and `PANVK_SPARSE_NULL=<null>`.
+    Icd {
+        kernel: &'static str,
+        null: &'static str,
+    },
+}
+
+impl Config {
+    pub fn is_icd(&self) -> bool {
+        matches!(self, Self::Icd { .. })
+    }
+
+    /// Makes `command` run under this configuration and nothing else of the environment.
+    pub fn apply(&self, command: &mut Command) {
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("PANVK_SPARSE_")
+                || matches!(&*text, "VK_DRIVER_FILES" | "VK_INSTANCE_LAYERS")
+            {
+                command.env_remove(name);
+            }
+        }
+        match self {
+            Self::Bare => {
+                command.env("VK_ICD_FILENAMES", base_manifest());
+            }
+            Self::Icd { kernel, null } => {
+                command
+                    .env("VK_ICD_FILENAMES", icd_manifest())
+                    .env("PANVK_SPARSE_BASE_ICD", base_manifest())
+                    .env("PANVK_SPARSE_KERNEL", format!("vpanthor:{kernel}"))
+                    .env("PANVK_SPARSE_NULL", null);
+            }
+        }
+    }
+}
+
+/// The base driver's manifest: the user's `PANVK_SPARSE_BASE_ICD`, or lavapipe where distributions install it.
+pub fn base_manifest() -> PathBuf {
+    if let Some(path) = std::env::var_os("PANVK_SPARSE_BASE_ICD") {
+        return path.into();
+    }
+    let folders = [
+        "/usr/share/vulkan/icd.d",
+        "/usr/local/share/vulkan/icd.d",
+        "/etc/vulkan/icd.d",
+    ];
+    let arch = std::env::consts::ARCH;
+    folders
+        .iter()
+        .flat_map(|f| [format!("{f}/lvp_icd.json"), format!("{f}/lvp_icd.{arch}.json")])
+        .map(PathBuf::from)
+        .find(|p| p.exists())
+        .expect("lavapipe is installed (Debian: mesa-vulkan-drivers), or PANVK_SPARSE_BASE_ICD names another driver")
+}
+
+/// The `target` folder that this test was built into.
+fn target_dir() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("target/tmp has a parent")
+}
+
+/// Builds the ICD with this test's own profile, and writes a manifest for it. Returns the manifest.
+pub fn icd_manifest() -> &'static Path {
+    static MANIFEST: OnceLock<PathBuf> = OnceLock::new();
+    MANIFEST.get_or_init(|| {
+        // `test` has the checks of `dev`, optimized; both put the library into target/debug.
+        let (profile, folder) = if cfg!(debug_assertions) {
+            ("test", "debug")
+        } else {
+            ("release", "release")
+        };
+        let built = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "panvk-sparse-icd",
+                "--profile",
+                profile,
+                "--target-dir",
+            ])
+            .arg(target_dir())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "the ICD does not build");
+        let library = target_dir().join(folder).join("libvulkan_panvk_sparse.so");
+        assert!(library.exists(), "{} was built", library.display());
+        let manifest = serde_json::json!({
+            "file_format_version": "1.0.1",
+            "ICD": { "library_path": library, "api_version": "1.4.305" },
+        });
+        // Renamed into place: other test processes read it at the same time.
+        let path = target_dir()
+            .join("tmp")
+            .join(format!("panvk_sparse_icd-{folder}.json"));
+        let mine = path.with_extension(format!("{}.tmp", std::process::id()));
+        std::fs::write(&mine, manifest.to_string()).expect("write the manifest");
+        std::fs::rename(&mine, &path).expect("rename the manifest");
+        path
+    })
+}

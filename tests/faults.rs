@@ -1,0 +1,391 @@
+//! Binds that are not valid: each is refused whole, with a line in the log that names the resource and the numbers, and
+//! leaves what was bound as it was.
+//!
+//! Only for the ICD: over a bare driver such calls are undefined.
+
+mod common;
+
+use ash::vk::{self, Handle};
+use common::child::Outcome;
+use common::config::Config;
+use common::gpu::{bind, bind_raw, unbind};
+use common::pattern::assert_pattern;
+use common::{App, Batch, Buffer, Fence, Gpu, Memory, SZ_2M, SZ_64K};
+
+/// A buffer of 4 MiB, bound as a whole, holding pattern 1.
+struct World<'g> {
+    gpu: &'g Gpu,
+    buffer: Buffer<'g>,
+    memory: Memory<'g>,
+}
+
+const SIZE: u64 = 2 * SZ_2M;
+
+impl<'g> World<'g> {
+    fn new(gpu: &'g Gpu) -> Self {
+        let buffer = gpu.sparse_buffer(SIZE);
+        let memory = gpu.memory(&buffer, SIZE);
+        gpu.bind(&[Batch::buffer(&buffer, [bind(0, SIZE, &memory, 0)])]);
+        buffer.shader_write(0, SIZE, 1);
+        Self {
+            gpu,
+            buffer,
+            memory,
+        }
+    }
+
+    /// The call fails, and says so in a line with the resource and `numbers`; everything is as it was.
+    #[track_caller]
+    fn refused(&self, batches: &[Batch], resource: u64, numbers: &[u64]) {
+        let answer = self.gpu.try_bind(batches);
+        assert_eq!(answer, Err(vk::Result::ERROR_VALIDATION_FAILED_EXT));
+        expect_log(resource, numbers);
+        self.intact();
+    }
+
+    #[track_caller]
+    fn intact(&self) {
+        assert_pattern(
+            "through the buffer",
+            &self.buffer.shader_read(0, SIZE),
+            1,
+            0,
+        );
+        assert_pattern("in the memory", &self.memory.read(0, SIZE), 1, 0);
+        // Later binds work: away and back again.
+        self.gpu
+            .bind(&[Batch::buffer(&self.buffer, [unbind(SZ_64K, SZ_64K)])]);
+        self.buffer.shader_write(SZ_64K, SZ_64K, 9);
+        self.gpu.bind(&[Batch::buffer(
+            &self.buffer,
+            [bind(SZ_64K, SZ_64K, &self.memory, SZ_64K)],
+        )]);
+        assert_pattern("after later binds", &self.buffer.copy_read(0, SIZE), 1, 0);
+    }
+
+    fn alone(&self, bind: vk::SparseMemoryBind) -> [Batch; 1] {
+        [Batch::buffer(&self.buffer, [bind])]
+    }
+
+    fn resource(&self) -> u64 {
+        self.buffer.raw.as_raw()
+    }
+}
+
+/// Tells the parent process what the log must have.
+fn expect_log(resource: u64, numbers: &[u64]) {
+    println!(
+        "expect-log {}",
+        serde_json::json!({ "resource": resource, "numbers": numbers })
+    );
+}
+
+/// Whether `line` has the number, in decimal or in hexadecimal, as a word of its own.
+fn names(line: &str, number: u64) -> bool {
+    let (decimal, hexadecimal) = (number.to_string(), format!("{number:#x}"));
+    line.replace('_', "")
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|word| {
+            let word = word.to_ascii_lowercase();
+            word == decimal || word == hexadecimal
+        })
+}
+
+fn check_log(outcome: &Outcome) {
+    let expected: Vec<serde_json::Value> = outcome
+        .stdout
+        .lines()
+        .filter_map(|l| l.split_once("expect-log "))
+        .map(|(_, json)| serde_json::from_str(json).expect("our own line"))
+        .collect();
+    assert!(!expected.is_empty(), "the case expects a line in the log");
+    for want in expected {
+        let numbers: Vec<u64> = serde_json::from_value(want["numbers"].clone()).expect("numbers");
+        let resource = want["resource"].as_u64().expect("a handle");
+        let named = |line: &&str| names(line, resource) && numbers.iter().all(|&n| names(line, n));
+        assert!(
+            outcome.stderr.lines().any(|l| named(&l)),
+            "no line of stderr names resource {resource:#x} and {numbers:?}:\n{}",
+            outcome.stderr
+        );
+    }
+}
+
+mod cases {
+    use super::*;
+
+    pub fn beyond_the_resource(w: &World<'_>) {
+        w.refused(
+            &w.alone(bind(SIZE, SZ_64K, &w.memory, 0)),
+            w.resource(),
+            &[SIZE, SZ_64K],
+        );
+        w.refused(
+            &w.alone(bind(SIZE - SZ_64K, 2 * SZ_64K, &w.memory, 0)),
+            w.resource(),
+            &[SIZE - SZ_64K, 2 * SZ_64K],
+        );
+        w.refused(
+            &w.alone(unbind(0, SIZE + SZ_64K)),
+            w.resource(),
+            &[SIZE + SZ_64K],
+        );
+    }
+
+    pub fn beyond_the_memory(w: &World<'_>) {
+        let at = SIZE - SZ_64K;
+        w.refused(
+            &w.alone(bind(0, 2 * SZ_64K, &w.memory, at)),
+            w.resource(),
+            &[2 * SZ_64K, at],
+        );
+        w.refused(
+            &w.alone(bind(0, SZ_64K, &w.memory, SIZE)),
+            w.resource(),
+            &[SZ_64K, SIZE],
+        );
+    }
+
+    pub fn misaligned(w: &World<'_>) {
+        w.refused(
+            &w.alone(bind(100, SZ_64K, &w.memory, 0)),
+            w.resource(),
+            &[100],
+        );
+        w.refused(
+            &w.alone(bind(0, SZ_64K, &w.memory, 513)),
+            w.resource(),
+            &[513],
+        );
+        w.refused(
+            &w.alone(bind(0, SZ_64K + 77, &w.memory, 0)),
+            w.resource(),
+            &[SZ_64K + 77],
+        );
+        w.refused(&w.alone(unbind(4, SZ_64K)), w.resource(), &[4]);
+    }
+
+    pub fn of_no_bytes(w: &World<'_>) {
+        w.refused(
+            &w.alone(bind(SZ_64K, 0, &w.memory, 0)),
+            w.resource(),
+            &[SZ_64K, 0],
+        );
+    }
+
+    pub fn of_half_the_address_space(w: &World<'_>) {
+        let huge = 1 << 63;
+        w.refused(&w.alone(unbind(0, huge)), w.resource(), &[huge]);
+        w.refused(&w.alone(unbind(huge, SZ_64K)), w.resource(), &[huge]);
+        w.refused(
+            &w.alone(bind(huge, huge, &w.memory, huge)),
+            w.resource(),
+            &[huge],
+        );
+        w.refused(
+            &w.alone(unbind(SZ_64K, u64::MAX - SZ_64K + 1)),
+            w.resource(),
+            &[u64::MAX - SZ_64K + 1],
+        );
+    }
+
+    pub fn with_freed_memory(w: &World<'_>) {
+        let gone = w.gpu.memory(&w.buffer, SZ_2M);
+        let handle = gone.raw;
+        drop(gone);
+        w.refused(
+            &w.alone(bind_raw(0, SZ_2M, handle, 0)),
+            w.resource(),
+            &[handle.as_raw()],
+        );
+    }
+
+    pub fn to_a_destroyed_buffer(w: &World<'_>) {
+        let gone = w.gpu.sparse_buffer(SZ_2M);
+        let handle = gone.raw;
+        drop(gone);
+        let batch = Batch {
+            buffers: vec![(handle, vec![bind(0, SZ_2M, &w.memory, 0)])],
+            ..Batch::default()
+        };
+        w.refused(&[batch], handle.as_raw(), &[]);
+    }
+
+    /// One bad bind among good ones: nothing of the call happens, in no batch of it.
+    pub fn among_good_ones(w: &World<'_>) {
+        let other = w.gpu.memory(&w.buffer, SIZE);
+        let good = || {
+            Batch::buffer(
+                &w.buffer,
+                [bind(0, SZ_2M, &other, 0), unbind(SZ_2M, SZ_64K)],
+            )
+        };
+        let bad = Batch::buffer(
+            &w.buffer,
+            [
+                bind(SZ_2M, SZ_64K, &other, SZ_2M),
+                bind(SIZE, SZ_64K, &other, 0),
+            ],
+        );
+        w.refused(&[good(), bad.clone()], w.resource(), &[SIZE]);
+        w.refused(&[bad, good()], w.resource(), &[SIZE]);
+    }
+
+    /// A refused call signals nothing and waits for nothing.
+    pub fn with_semaphores_and_a_fence(w: &World<'_>) {
+        let timeline = w.gpu.timeline(0);
+        let fence = Fence::new(w.gpu);
+        let [bad] = w.alone(bind(SIZE, SZ_64K, &w.memory, 0));
+        let answer = w.gpu.bind_async(
+            &[bad.wait(timeline.at(1)).signal(timeline.at(2))],
+            Some(&fence),
+        );
+        assert_eq!(answer, Err(vk::Result::ERROR_VALIDATION_FAILED_EXT));
+        expect_log(w.resource(), &[SIZE]);
+        timeline.signal(1);
+        w.gpu.wait_idle();
+        assert_eq!(timeline.value(), 1);
+        assert!(!fence.signalled());
+        // Both can still be used.
+        w.gpu
+            .bind_async(
+                &[Batch::default().wait(timeline.at(1)).signal(timeline.at(2))],
+                Some(&fence),
+            )
+            .expect("the next call");
+        fence.wait();
+        timeline.wait(2);
+        w.intact();
+    }
+}
+
+fn refused(test: &str, kernel: &'static str, case: fn(&World<'_>)) {
+    let body = || {
+        let app = App::new().expect("vkCreateInstance");
+        let gpu = Gpu::new(&app);
+        case(&World::new(&gpu));
+    };
+    common::child::run(
+        test,
+        Config::Icd {
+            kernel,
+            null: "auto",
+        },
+        &[],
+        body,
+        check_log,
+    );
+}
+
+/// Not mistakes of the call, but of the order of destruction: what is left works, and nothing is logged as an error.
+mod order {
+    use super::*;
+
+    pub fn memory_freed_while_bound(gpu: &Gpu) {
+        let buffer = gpu.sparse_buffer(4 * SZ_2M);
+        let (keep, gone) = (gpu.memory(&buffer, SZ_2M), gpu.memory(&buffer, 2 * SZ_2M));
+        gpu.bind(&[Batch::buffer(
+            &buffer,
+            [bind(0, SZ_2M, &keep, 0), bind(SZ_2M, 2 * SZ_2M, &gone, 0)],
+        )]);
+        buffer.shader_write(0, SZ_2M, 1);
+        drop(gone);
+        // Not touched any more, the range may be bound to other memory, or to none.
+        assert_pattern("what is still bound", &buffer.shader_read(0, SZ_2M), 1, 0);
+        let new = gpu.memory(&buffer, 2 * SZ_2M);
+        gpu.bind(&[Batch::buffer(
+            &buffer,
+            [bind(SZ_2M, SZ_2M, &new, 0), unbind(2 * SZ_2M, SZ_2M)],
+        )]);
+        buffer.shader_write(SZ_2M, SZ_2M, 2);
+        assert_pattern("the new memory", &new.read(0, SZ_2M), 2, 0);
+        assert_pattern("what is still bound", &buffer.copy_read(0, SZ_2M), 1, 0);
+    }
+
+    pub fn a_buffer_destroyed_while_bound(gpu: &Gpu) {
+        let stays = gpu.sparse_buffer(SZ_2M);
+        let memory = gpu.memory(&stays, SZ_2M);
+        for seed in 0..4 {
+            let goes = gpu.sparse_buffer(SZ_2M);
+            let all = [bind(0, SZ_2M, &memory, 0)];
+            gpu.bind(&[Batch::buffer(&goes, all).and_buffer(&stays, all)]);
+            goes.shader_write(0, SZ_2M, seed);
+            drop(goes);
+            assert_pattern(
+                "through the one that stays",
+                &stays.shader_read(0, SZ_2M),
+                seed,
+                0,
+            );
+        }
+    }
+
+    pub fn everything_destroyed_while_bound(gpu: &Gpu) {
+        for memory_first in [true, false] {
+            let buffer = gpu.sparse_buffer(8 * SZ_2M);
+            let memory = gpu.memory(&buffer, 8 * SZ_2M);
+            gpu.bind(&[Batch::buffer(&buffer, [bind(0, 8 * SZ_2M, &memory, 0)])]);
+            buffer.shader_write(0, 8 * SZ_2M, 3);
+            if memory_first {
+                drop(memory);
+                drop(buffer);
+            } else {
+                drop(buffer);
+                drop(memory);
+            }
+        }
+        let buffer = gpu.sparse_buffer(SZ_2M);
+        let memory = gpu.memory(&buffer, SZ_2M);
+        gpu.bind(&[Batch::buffer(&buffer, [bind(0, SZ_2M, &memory, 0)])]);
+        buffer.shader_write(0, SZ_2M, 4);
+        assert_pattern("a new pair", &memory.read(0, SZ_2M), 4, 0);
+    }
+}
+
+fn survived(test: &str, kernel: &'static str, case: fn(&Gpu)) {
+    let body = || {
+        let app = App::new().expect("vkCreateInstance");
+        case(&Gpu::new(&app));
+    };
+    common::child::run(
+        test,
+        Config::Icd {
+            kernel,
+            null: "auto",
+        },
+        &[],
+        body,
+        |outcome| {
+            assert!(
+                !outcome.stderr.to_lowercase().contains("error"),
+                "nothing failed:\n{}",
+                outcome.stderr
+            );
+        },
+    );
+}
+
+macro_rules! tests {
+    ($($module:ident $kernel:literal;)*) => { $(
+        mod $module {
+            use super::*;
+            tests! { @ $kernel refused cases: beyond_the_resource beyond_the_memory misaligned of_no_bytes
+                of_half_the_address_space with_freed_memory to_a_destroyed_buffer among_good_ones
+                with_semaphores_and_a_fence }
+            tests! { @ $kernel survived order: memory_freed_while_bound a_buffer_destroyed_while_bound
+                everything_destroyed_while_bound }
+        }
+    )* };
+    (@ $kernel:literal $run:ident $file:ident: $($case:ident)*) => { $(
+        #[test]
+        fn $case() {
+            $run(name_of!($case), $kernel, $file::$case);
+        }
+    )* };
+}
+
+tests! {
+    v1_5 "1.5";
+    v1_8_repeat "1.8-repeat";
+    v1_9 "1.9";
+}
