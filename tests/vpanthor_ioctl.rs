@@ -182,7 +182,7 @@ fn the_gpu_is_a_mali_g610_with_48_bits_of_address() {
     );
     assert_eq!(mmu_va_bits(info.mmu_features), 48);
     let mmu = query(&p, DEV_QUERY_MMU_INFO, 8, MmuInfo::default()).unwrap();
-    assert_eq!(mmu.page_size_bitmap, PAGE | 2 * MIB);
+    assert_eq!(mmu.page_size_bitmap, PAGE | (2 * MIB));
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_query_fills_what_the_caller_knows_and_zeros_what_only_it_knows() {
         pointer,
     };
     p.call(IOCTL_DEV_QUERY, &mut args).unwrap();
-    assert_eq!(p.get::<u64>(pointer), PAGE | 2 * MIB);
+    assert_eq!(p.get::<u64>(pointer), PAGE | (2 * MIB));
     assert_eq!(p.get::<u64>(pointer + 8), 0);
     assert_eq!(p.get::<u64>(pointer + 16), 0xeeee_eeee_eeee_eeee);
     args.pointer = 8;
