@@ -50,10 +50,6 @@ impl<'g> World<'g> {
         self.gpu.bind(&[Batch::buffer(&self.buffer, binds)]);
     }
 
-    fn bind_all(&self) {
-        self.call(vec![bind(0, self.size(), &self.memory, 0)]);
-    }
-
     fn pieces(&self, which: impl Iterator<Item = u64>) -> Vec<ash::vk::SparseMemoryBind> {
         which
             .map(|i| self.piece(i))
@@ -113,6 +109,10 @@ fn null(chunked: bool, chunks: u64) -> u64 {
 
 fn nothing(_: &World<'_>) {}
 
+fn bind_all(w: &World<'_>) {
+    w.call(vec![bind(0, w.size(), &w.memory, 0)]);
+}
+
 mod rows {
     use super::*;
 
@@ -124,13 +124,13 @@ mod rows {
     }
 
     pub fn bind_all_in_one_bind(_: bool) {
-        let cost = cost(nothing, World::bind_all);
+        let cost = cost(nothing, bind_all);
         expect(&cost, 1, 1, 0, 0);
         assert_eq!((cost.queue_bind_sparse_calls, cost.binds), (1, 1));
     }
 
     pub fn the_identical_bind_again_maps_nothing(_: bool) {
-        let cost = cost(World::bind_all, World::bind_all);
+        let cost = cost(bind_all, bind_all);
         assert_eq!(
             (cost.map_ops, cost.null_ops, cost.unmap_ops),
             (0, 0, 0),
@@ -177,12 +177,12 @@ mod rows {
     }
 
     pub fn unbind_all_in_one_bind(chunked: bool) {
-        let cost = cost(World::bind_all, |w| w.call(vec![unbind(0, w.size())]));
+        let cost = cost(bind_all, |w| w.call(vec![unbind(0, w.size())]));
         expect(&cost, 1, 0, null(chunked, CHUNKS), 0);
     }
 
     pub fn unbind_every_second_piece(_: bool) {
-        let cost = cost(World::bind_all, |w| w.call(w.null_pieces(every_second())));
+        let cost = cost(bind_all, |w| w.call(w.null_pieces(every_second())));
         expect(&cost, 1, 0, HALF, 0);
     }
 
@@ -193,7 +193,7 @@ mod rows {
     }
 
     pub fn unbind_in_contiguous_pieces(chunked: bool) {
-        let cost = cost(World::bind_all, |w| w.call(w.null_pieces(0..PIECES)));
+        let cost = cost(bind_all, |w| w.call(w.null_pieces(0..PIECES)));
         expect(&cost, 1, 0, null(chunked, CHUNKS), 0);
     }
 
@@ -263,7 +263,7 @@ mod rows {
     pub fn a_null_bind_with_an_offset_is_one_op(_: bool) {
         let cost = cost(
             |w| {
-                w.bind_all();
+                bind_all(w);
                 w.buffer.shader_write(0, w.buffer.size, 1);
             },
             |w| {
@@ -279,7 +279,7 @@ mod rows {
 
     /// From inside chunk 3 to inside chunk 9: seven chunks of 2 MiB are touched.
     pub fn a_null_bind_of_many_chunks_covers_them_all(chunked: bool) {
-        let cost = cost(World::bind_all, |w| {
+        let cost = cost(bind_all, |w| {
             let hole = 3 * SZ_2M + 5 * SZ_64K..9 * SZ_2M + 7 * SZ_64K;
             w.call(vec![unbind(hole.start, hole.end - hole.start)]);
             w.buffer.shader_write(hole.start, hole.end - hole.start, 2);

@@ -12,6 +12,8 @@ mod request;
 mod shadow;
 mod sweep;
 mod tentative;
+#[cfg(test)]
+mod tests;
 
 pub use plan::{PlanStats, Planner};
 pub use request::{BindError, BindErrorKind, Memory, MemoryBind, Resource, resolve};

@@ -78,6 +78,17 @@ impl Order {
         }
     }
 
+    /// The requests in order.
+    pub fn gather<'a>(&'a self, requests: &'a [Request]) -> Gather<'a> {
+        Gather {
+            order: self,
+            requests,
+            block: Vec::with_capacity(BLOCK),
+            next: 0,
+            at: 0,
+        }
+    }
+
     /// Least significant digit first, over the address bits only: the keys start in the order of their
     /// indices, and each pass keeps the order of equals.
     fn radix(&mut self, address_bits: u32) {
@@ -109,6 +120,40 @@ impl Order {
             }
             std::mem::swap(&mut self.keys, &mut self.scratch);
         }
+    }
+}
+
+/// Requests are fetched so many at a time.
+const BLOCK: usize = 64;
+
+/// Requests in order. Each lies somewhere else in memory: fetching a block of them in a loop that does nothing
+/// else lets the processor wait for many at once.
+#[derive(Debug)]
+pub(super) struct Gather<'a> {
+    order: &'a Order,
+    requests: &'a [Request],
+    block: Vec<Request>,
+    /// Position of the first request after the block.
+    next: usize,
+    /// Index in the block.
+    at: usize,
+}
+
+impl Iterator for Gather<'_> {
+    type Item = Request;
+
+    #[inline]
+    fn next(&mut self) -> Option<Request> {
+        if self.at == self.block.len() {
+            let end = self.order.len().min(self.next + BLOCK);
+            self.block.clear();
+            self.block
+                .extend((self.next..end).map(|position| self.requests[self.order.index(position)]));
+            (self.next, self.at) = (end, 0);
+        }
+        let request = self.block.get(self.at).copied();
+        self.at += 1;
+        request
     }
 }
 

@@ -49,13 +49,21 @@ impl Planner {
         let base = runs.len();
         let count = requests.len();
         let mut tally = Unique { contributed: 0 };
-        if walk(count, |i| requests[i], shadow, runs, &mut tally).is_err() {
+        if walk(
+            requests.iter().copied(),
+            |i| requests[i],
+            shadow,
+            runs,
+            &mut tally,
+        )
+        .is_err()
+        {
             runs.truncate(base);
             tally = Unique { contributed: 0 };
             self.order.sort(requests);
             let order = &self.order;
             if walk(
-                order.len(),
+                order.gather(requests),
                 |i| requests[order.index(i)],
                 shadow,
                 runs,
@@ -91,7 +99,13 @@ impl Planner {
             owners: &self.sweep.owners,
             contributed: &mut self.contributed,
         };
-        let walked = walk(segments.len(), |i| segments[i], shadow, runs, &mut tally);
+        let walked = walk(
+            segments.iter().copied(),
+            |i| segments[i],
+            shadow,
+            runs,
+            &mut tally,
+        );
         debug_assert!(walked.is_ok(), "a sweep leaves nothing out of order");
         PlanStats {
             elided: self
@@ -108,9 +122,10 @@ struct OutOfOrder;
 
 /// Merges neighbours into groups and appends what of each group is not in the shadow yet.
 ///
-/// The requests come from a function, so that sorted ones need not be copied.
+/// The requests come from an iterator, so that sorted ones need not be copied, and once more from a function
+/// where a group changes in part only.
 fn walk(
-    count: usize,
+    requests: impl Iterator<Item = Request>,
     request: impl Fn(usize) -> Request,
     shadow: &Shadow,
     runs: &mut Vec<Run>,
@@ -125,8 +140,9 @@ fn walk(
         target: super::Target::Null,
     };
     let mut group_end = 0;
-    for i in 0..count {
-        let next = request(i);
+    let mut count = 0;
+    for (i, next) in requests.enumerate() {
+        count = i + 1;
         let next_end = next.va.0.checked_add(next.len).ok_or(OutOfOrder)?;
         if next.len == 0 || next.va.0 < group_end {
             return Err(OutOfOrder);

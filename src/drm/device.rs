@@ -119,7 +119,7 @@ impl Device {
         &self.inner.name
     }
 
-    /// Major and minor number of the uAPI. They do not tell which kernel it is: see [`probe`](super::probe).
+    /// Major and minor number of the uAPI. They do not tell which kernel it is: see [`probe()`](super::probe()).
     pub fn version(&self) -> (u32, u32) {
         self.inner.version
     }

@@ -5,7 +5,7 @@
 //! [`Device`] is the open file, and [`Vm`], [`Bo`] and [`Syncobj`] are such numbers that close themselves.
 //!
 //! What is behind the file is either a real kernel or [`vpanthor`](crate::vpanthor) in this process: a `Transport`
-//! carries ioctls to one or the other, byte for byte the same. A [`KernelSpec`] says which. [`probe`] finds out what
+//! carries ioctls to one or the other, byte for byte the same. A [`KernelSpec`] says which. [`probe()`] finds out what
 //! the kernel can do, and [`Counters`] say what it was asked to do.
 
 mod bo;

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode};
 use std::ffi::c_void;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
 pub(super) struct Node {
@@ -19,16 +19,8 @@ impl Node {
     /// Opens a render node. Which driver it belongs to is for the caller to ask.
     pub fn open(path: &Path) -> Result<Node, OpenError> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
-            let path = path.to_path_buf();
-            match errno {
-                Errno::NOENT | Errno::NOTDIR => OpenError::NoSuchNode { path },
-                Errno::ACCESS | Errno::PERM => OpenError::PermissionDenied { path },
-                Errno::NODEV | Errno::NXIO => OpenError::NoDevice { path, errno },
-                Errno::ISDIR => OpenError::NotDrm { path },
-                errno => OpenError::Io { path, errno },
-            }
-        })?;
+        let fd = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| open_error(path.to_path_buf(), errno))?;
         let node = DrmNode::from_file(&fd).map_err(|error| {
             let path = path.to_path_buf();
             match error {
@@ -46,6 +38,17 @@ impl Node {
             });
         }
         Ok(Node { fd })
+    }
+}
+
+/// What it means that a node cannot be opened.
+fn open_error(path: PathBuf, errno: Errno) -> OpenError {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => OpenError::NoSuchNode { path },
+        Errno::ACCESS | Errno::PERM => OpenError::PermissionDenied { path },
+        Errno::NODEV | Errno::NXIO => OpenError::NoDevice { path, errno },
+        Errno::ISDIR => OpenError::NotDrm { path },
+        errno => OpenError::Io { path, errno },
     }
 }
 
@@ -88,5 +91,53 @@ impl Transport for Node {
                 },
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drm::uapi;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    /// No board here, but a socket takes ioctls as well: FIONREAD stores a number where the argument points to.
+    #[test]
+    fn an_ioctl_reaches_the_file_and_its_answer_comes_back() {
+        const FIONREAD: u32 = 0x541b;
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ours.write_all(b"seven b").unwrap();
+        let node = Node { fd: theirs.into() };
+        let mut waiting = [0i32];
+        let result = node.ioctl(FIONREAD, Buffer::write(&mut waiting), &[]);
+        assert_eq!((result, waiting[0]), (Ok(0), 7));
+    }
+
+    #[test]
+    fn what_a_file_says_to_an_ioctl_that_it_does_not_know_is_the_errno() {
+        let node = Node {
+            fd: std::fs::File::open("/dev/null").unwrap().into(),
+        };
+        let mut version = [uapi::Version::default()];
+        let result = node.ioctl(uapi::IOCTL_VERSION, Buffer::write(&mut version), &[]);
+        assert_eq!(result, Err(Errno::NOTTY));
+    }
+
+    #[test]
+    fn each_reason_not_to_open_a_node_says_what_to_do() {
+        let say = |errno| open_error("/dev/dri/renderD128".into(), errno).to_string();
+        assert_eq!(
+            say(Errno::ACCESS),
+            "/dev/dri/renderD128: permission denied; users of the GPU are usually in the group `render`"
+        );
+        assert_eq!(
+            say(Errno::NODEV),
+            "/dev/dri/renderD128: no device behind this node (ENODEV)"
+        );
+        assert_eq!(
+            say(Errno::NOENT),
+            "/dev/dri/renderD128: no such node; `ls /dev/dri` shows the ones there are"
+        );
+        assert!(say(Errno::MFILE).starts_with("/dev/dri/renderD128: EMFILE ("));
     }
 }

@@ -76,7 +76,8 @@ impl fmt::Debug for Buffer<'_> {
 /// this process. A stray address is EFAULT, as from a real kernel.
 ///
 /// The bytes are copied directly. The other way, asking the real kernel to copy them (`process_vm_readv` on our own
-/// pid), would turn a stray address into EFAULT as well, at a system call a copy; knowing the buffers costs a
+/// pid), turns a stray address into EFAULT as well, but costs a system call a copy: 375 ns against 3 ns for the argument
+/// of a VM_BIND, 155 us against 78 us for 65,536 operations of 56 bytes (x86-64, 2 cores). Knowing the buffers costs a
 /// comparison, and no address from elsewhere is ever followed.
 #[derive(Debug)]
 pub(super) struct CallMemory<'a> {

@@ -17,6 +17,8 @@ mod lowering;
 mod ops;
 mod sink;
 mod strategy;
+#[cfg(test)]
+mod tests;
 
 pub use bridge::LONGEST_BRIDGE;
 pub use lowering::{Batch, Call, Lowering};

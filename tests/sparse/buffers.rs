@@ -415,6 +415,7 @@ pub fn the_same_bind_twice_changes_nothing(gpu: &Gpu) {
             30,
             0,
         );
+        assert_pattern("the memory", &memory.read(0, 16 * g), 30, 0);
     }
 }
 

@@ -17,9 +17,19 @@ fn memory<'g>(image: &Image<'g>, size: u64) -> Memory<'g> {
     )
 }
 
-fn check(image: &Image<'_>, seed: u32) {
+/// Contents go in and come out, and they live in `memories` and nowhere else: what these held then, put back, is the
+/// image of then.
+fn check(image: &Image<'_>, memories: &[&Memory<'_>], seed: u32) {
+    image.write(!seed);
     image.write(seed);
     assert_pattern("the image", &image.read(), seed, 0);
+    let held: Vec<_> = memories.iter().map(|m| m.read(0, m.size)).collect();
+    image.write(!seed);
+    assert_pattern("the image, written again", &image.read(), !seed, 0);
+    for (memory, words) in memories.iter().zip(&held) {
+        memory.write(0, words);
+    }
+    assert_pattern("the image of the memory", &image.read(), seed, 0);
 }
 
 /// (resource offset, length) of each block of the image.
@@ -34,7 +44,7 @@ pub fn bound_as_a_whole(gpu: &Gpu) {
     let image = Image::sparse(gpu, &ImageShape::flat(512, 512));
     let memory = memory(&image, image.requirements.size);
     gpu.bind(&[Batch::image(&image, [bind(0, memory.size, &memory, 0)])]);
-    check(&image, 1);
+    check(&image, &[&memory], 1);
 }
 
 pub fn bound_in_pieces_in_any_order(gpu: &Gpu) {
@@ -58,7 +68,7 @@ pub fn bound_in_pieces_in_any_order(gpu: &Gpu) {
     let half = binds.len() / 2;
     gpu.bind(&[Batch::image(&image, &binds[..half])]);
     gpu.bind(&[Batch::image(&image, &binds[half..])]);
-    check(&image, 2);
+    check(&image, &[&a, &b], 2);
 }
 
 pub fn pieces_hold_what_the_plan_says(gpu: &Gpu) {
@@ -82,8 +92,8 @@ pub fn pieces_hold_what_the_plan_says(gpu: &Gpu) {
         Batch::image(&straight, [bind(0, size, &a, 0)]),
         Batch::image(&turned, reversed),
     ]);
-    check(&straight, 3);
-    check(&turned, 3);
+    check(&straight, &[&a], 3);
+    check(&turned, &[&b], 3);
     let (in_a, in_b) = (a.read(0, size), b.read(0, size));
     for (&(at, len), &(place, _)) in all.iter().zip(all.iter().rev()) {
         let range = |from: u64| (from / 4) as usize..((from + len) / 4) as usize;
@@ -132,7 +142,7 @@ pub fn levels_layers_and_volumes(gpu: &Gpu) {
             .map(|(at, len)| bind(at, len, &memory, at))
             .collect();
         gpu.bind(&[Batch::image(&image, binds)]);
-        check(&image, 4 + seed as u32);
+        check(&image, &[&memory], 4 + seed as u32);
     }
 }
 
@@ -155,7 +165,7 @@ pub fn linear_tiling(gpu: &Gpu) {
             .map(|(at, len)| bind(at, len, &memory, at))
             .collect::<Vec<_>>(),
     )]);
-    check(&image, 9);
+    check(&image, &[&memory], 9);
 }
 
 pub fn a_rebind_switches_contents(gpu: &Gpu) {
@@ -164,7 +174,7 @@ pub fn a_rebind_switches_contents(gpu: &Gpu) {
     let (a, b) = (memory(&image, size), memory(&image, size));
     for (memory, seed) in [(&a, 10), (&b, 11)] {
         gpu.bind(&[Batch::image(&image, [bind(0, size, memory, 0)])]);
-        check(&image, seed);
+        check(&image, &[memory], seed);
     }
     for (memory, seed) in [(&a, 10), (&b, 11), (&a, 10)] {
         gpu.bind(&[Batch::image(&image, [bind(0, size, memory, 0)])]);
@@ -184,6 +194,6 @@ pub fn image_and_buffer_in_one_batch(gpu: &Gpu) {
             .and_buffer(&buffer, [bind(0, 1 << 20, &in_buffer, 0)])],
     );
     buffer.copy_write(0, &words(12, (1 << 20) / 4));
-    check(&image, 13);
+    check(&image, &[&in_image], 13);
     assert_pattern("the buffer", &buffer.shader_read(0, 1 << 20), 12, 0);
 }

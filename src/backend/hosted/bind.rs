@@ -231,11 +231,13 @@ impl State {
         drop(trial);
 
         let mut failure = None;
+        let mut taken = 0;
         for ops in lowered.finish() {
             if let Err(error) = vm.bind(ops, BindMode::Async) {
                 failure = Some(error);
                 break;
             }
+            taken += 1;
             let mut parts = ops.parts.iter().peekable();
             for change in device
                 .vpanthor()
@@ -257,7 +259,10 @@ impl State {
             return Err(BackendError::DeviceLost(why));
         }
         if let Some(failure) = failure {
-            self.go_back(device, null, batches);
+            // The kernel took all of an ioctl or nothing of it.
+            if taken > 0 {
+                self.go_back(device, null, batches);
+            }
             return Err(refused(&failure));
         }
         Ok(elided)

@@ -21,7 +21,7 @@ use crate::bind::{Memory, Planner, Run, Shadow, Target};
 use crate::config::NullChoice;
 use crate::drm::{self, BindMode, Counters, KernelSpec, NullBacking, NullMapError};
 use crate::lower::{Lowering, Ops, Strategy};
-use crate::units::SZ_4K;
+use crate::units::{BoHandle, SZ_4K};
 use crate::vpanthor::{Kernel, OpenOptions};
 use crate::vulkan::handles::HandleHashMap;
 
@@ -174,6 +174,11 @@ impl Hosted {
         self.null.strategy()
     }
 
+    /// The buffer object that unbound ranges are mapped to, where the kernel does not have its own.
+    pub fn dummy(&self) -> Option<BoHandle> {
+        self.null.dummy().map(drm::Bo::handle)
+    }
+
     /// The kernel, for tests that look at it or make it fail.
     pub fn kernel(&self) -> &drm::Device {
         &self.device
@@ -209,26 +214,28 @@ impl State {
 impl Backend for Hosted {
     fn add_memory(&self, memory: u64, size: u64) -> Result<(), BackendError> {
         let mut state = self.state();
-        let what = || format!("VkDeviceMemory {memory:#x} of {size} bytes: BO_CREATE");
+        // Imported memory may come without a size; it can't be bound then.
         let bo = self
             .device
-            .create_bo(size, 0, None)
-            .map_err(|error| out_of_memory(&what(), error))?;
-        let bo_id = self
-            .device
-            .vpanthor()
-            .and_then(|file| file.bo_id(bo.handle().0))
-            .unwrap_or(0);
-        let known = Memory {
+            .create_bo(size.max(SZ_4K), 0, None)
+            .map_err(|error| {
+                out_of_memory(
+                    &format!("VkDeviceMemory {memory:#x} of {size} bytes"),
+                    error,
+                )
+            })?;
+        let file = self.device.vpanthor();
+        let bo_id = file.and_then(|file| file.bo_id(bo.handle().0)).unwrap_or(0);
+        let memory_bind = Memory {
             bo: bo.reference(),
-            size: bo.size(),
+            size,
         };
         state.memory_of_bo.insert(bo_id, memory);
         state.memories.insert(
             memory,
             HostedMemory {
                 bo_id,
-                memory: known,
+                memory: memory_bind,
                 bo,
             },
         );

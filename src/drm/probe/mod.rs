@@ -122,7 +122,7 @@ pub fn probe(device: &Device) -> Result<Capabilities, ProbeError> {
         },
     });
 
-    let found = trials::run(device, page_sizes)?;
+    let found = trials::run(device, device.version(), page_sizes)?;
     tried.extend(found.tried);
     Ok(Capabilities {
         version: device.version(),

@@ -213,8 +213,13 @@ impl Found {
     }
 }
 
-/// Tries all strategies. `page_sizes` has a bit for each size.
-pub(super) fn run(device: &Device, page_sizes: u64) -> Result<Found, ProbeError> {
+/// Tries all strategies for which `version`, the one that the kernel announces, gives a reason. `page_sizes` has a bit
+/// for each size.
+pub(super) fn run(
+    device: &Device,
+    version: (u32, u32),
+    page_sizes: u64,
+) -> Result<Found, ProbeError> {
     let scratch = device
         .create_bo(SZ_2M, uapi::BO_NO_MMAP, None)
         .map_err(|error| ProbeError {
@@ -224,8 +229,8 @@ pub(super) fn run(device: &Device, page_sizes: u64) -> Result<Found, ProbeError>
     let mut found = Found::default();
     let page = try_page(device, &scratch, &mut found)?;
     let chunk = try_chunk(device, &scratch, chunk_size(page_sizes), &mut found)?;
-    let repeat = try_repeat(device, &scratch, &mut found)?;
-    let sparse = try_sparse(device, &scratch, &mut found)?;
+    let repeat = try_repeat(device, &scratch, version, &mut found)?;
+    let sparse = try_sparse(device, &scratch, version, &mut found)?;
     found.strategies = [
         (sparse, Strategy::Sparse),
         (repeat, Strategy::Repeat),
@@ -288,10 +293,14 @@ fn try_chunk(
     )
 }
 
-fn try_repeat(device: &Device, scratch: &Bo, found: &mut Found) -> Result<bool, ProbeError> {
+fn try_repeat(
+    device: &Device,
+    scratch: &Bo,
+    (major, minor): (u32, u32),
+    found: &mut Found,
+) -> Result<bool, ProbeError> {
     let bo = scratch.handle();
     let what = "map one 4 KiB page 16 times with REPEAT (56-byte operation), replace one in the middle, unmap all";
-    let (major, minor) = device.version();
     if !(minor == 6 || minor >= 8) {
         let reason = format!(
             "uAPI {major}.{minor}: the kernels that have REPEAT announce 1.6, or 1.8 and later"
@@ -388,10 +397,14 @@ fn try_large_range(
     )
 }
 
-fn try_sparse(device: &Device, scratch: &Bo, found: &mut Found) -> Result<bool, ProbeError> {
+fn try_sparse(
+    device: &Device,
+    scratch: &Bo,
+    (major, minor): (u32, u32),
+    found: &mut Found,
+) -> Result<bool, ProbeError> {
     let what =
         "map 4 MiB with SPARSE (48-byte operation, no buffer object), replace a page, unmap all";
-    let (major, minor) = device.version();
     if minor < 9 {
         found.skip(
             Strategy::Sparse,
@@ -419,6 +432,8 @@ fn try_sparse(device: &Device, scratch: &Bo, found: &mut Found) -> Result<bool, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drm::KernelSpec;
+    use crate::vpanthor::Flavour;
 
     #[test]
     fn a_chunk_is_the_largest_page_up_to_2_mib() {
@@ -427,5 +442,31 @@ mod tests {
         assert_eq!(chunk_size(SZ_4K | SZ_64K | 1 << 25), SZ_64K);
         assert_eq!(chunk_size(SZ_4K), SZ_4K);
         assert_eq!(chunk_size(1 << 30), SZ_4K);
+    }
+
+    /// Kernels announce what they like: with either trial made on every kernel, only the right one is accepted.
+    #[test]
+    fn no_kernel_passes_for_another_whatever_version_it_announces() {
+        for flavour in Flavour::ALL {
+            let device = Device::open(&KernelSpec::Vpanthor(flavour)).unwrap();
+            for announced in [(1, 9), (1, 12)] {
+                let found = run(&device, announced, SZ_4K | SZ_2M).unwrap();
+                let expected = match flavour {
+                    Flavour::V1_5 | Flavour::V1_8 => &Strategy::ALL[2..],
+                    Flavour::V1_6Repeat | Flavour::V1_8Repeat => &Strategy::ALL[1..],
+                    Flavour::V1_9 => &[Strategy::Sparse, Strategy::Chunk, Strategy::Page],
+                };
+                assert_eq!(
+                    found.strategies, expected,
+                    "{flavour} that announces {announced:?}"
+                );
+                assert!(
+                    found
+                        .tried
+                        .iter()
+                        .all(|trial| trial.outcome != Outcome::NotTried)
+                );
+            }
+        }
     }
 }
