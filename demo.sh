@@ -47,13 +47,19 @@ title "What this machine needs"
 scripts/setup.sh run
 
 title "Build: the driver, the command, the example (release)"
-cargo build --release --locked --workspace --example sparse_buffer
+# An option that names an example leaves out all that is not named: so name the libraries and the command too.
+cargo build --release --locked --workspace --lib --bins --example sparse_buffer
 
 title "What Vulkan reports under the driver: the sparse part of vulkaninfo"
 export VK_ICD_FILENAMES=$manifest
 printf '$ VK_ICD_FILENAMES=%s vulkaninfo\n\n' "$manifest"
-# Without XDG_RUNTIME_DIR vulkaninfo complains on stderr and goes on; its report is on stdout.
-info=$(vulkaninfo 2>/dev/null)
+# Without a display vulkaninfo complains on stderr and goes on, so its complaints are only shown if it fails.
+complaints=$PWD/target/vulkaninfo.stderr
+if ! info=$(vulkaninfo 2>"$complaints"); then
+  cat "$complaints" >&2
+  printf '\n./demo.sh: vulkaninfo failed under the driver; what it said is above\n' >&2
+  exit 1
+fi
 # A here-string: a pipe into grep could end vulkaninfo early, which would count as a failure.
 grep -E '^[[:space:]]*(deviceName|driverInfo|sparse(Binding|Residency|AddressSpace)[A-Za-z0-9]*|residency[A-Za-z0-9]*)[[:space:]]*=|queueFlags.*SPARSE' <<<"$info" |
   sed -E 's/^[[:space:]]+//; s/[[:space:]]*=[[:space:]]*/ = /' | awk '!seen[$0]++ { split($0, part, " = "); printf "%-40s = %s\n", part[1], part[2] }'
