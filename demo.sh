@@ -47,24 +47,39 @@ title "What this machine needs"
 scripts/setup.sh run
 
 title "Build: the driver, the command, the example (release)"
-cargo build --release --locked --workspace --example sparse_buffer
+# An option that names an example leaves out all that is not named: so name the libraries and the command too.
+cargo build --release --locked --workspace --lib --bins --example sparse_buffer
 
 title "What Vulkan reports under the driver: the sparse part of vulkaninfo"
 export VK_ICD_FILENAMES=$manifest
 printf '$ VK_ICD_FILENAMES=%s vulkaninfo\n\n' "$manifest"
-# Without XDG_RUNTIME_DIR vulkaninfo complains on stderr and goes on; its report is on stdout.
-info=$(vulkaninfo 2>/dev/null)
+# Without a display vulkaninfo complains on stderr and goes on, so its complaints are only shown if it fails.
+complaints=$PWD/target/vulkaninfo.stderr
+if ! info=$(vulkaninfo 2>"$complaints"); then
+  cat "$complaints" >&2
+  printf '\n./demo.sh: vulkaninfo failed under the driver; what it said is above\n' >&2
+  exit 1
+fi
 # A here-string: a pipe into grep could end vulkaninfo early, which would count as a failure.
 grep -E '^[[:space:]]*(deviceName|driverInfo|sparse(Binding|Residency|AddressSpace)[A-Za-z0-9]*|residency[A-Za-z0-9]*)[[:space:]]*=|queueFlags.*SPARSE' <<<"$info" |
   sed -E 's/^[[:space:]]+//; s/[[:space:]]*=[[:space:]]*/ = /' | awk '!seen[$0]++ { split($0, part, " = "); printf "%-40s = %s\n", part[1], part[2] }'
 
-title "A program that uses a sparse buffer, on a kernel without repeated mappings (uAPI 1.8)"
-PANVK_SPARSE_KERNEL=vpanthor:1.8 PANVK_SPARSE_NULL=page PANVK_SPARSE_STATS=stderr \
-  cargo run --quiet --release --locked --example sparse_buffer
+stats=$PWD/target/demo-stats.json
+sparse_buffer() { # sparse_buffer KERNEL STRATEGY: the program's verdict, and what the kernel was asked to do
+  rm -f "$stats"
+  PANVK_SPARSE_KERNEL=$1 PANVK_SPARSE_NULL=$2 PANVK_SPARSE_STATS=$stats "$target/examples/sparse_buffer"
+  printf '\nWhat the kernel was asked to do (PANVK_SPARSE_STATS):\n'
+  cat "$stats"
+  ops=$(sed -n 's/.*"vm_bind_ops":\([0-9]*\).*/\1/p' "$stats")
+}
 
-title "The same program, on a kernel with repeated mappings (the OP_MAP_REPEAT series)"
-PANVK_SPARSE_KERNEL=vpanthor:1.8-repeat PANVK_SPARSE_STATS=stderr \
-  cargo run --quiet --release --locked --example sparse_buffer
+title "A program that uses a sparse buffer, on a kernel without repeated mappings: an operation for each page"
+sparse_buffer vpanthor:1.8 page
+page_ops=$ops
+
+title "The same program, on a kernel with repeated mappings"
+sparse_buffer vpanthor:1.8-repeat auto
+printf '\nVM_BIND operations of the whole program: %s, and %s before.\n' "$ops" "$page_ops"
 
 title "What a new sparse buffer of 100,000,000 bytes costs, strategy by strategy"
 "$command" probe --kernel vpanthor:1.8-repeat
