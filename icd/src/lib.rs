@@ -1,7 +1,7 @@
 //! `libvulkan_panvk_sparse.so`: a Vulkan driver in front of a driver.
 //!
 //! It loads a base driver, hands the loader the base driver's own handles, and answers only the functions
-//! that concern sparse resources ([`hooks`]). What it does with them stands in the library: the way of a
+//! that concern sparse resources (`hooks`). What it does with them stands in the library: the way of a
 //! bind is `panvk_sparse::backend`.
 
 #![deny(unsafe_op_in_unsafe_fn)]

@@ -2,7 +2,8 @@
 
 use rustix::io::Errno;
 
-use super::{Hosted, State, mirror, out_of_memory};
+use super::mirror::Mirror;
+use super::{Hosted, State, out_of_memory};
 use crate::backend::{BackendError, BaseBatch, BaseQueue, Bind, BindCall, ResourceId};
 use crate::bind::{MemoryBind, Request, Run, Shadow, resolve};
 use crate::drm::uapi::SyncOp;
@@ -232,6 +233,7 @@ impl State {
 
         let mut failure = None;
         let mut taken = 0;
+        let mut mirror = Mirror::new(spaces, memory_of_bo);
         for ops in lowered.finish() {
             if let Err(error) = vm.bind(ops, BindMode::Async) {
                 failure = Some(error);
@@ -247,7 +249,7 @@ impl State {
                 let op = change.op as usize;
                 while parts.next_if(|part| part.ops.end <= op).is_some() {}
                 if let Some(batch) = parts.peek().and_then(|part| batches.get_mut(part.batch)) {
-                    mirror::reflect(&change, spaces, memory_of_bo, &mut batch.mirrored);
+                    mirror.reflect(&change, &mut batch.mirrored);
                 }
             }
         }

@@ -1,52 +1,90 @@
 //! From what changed in the page tables to binds on the base driver.
 
+use std::ops::Range;
+
 use super::address_space::AddressSpace;
 use crate::backend::{Bind, ResourceId};
 use crate::units::Va;
 use crate::vpanthor::{Change, Place};
 use crate::vulkan::handles::HandleHashMap;
 
-/// Appends the binds that make the base driver's resources as `change` has made the page tables, joined with
-/// the bind before where they continue it.
-///
-/// What is mapped to the dummy, or not at all, is not bound on the base driver.
-pub fn reflect(
-    change: &Change,
-    spaces: &AddressSpace,
-    memory_of_bo: &HandleHashMap<u64>,
-    binds: &mut Vec<(ResourceId, Vec<Bind>)>,
-) {
-    let (mut va, end) = (change.va, change.va + change.len);
-    let unbound = |place: Option<Place>| matches!(place, None | Some(Place::Null));
-    if unbound(change.old) && unbound(change.new) {
-        return;
-    }
-    while va < end {
-        let Some((id, resource)) = spaces.at(Va(va)) else {
-            // Addresses of no resource are not the base driver's matter.
-            return;
-        };
-        let here = end.min(resource.va.0 + resource.size);
-        let (memory, memory_offset) = match change.new {
-            None | Some(Place::Null) => (None, 0),
-            Some(Place::Memory { bo, offset }) => {
-                (memory_of_bo.get(&bo).copied(), offset + (va - change.va))
-            }
-        };
-        let bind = Bind {
-            resource_offset: va - resource.va.0,
-            size: here - va,
-            memory,
-            memory_offset,
-        };
-        match binds.last_mut() {
-            Some((last, list)) if *last == id => match list.last_mut() {
-                Some(previous) if continues(previous, &bind) => previous.size += bind.size,
-                _ => list.push(bind),
-            },
-            _ => binds.push((id, vec![bind])),
+/// Turns changes of addresses back into binds of resources. Remembers the latest resource and memory: neighbouring
+/// changes share them as a rule.
+pub struct Mirror<'a> {
+    spaces: &'a AddressSpace,
+    memory_of_bo: &'a HandleHashMap<u64>,
+    resource: Option<(ResourceId, Range<u64>)>,
+    memory: Option<(u64, Option<u64>)>,
+}
+
+impl<'a> Mirror<'a> {
+    /// `memory_of_bo`: from vpanthor's ids of buffer objects to `VkDeviceMemory`.
+    pub fn new(spaces: &'a AddressSpace, memory_of_bo: &'a HandleHashMap<u64>) -> Self {
+        Self {
+            spaces,
+            memory_of_bo,
+            resource: None,
+            memory: None,
         }
-        va = here;
+    }
+
+    /// Appends the binds that make the base driver's resources as `change` has made the page tables, joined with
+    /// the bind before where they continue it.
+    ///
+    /// What is mapped to the dummy, or not at all, is not bound on the base driver.
+    pub fn reflect(&mut self, change: &Change, binds: &mut Vec<(ResourceId, Vec<Bind>)>) {
+        let unbound = |place: Option<Place>| matches!(place, None | Some(Place::Null));
+        if unbound(change.old) && unbound(change.new) {
+            return;
+        }
+        let (mut va, end) = (change.va, change.va + change.len);
+        while va < end {
+            // Addresses of no resource are not the base driver's matter.
+            let Some((id, range)) = self.resource_at(va) else {
+                return;
+            };
+            let here = end.min(range.end);
+            let (memory, memory_offset) = match change.new {
+                None | Some(Place::Null) => (None, 0),
+                Some(Place::Memory { bo, offset }) => (self.memory(bo), offset + (va - change.va)),
+            };
+            let bind = Bind {
+                resource_offset: va - range.start,
+                size: here - va,
+                memory,
+                memory_offset,
+            };
+            match binds.last_mut() {
+                Some((last, list)) if *last == id => match list.last_mut() {
+                    Some(previous) if continues(previous, &bind) => previous.size += bind.size,
+                    _ => list.push(bind),
+                },
+                _ => binds.push((id, vec![bind])),
+            }
+            va = here;
+        }
+    }
+
+    fn resource_at(&mut self, va: u64) -> Option<(ResourceId, Range<u64>)> {
+        match &self.resource {
+            Some((id, range)) if range.contains(&va) => Some((*id, range.clone())),
+            _ => {
+                let (id, resource) = self.spaces.at(Va(va))?;
+                let range = resource.va.0..resource.va.0 + resource.size;
+                self.resource.insert((id, range)).clone().into()
+            }
+        }
+    }
+
+    fn memory(&mut self, bo: u64) -> Option<u64> {
+        match self.memory {
+            Some((known, memory)) if known == bo => memory,
+            _ => {
+                self.memory
+                    .insert((bo, self.memory_of_bo.get(&bo).copied()))
+                    .1
+            }
+        }
     }
 }
 
