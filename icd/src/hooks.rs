@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use ash::vk;
 
-use crate::{bind, device, instance, physical_device};
+use crate::{bind, device, instance, physical_device, resources};
 
 /// What a function is dispatched by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,15 +89,15 @@ hooks! {
         b"vkGetDeviceQueue2" => device::get_device_queue2 as vk::PFN_vkGetDeviceQueue2,
     }
     SparseDevice {
-        b"vkAllocateMemory" => device::allocate_memory as vk::PFN_vkAllocateMemory,
-        b"vkFreeMemory" => device::free_memory as vk::PFN_vkFreeMemory,
-        b"vkCreateBuffer" => device::create_buffer as vk::PFN_vkCreateBuffer,
-        b"vkDestroyBuffer" => device::destroy_buffer as vk::PFN_vkDestroyBuffer,
-        b"vkCreateImage" => device::create_image as vk::PFN_vkCreateImage,
-        b"vkDestroyImage" => device::destroy_image as vk::PFN_vkDestroyImage,
-        b"vkCreateSemaphore" => device::create_semaphore as vk::PFN_vkCreateSemaphore,
-        b"vkDestroySemaphore" => device::destroy_semaphore as vk::PFN_vkDestroySemaphore,
-        b"vkDestroyFence" => device::destroy_fence as vk::PFN_vkDestroyFence,
+        b"vkAllocateMemory" => resources::allocate_memory as vk::PFN_vkAllocateMemory,
+        b"vkFreeMemory" => resources::free_memory as vk::PFN_vkFreeMemory,
+        b"vkCreateBuffer" => resources::create_buffer as vk::PFN_vkCreateBuffer,
+        b"vkDestroyBuffer" => resources::destroy_buffer as vk::PFN_vkDestroyBuffer,
+        b"vkCreateImage" => resources::create_image as vk::PFN_vkCreateImage,
+        b"vkDestroyImage" => resources::destroy_image as vk::PFN_vkDestroyImage,
+        b"vkCreateSemaphore" => resources::create_semaphore as vk::PFN_vkCreateSemaphore,
+        b"vkDestroySemaphore" => resources::destroy_semaphore as vk::PFN_vkDestroySemaphore,
+        b"vkDestroyFence" => resources::destroy_fence as vk::PFN_vkDestroyFence,
         b"vkQueueBindSparse" => bind::queue_bind_sparse as vk::PFN_vkQueueBindSparse,
     }
 }

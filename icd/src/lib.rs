@@ -13,6 +13,7 @@ mod hooks;
 mod instance;
 mod logger;
 mod physical_device;
+mod resources;
 mod state;
 
 use std::ffi::{CStr, c_char};

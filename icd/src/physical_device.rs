@@ -173,7 +173,6 @@ pub unsafe extern "system" fn get_sparse_image_format_properties2(
 }
 
 /// Images with sparse residency are not supported; all others are as the base driver has them.
-#[expect(clippy::too_many_arguments, reason = "the signature is Vulkan's")]
 pub unsafe extern "system" fn get_image_format_properties(
     physical_device: vk::PhysicalDevice,
     format: vk::Format,

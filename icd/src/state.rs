@@ -8,7 +8,8 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::config::Config;
+use panvk_sparse::backend::stats;
+use panvk_sparse::config::{Config, STATS};
 use panvk_sparse::vulkan::base::Base;
 use panvk_sparse::vulkan::handles::HandleMap;
 
@@ -52,6 +53,13 @@ pub fn driver() -> Result<&'static Driver, &'static SetupError> {
 fn make() -> Result<Driver, SetupError> {
     let config = Config::from_env().map_err(|error| SetupError(error.to_string()))?;
     logger::start(config.log);
+    if let Some(sink) = &config.stats {
+        stats::check(sink).map_err(|error| {
+            SetupError(format!(
+                "{STATS}: {error}; expected stderr or a file that can be written"
+            ))
+        })?;
+    }
     // What can't work is said when the instance is created, not when a device is.
     Hosted::new(&config.kernel, config.null, String::new(), String::new())
         .map_err(|error| SetupError(error.to_string()))?;

@@ -7,7 +7,7 @@
 
 mod error;
 pub mod hosted;
-mod stats;
+pub mod stats;
 
 pub use error::BackendError;
 pub use stats::Stats;

@@ -1,6 +1,8 @@
 //! The counters of one VkDevice, as the line of JSON that `PANVK_SPARSE_STATS` asks for.
 
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -44,14 +46,30 @@ impl Stats {
         line.push('\n');
         match sink {
             StatsSink::Stderr => std::io::stderr().write_all(line.as_bytes()),
-            StatsSink::File(path) => std::fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .and_then(|mut file| file.write_all(line.as_bytes()))
-                .map_err(|error| {
-                    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-                }),
+            StatsSink::File(path) => open(path)?
+                .write_all(line.as_bytes())
+                .map_err(|error| naming(path, &error)),
         }
     }
+}
+
+/// Finds out early whether lines can be written to `sink`. Creates the file where it is not there.
+///
+/// # Errors
+/// The file can't be opened; the message names it.
+pub fn check(sink: &StatsSink) -> std::io::Result<()> {
+    match sink {
+        StatsSink::Stderr => Ok(()),
+        StatsSink::File(path) => open(path).map(drop),
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    options.open(path).map_err(|error| naming(path, &error))
+}
+
+fn naming(path: &Path, error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -214,26 +214,28 @@ impl State {
 impl Backend for Hosted {
     fn add_memory(&self, memory: u64, size: u64) -> Result<(), BackendError> {
         let mut state = self.state();
-        let what = || format!("VkDeviceMemory {memory:#x} of {size} bytes: BO_CREATE");
+        // Imported memory may come without a size; it can't be bound then.
         let bo = self
             .device
-            .create_bo(size, 0, None)
-            .map_err(|error| out_of_memory(&what(), error))?;
-        let bo_id = self
-            .device
-            .vpanthor()
-            .and_then(|file| file.bo_id(bo.handle().0))
-            .unwrap_or(0);
-        let known = Memory {
+            .create_bo(size.max(SZ_4K), 0, None)
+            .map_err(|error| {
+                out_of_memory(
+                    &format!("VkDeviceMemory {memory:#x} of {size} bytes"),
+                    error,
+                )
+            })?;
+        let file = self.device.vpanthor();
+        let bo_id = file.and_then(|file| file.bo_id(bo.handle().0)).unwrap_or(0);
+        let memory_bind = Memory {
             bo: bo.reference(),
-            size: bo.size(),
+            size,
         };
         state.memory_of_bo.insert(bo_id, memory);
         state.memories.insert(
             memory,
             HostedMemory {
                 bo_id,
-                memory: known,
+                memory: memory_bind,
                 bo,
             },
         );

@@ -1,0 +1,248 @@
+//! Memory, sparse buffers and images, semaphores and fences. Each function calls the base driver's and tells the
+//! backend of it.
+
+use ash::vk::{self, Handle};
+use panvk_sparse::backend::{BackendError, ResourceId};
+use panvk_sparse::vulkan::pnext;
+
+use crate::device::fail;
+use crate::guard::{guard, guard_result};
+use crate::state::device_of;
+
+pub unsafe extern "system" fn allocate_memory(
+    device: vk::Device,
+    info: *const vk::MemoryAllocateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    memory: *mut vk::DeviceMemory,
+) -> vk::Result {
+    guard_result(|| {
+        let Some(known) = device_of(device) else {
+            return vk::Result::ERROR_UNKNOWN;
+        };
+        // SAFETY: the application's own arguments, passed on.
+        let result = unsafe { (known.table.allocate_memory)(device, info, allocator, memory) };
+        let Some(backend) = known
+            .backend
+            .as_ref()
+            .filter(|_| result == vk::Result::SUCCESS)
+        else {
+            return result;
+        };
+        // SAFETY: valid by the function's specification; the base driver has written the handle.
+        let (handle, size) = unsafe { (*memory, (*info).allocation_size) };
+        if let Err(error) = backend.add_memory(handle.as_raw(), size) {
+            // SAFETY: the memory was just allocated and nobody else has it.
+            unsafe { (known.table.free_memory)(device, handle, allocator) };
+            return fail(&"vkAllocateMemory", &error);
+        }
+        result
+    })
+}
+
+pub unsafe extern "system" fn free_memory(
+    device: vk::Device,
+    memory: vk::DeviceMemory,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    guard((), || {
+        let Some(known) = device_of(device) else {
+            return;
+        };
+        if let Some(backend) = known
+            .backend
+            .as_ref()
+            .filter(|_| memory != vk::DeviceMemory::null())
+        {
+            backend.remove_memory(memory.as_raw());
+        }
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { (known.table.free_memory)(device, memory, allocator) }
+    });
+}
+
+pub unsafe extern "system" fn create_buffer(
+    device: vk::Device,
+    info: *const vk::BufferCreateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    buffer: *mut vk::Buffer,
+) -> vk::Result {
+    guard_result(|| {
+        let Some(known) = device_of(device) else {
+            return vk::Result::ERROR_UNKNOWN;
+        };
+        // SAFETY: the application's own arguments, passed on.
+        let result = unsafe { (known.table.create_buffer)(device, info, allocator, buffer) };
+        // SAFETY: `info` is valid, by the function's specification.
+        let sparse = unsafe { (*info).flags }.contains(vk::BufferCreateFlags::SPARSE_BINDING);
+        let Some(backend) = known
+            .backend
+            .as_ref()
+            .filter(|_| sparse && result == vk::Result::SUCCESS)
+        else {
+            return result;
+        };
+        let mut needs = vk::MemoryRequirements::default();
+        // SAFETY: the base driver has written the handle of a new buffer of this device.
+        let handle = unsafe {
+            (known.table.get_buffer_memory_requirements)(device, *buffer, &mut needs);
+            *buffer
+        };
+        let id = ResourceId::Buffer(handle.as_raw());
+        if let Err(error) = backend.add_resource(id, needs.size, needs.alignment) {
+            // SAFETY: the buffer was just created and nobody else has it.
+            unsafe { (known.table.destroy_buffer)(device, handle, allocator) };
+            return fail(&"vkCreateBuffer", &error);
+        }
+        result
+    })
+}
+
+pub unsafe extern "system" fn destroy_buffer(
+    device: vk::Device,
+    buffer: vk::Buffer,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    guard((), || {
+        let Some(known) = device_of(device) else {
+            return;
+        };
+        if let Some(backend) = known
+            .backend
+            .as_ref()
+            .filter(|_| buffer != vk::Buffer::null())
+        {
+            backend.remove_resource(ResourceId::Buffer(buffer.as_raw()));
+        }
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { (known.table.destroy_buffer)(device, buffer, allocator) }
+    });
+}
+
+pub unsafe extern "system" fn create_image(
+    device: vk::Device,
+    info: *const vk::ImageCreateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    image: *mut vk::Image,
+) -> vk::Result {
+    guard_result(|| {
+        let Some(known) = device_of(device) else {
+            return vk::Result::ERROR_UNKNOWN;
+        };
+        // SAFETY: `info` is valid, by the function's specification.
+        let flags = unsafe { (*info).flags };
+        if known.backend.is_some() && flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
+            let error = BackendError::Invalid(
+                "VK_IMAGE_CREATE_SPARSE_RESIDENCY_BIT set, but sparseResidencyImage2D and 3D are not supported"
+                    .into(),
+            );
+            return fail(&"vkCreateImage", &error);
+        }
+        // SAFETY: the application's own arguments, passed on.
+        let result = unsafe { (known.table.create_image)(device, info, allocator, image) };
+        let sparse = flags.contains(vk::ImageCreateFlags::SPARSE_BINDING);
+        let Some(backend) = known
+            .backend
+            .as_ref()
+            .filter(|_| sparse && result == vk::Result::SUCCESS)
+        else {
+            return result;
+        };
+        let mut needs = vk::MemoryRequirements::default();
+        // SAFETY: the base driver has written the handle of a new image of this device.
+        let handle = unsafe {
+            (known.table.get_image_memory_requirements)(device, *image, &mut needs);
+            *image
+        };
+        let id = ResourceId::Image(handle.as_raw());
+        if let Err(error) = backend.add_resource(id, needs.size, needs.alignment) {
+            // SAFETY: the image was just created and nobody else has it.
+            unsafe { (known.table.destroy_image)(device, handle, allocator) };
+            return fail(&"vkCreateImage", &error);
+        }
+        result
+    })
+}
+
+pub unsafe extern "system" fn destroy_image(
+    device: vk::Device,
+    image: vk::Image,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    guard((), || {
+        let Some(known) = device_of(device) else {
+            return;
+        };
+        if let Some(backend) = known
+            .backend
+            .as_ref()
+            .filter(|_| image != vk::Image::null())
+        {
+            backend.remove_resource(ResourceId::Image(image.as_raw()));
+        }
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { (known.table.destroy_image)(device, image, allocator) }
+    });
+}
+
+pub unsafe extern "system" fn create_semaphore(
+    device: vk::Device,
+    info: *const vk::SemaphoreCreateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    semaphore: *mut vk::Semaphore,
+) -> vk::Result {
+    guard_result(|| {
+        let Some(known) = device_of(device) else {
+            return vk::Result::ERROR_UNKNOWN;
+        };
+        // SAFETY: the application's own arguments, passed on.
+        let result = unsafe { (known.table.create_semaphore)(device, info, allocator, semaphore) };
+        if let Some(backend) = known
+            .backend
+            .as_ref()
+            .filter(|_| result == vk::Result::SUCCESS)
+        {
+            // SAFETY: valid by the function's specification; the base driver has written the handle.
+            unsafe {
+                let kind = pnext::find::<vk::SemaphoreTypeCreateInfo>((*info).p_next);
+                if kind.is_some_and(|kind| (*kind).semaphore_type == vk::SemaphoreType::TIMELINE) {
+                    backend.add_timeline((*semaphore).as_raw());
+                }
+            }
+        }
+        result
+    })
+}
+
+pub unsafe extern "system" fn destroy_semaphore(
+    device: vk::Device,
+    semaphore: vk::Semaphore,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    guard((), || {
+        let Some(known) = device_of(device) else {
+            return;
+        };
+        if let Some(backend) = &known.backend {
+            backend.remove_semaphore(semaphore.as_raw());
+        }
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { (known.table.destroy_semaphore)(device, semaphore, allocator) }
+    });
+}
+
+pub unsafe extern "system" fn destroy_fence(
+    device: vk::Device,
+    fence: vk::Fence,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    guard((), || {
+        let Some(known) = device_of(device) else {
+            return;
+        };
+        if let Some(backend) = &known.backend {
+            backend.remove_fence(fence.as_raw());
+        }
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { (known.table.destroy_fence)(device, fence, allocator) }
+    });
+}
