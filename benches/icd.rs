@@ -24,10 +24,15 @@ const REPEATS: usize = 5;
 /// Set in a measuring process.
 const MEASURE: &str = "PANVK_SPARSE_BENCH_MEASURE";
 
-const SCENARIOS: [&str; 3] = [
-    "contiguous memory",
-    "scattered memory",
-    "one null bind of all",
+/// The null binds are told apart by what they unbind: a base driver that maps a file has one mapping to remove after
+/// a contiguous bind, and 16,384 after a scattered one.
+const SCENARIOS: [&str; 6] = [
+    "bind, contiguous memory",
+    "bind, scattered memory",
+    "unbind contiguous, one null bind",
+    "unbind contiguous, in pieces",
+    "unbind scattered, one null bind",
+    "unbind scattered, in pieces",
 ];
 
 /// The time of one call, until its work is done.
