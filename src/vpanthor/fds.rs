@@ -126,7 +126,7 @@ impl Exports {
         }
     }
 
-    fn announce_in(&self, entries: &mut Vec<Entry>) {
+    fn announce_in(&self, entries: &mut [Entry]) {
         let mut left = 0;
         for entry in entries.iter_mut() {
             let Exported::SyncFile(fences) = &entry.what else {
