@@ -1,7 +1,7 @@
 //! `cargo bench --bench icd`: what a bind costs an application, through our ICD and through the base driver alone.
 //!
 //! A sparse buffer of 1 GiB in 16,384 pieces of 64 KiB, in one `vkQueueBindSparse` call: memory contiguous, memory
-//! scattered, and one null bind of all. Time from the call until its fence is signalled. Both drivers take turns, each
+//! scattered; and everything unbound again, in one null bind and in as many pieces. Time from the call until its fence is signalled. Both drivers take turns, each
 //! time in a new process, so that a change of the machine's mood meets both; the table has medians and their ratio,
 //! which is what can be compared between machines.
 //!
@@ -24,10 +24,15 @@ const REPEATS: usize = 5;
 /// Set in a measuring process.
 const MEASURE: &str = "PANVK_SPARSE_BENCH_MEASURE";
 
-const SCENARIOS: [&str; 3] = [
-    "contiguous memory",
-    "scattered memory",
-    "one null bind of all",
+/// The null binds are told apart by what they unbind: a base driver that maps a file has one mapping to remove after
+/// a contiguous bind, and 16,384 after a scattered one.
+const SCENARIOS: [&str; 6] = [
+    "bind, contiguous memory",
+    "bind, scattered memory",
+    "unbind contiguous, one null bind",
+    "unbind contiguous, in pieces",
+    "unbind scattered, one null bind",
+    "unbind scattered, in pieces",
 ];
 
 /// The time of one call, until its work is done.
@@ -60,19 +65,27 @@ fn measure() {
     let mut scattered = straight.clone();
     Random::new(1).shuffle(&mut scattered);
     let null = || Batch::buffer(&buffer, [unbind(0, SIZE)]);
+    let null_pieces = || {
+        Batch::buffer(
+            &buffer,
+            (0..PIECES)
+                .map(|i| unbind(i * SZ_64K, SZ_64K))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let report = |scenario: usize, batch| println!("{scenario}\t{}", time(&gpu, batch).as_nanos());
     for _ in 0..REPEATS {
-        for (scenario, order) in [(0, &straight), (1, &scattered)] {
-            println!(
-                "{scenario}\t{}",
-                time(&gpu, pieces(&buffer, &memory, order)).as_nanos()
-            );
-            println!("2\t{}", time(&gpu, null()).as_nanos());
+        for (bound, order) in [(0, &straight), (1, &scattered)] {
+            report(bound, pieces(&buffer, &memory, order));
+            report(2 + 2 * bound, null());
+            report(bound, pieces(&buffer, &memory, order));
+            report(3 + 2 * bound, null_pieces());
         }
     }
 }
 
 /// The lowest and the middle time of each scenario.
-fn summary(times: &mut [Vec<u64>; 3]) -> [(u64, u64); 3] {
+fn summary(times: &mut [Vec<u64>; SCENARIOS.len()]) -> [(u64, u64); SCENARIOS.len()] {
     times.each_mut().map(|t| {
         t.sort_unstable();
         (t[0], t[t.len() / 2])
@@ -98,7 +111,7 @@ fn main() {
             null: "auto",
         },
     ];
-    let mut times: [[Vec<u64>; 3]; 2] = Default::default();
+    let mut times: [[Vec<u64>; SCENARIOS.len()]; 2] = Default::default();
     for _ in 0..processes {
         for (config, times) in configs.iter().zip(&mut times) {
             let mut command =
@@ -120,14 +133,14 @@ fn main() {
         "1 GiB sparse buffer, {PIECES} pieces of 64 KiB, one call; vpanthor:{kernel}; milliseconds, median (lowest)"
     );
     println!(
-        "{:<22} {:>18} {:>18} {:>12}",
+        "{:<34} {:>18} {:>18} {:>12}",
         "", "base driver", "panvk-sparse", "base / ours"
     );
     for (i, name) in SCENARIOS.iter().enumerate() {
         let cell = |(low, median): (u64, u64)| format!("{:.2} ({:.2})", ms(median), ms(low));
         let ratio = bare[i].1 as f64 / ours[i].1 as f64;
         println!(
-            "{name:<22} {:>18} {:>18} {ratio:>11.2}x",
+            "{name:<34} {:>18} {:>18} {ratio:>11.2}x",
             cell(bare[i]),
             cell(ours[i])
         );

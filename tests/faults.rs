@@ -166,11 +166,7 @@ mod cases {
     }
 
     pub fn of_no_bytes(w: &World<'_>) {
-        w.refused(
-            &w.alone(bind(SZ_64K, 0, &w.memory, 0)),
-            w.resource(),
-            &[SZ_64K, 0],
-        );
+        w.refused(&w.alone(bind(SZ_64K, 0, &w.memory, 0)), w.resource(), &[0]);
     }
 
     pub fn of_half_the_address_space(w: &World<'_>) {

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::hosted::Hosted;
 use panvk_sparse::backend::stats;
-use panvk_sparse::config::{Config, STATS};
+use panvk_sparse::config::{BASE_ICD, Config, STATS};
 use panvk_sparse::vulkan::base::Base;
 use panvk_sparse::vulkan::handles::HandleMap;
 
@@ -67,7 +67,12 @@ fn make() -> Result<Driver, SetupError> {
         config.base_icd.as_deref(),
         crate::vk_icdNegotiateLoaderICDInterfaceVersion,
     )
-    .map_err(|error| SetupError(error.to_string()))?;
+    .map_err(|error| match &config.base_icd {
+        Some(path) => SetupError(format!(
+            "{BASE_ICD}={path:?} can't be used: {error}; expected the path of a Vulkan driver's manifest or library"
+        )),
+        None => SetupError(error.to_string()),
+    })?;
     log::info!(
         "base driver {}, kernel {}",
         base.path().display(),

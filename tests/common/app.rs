@@ -138,6 +138,13 @@ impl App {
         all.iter().any(|e| e.extension_name_as_c_str() == Ok(name))
     }
 
+    /// Forgets what the validation layer said so far, and returns it.
+    pub fn take_complaints(&self) -> Vec<String> {
+        let complaints = self.complaints();
+        self.messages.lock().expect("messages").clear();
+        complaints
+    }
+
     /// What the validation layer said so far about our calls, without what is known to be not about us.
     pub fn complaints(&self) -> Vec<String> {
         let messages = self.messages.lock().expect("messages");

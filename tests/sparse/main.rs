@@ -14,7 +14,8 @@ mod model;
 mod sync;
 
 use common::config::Config;
-use common::{App, Gpu};
+use common::gpu::unbind;
+use common::{App, Batch, Gpu};
 
 /// Hands all cases, as `module::function`, to another macro.
 macro_rules! with_cases {
@@ -137,4 +138,34 @@ fn run(test: &str, config: Config, extra: &[(&str, &str)], case: fn(&Gpu)) {
             );
         }
     });
+}
+
+/// A mistake of ours would not go unseen.
+#[test]
+fn the_validation_layer_sees_a_bind_beyond_its_buffer() {
+    let body = || {
+        let app = App::new().expect("vkCreateInstance");
+        let gpu = Gpu::new(&app);
+        let buffer = gpu.sparse_buffer(common::SZ_2M);
+        // What the driver answers is not the question here; that the layer speaks is.
+        let _ = gpu.try_bind(&[Batch::buffer(&buffer, [unbind(0, 2 * common::SZ_2M)])]);
+        let complaints = app.take_complaints();
+        assert!(
+            complaints
+                .iter()
+                .any(|c| c.contains("VUID-VkSparseMemoryBind")),
+            "{complaints:?}"
+        );
+    };
+    let config = Config::Icd {
+        kernel: "1.8-repeat",
+        null: "auto",
+    };
+    common::child::run(
+        name_of!(the_validation_layer_sees_a_bind_beyond_its_buffer),
+        config,
+        VALIDATED,
+        body,
+        |_| (),
+    );
 }
