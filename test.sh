@@ -56,6 +56,6 @@ run "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 run "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 run "Tests" cargo test --locked --workspace
 run "Benchmarks compile" cargo bench --locked --workspace --no-run
-run "Fuzz targets compile" cargo check --manifest-path fuzz/Cargo.toml
+run "Fuzz targets compile" cargo check --locked --manifest-path fuzz/Cargo.toml
 
 printf '\ntest.sh: all %d steps passed in %d s\n' "$step" $((SECONDS - started))
