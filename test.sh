@@ -52,7 +52,7 @@ run "What this machine needs" scripts/setup.sh test
 # Who brings a header of uAPI 1.9 along needs no download of one.
 [ -n "${PANVK_SPARSE_UAPI_INCLUDE:-}" ] || run "The kernel's own panthor header" scripts/uapi-header.sh
 run "Formatting" cargo fmt --all --check
-run "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
+run "Lints" cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 run "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 run "Tests" cargo test --locked --workspace
 run "Benchmarks compile" cargo bench --locked --workspace --no-run

@@ -154,7 +154,11 @@ pub unsafe extern "system" fn create_device(
                 name,
                 base_driver_name(&instance, physical_device),
             ) {
-                Ok(hosted) => Some(Box::new(hosted) as Box<dyn Backend>),
+                Ok(hosted) => {
+                    #[cfg(feature = "faults")]
+                    crate::faults::arm(&hosted);
+                    Some(Box::new(hosted) as Box<dyn Backend>)
+                }
                 Err(error) => {
                     // SAFETY: the device was just created and nobody else has it.
                     unsafe { (table.destroy_device)(handle, allocator) };

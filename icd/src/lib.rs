@@ -8,6 +8,8 @@
 
 mod bind;
 mod device;
+#[cfg(feature = "faults")]
+mod faults;
 mod guard;
 mod hooks;
 mod instance;

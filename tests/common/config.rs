@@ -75,30 +75,39 @@ fn target_dir() -> &'static Path {
 /// Builds the ICD with this test's own profile. Returns its manifest, which the build writes beside the library.
 pub fn icd_manifest() -> &'static Path {
     static MANIFEST: OnceLock<PathBuf> = OnceLock::new();
-    MANIFEST.get_or_init(|| {
-        // `test` has the checks of `dev`, optimized; both put the library into target/debug.
-        let (profile, folder) = if cfg!(debug_assertions) {
-            ("test", "debug")
-        } else {
-            ("release", "release")
-        };
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "panvk-sparse-icd",
-                "--profile",
-                profile,
-                "--target-dir",
-            ])
-            .arg(target_dir())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "the ICD does not build");
-        let path = target_dir().join(folder).join("panvk_sparse_icd.json");
-        assert!(path.exists(), "the build wrote {}", path.display());
-        path
-    })
+    MANIFEST.get_or_init(|| build_icd(&[], target_dir().to_owned()))
+}
+
+/// As [`icd_manifest`], of an ICD whose virtual kernel can be made to fail by `PANVK_SPARSE_FAULT`.
+pub fn failing_icd_manifest() -> &'static Path {
+    static MANIFEST: OnceLock<PathBuf> = OnceLock::new();
+    MANIFEST.get_or_init(|| build_icd(&["--features", "faults"], target_dir().join("faults")))
+}
+
+fn build_icd(features: &[&str], target: PathBuf) -> PathBuf {
+    // `test` has the checks of `dev`, optimized; both put the library into target/debug.
+    let (profile, folder) = if cfg!(debug_assertions) {
+        ("test", "debug")
+    } else {
+        ("release", "release")
+    };
+    let built = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "panvk-sparse-icd",
+            "--profile",
+            profile,
+        ])
+        .args(features)
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "the ICD does not build");
+    let path = target.join(folder).join("panvk_sparse_icd.json");
+    assert!(path.exists(), "the build wrote {}", path.display());
+    path
 }
