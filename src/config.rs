@@ -105,11 +105,7 @@ impl Config {
     /// # Errors
     /// The first variable, in the order of the fields, whose value is not understood.
     pub fn from_env() -> Result<Self, ConfigError> {
-        if runs_with_raised_rights() {
-            Ok(Self::default())
-        } else {
-            Self::from_vars(|name| std::env::var_os(name))
-        }
+        Self::from_vars(variable)
     }
 
     /// The settings that `var` gives; an empty value counts as not set.
@@ -160,6 +156,15 @@ fn parse<T>(
         value,
         expected,
     })
+}
+
+/// A variable of the environment. A process with raised rights has none: its user chooses nothing, least of all
+/// what is loaded.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    if runs_with_raised_rights() {
+        return None;
+    }
+    std::env::var_os(name)
 }
 
 /// Whether the kernel started this process in secure-execution mode (`AT_SECURE` of getauxval(3)).

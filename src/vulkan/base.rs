@@ -48,7 +48,7 @@ impl Base {
     pub fn load(path: Option<&std::path::Path>, own: Negotiate) -> Result<Self, BaseError> {
         let manifest = match path {
             Some(path) => path.to_owned(),
-            None => lavapipe(|name| std::env::var_os(name))?,
+            None => lavapipe(crate::config::variable)?,
         };
         let path = library_of(&manifest)?;
         let failed =
