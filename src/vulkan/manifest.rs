@@ -48,6 +48,8 @@ pub fn library_of(path: &Path) -> Result<PathBuf, BaseError> {
                 "base driver {}: not a file; expected an ICD manifest (.json) or a driver's library (.so)",
                 path.display()
             ))),
+            // Without a slash the dynamic linker would look for it elsewhere.
+            Ok(_) if path.parent() == Some(Path::new("")) => Ok(Path::new(".").join(path)),
             Ok(_) => Ok(path.to_owned()),
         };
     }
@@ -78,20 +80,27 @@ pub fn library_of(path: &Path) -> Result<PathBuf, BaseError> {
 /// # Errors
 /// There is none; the message lists the folders.
 pub fn lavapipe(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<PathBuf, BaseError> {
+    // A path that is not absolute counts as not there, as the XDG Base Directory Specification says: the working
+    // directory is nobody's choice of a driver.
+    let absolute = |path: &PathBuf| path.is_absolute();
     let split = |name: &str, default: &str| -> Vec<PathBuf> {
         let value = var(name)
             .filter(|value| !value.is_empty())
             .unwrap_or_else(|| default.into());
-        std::env::split_paths(&value).collect()
+        std::env::split_paths(&value).filter(absolute).collect()
     };
-    let home = var("HOME").map(PathBuf::from);
-    let data_home = var("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .or_else(|| home.map(|home| home.join(".local/share")));
-    let folders: Vec<PathBuf> = split("XDG_CONFIG_DIRS", "/etc/xdg")
+    let home = |name: &str, default: &str| {
+        let in_home = || var("HOME").map(|home| Path::new(&home).join(default));
+        var(name)
+            .map(PathBuf::from)
+            .filter(absolute)
+            .or_else(|| in_home().filter(absolute))
+    };
+    let folders: Vec<PathBuf> = home("XDG_CONFIG_HOME", ".config")
         .into_iter()
+        .chain(split("XDG_CONFIG_DIRS", "/etc/xdg"))
         .chain(["/etc".into()])
-        .chain(data_home)
+        .chain(home("XDG_DATA_HOME", ".local/share"))
         .chain(split("XDG_DATA_DIRS", "/usr/local/share:/usr/share"))
         .map(|folder| folder.join("vulkan/icd.d"))
         .collect();
@@ -140,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn a_library_in_the_working_directory_is_not_looked_for_elsewhere() {
+        assert_eq!(
+            library_of(Path::new("Cargo.toml")).unwrap(),
+            Path::new("./Cargo.toml")
+        );
+    }
+
+    #[test]
     fn what_is_no_manifest_is_named() {
         for text in [
             "",
@@ -183,5 +200,29 @@ mod tests {
             message.contains("/a/vulkan/icd.d, /b/vulkan/icd.d"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn nothing_is_looked_for_in_the_working_directory() {
+        for (variable, value) in [
+            ("XDG_DATA_HOME", ""),
+            ("XDG_DATA_HOME", "here"),
+            ("XDG_DATA_DIRS", "/a::here"),
+            ("HOME", "here"),
+        ] {
+            let message = lavapipe(|name| match name {
+                _ if name == variable => Some(value.into()),
+                "XDG_DATA_DIRS" => Some("/a".into()),
+                _ => None,
+            })
+            .unwrap_err()
+            .0;
+            for folder in message
+                .split([',', ' '])
+                .filter(|word| word.contains("icd.d"))
+            {
+                assert!(folder.starts_with('/'), "{variable}={value}: {message}");
+            }
+        }
     }
 }
