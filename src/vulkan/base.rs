@@ -57,7 +57,7 @@ impl Base {
         // and what the Vulkan loader does with every ICD.
         let library = unsafe { libloading::Library::new(&path) }.map_err(|error| failed(&error))?;
         // SAFETY: the loader-driver interface gives these names these types.
-        let (negotiate, icd_get, plain_get, physical) = unsafe {
+        let (exported, icd_get, plain_get, physical) = unsafe {
             (
                 library
                     .get::<Negotiate>(b"vk_icdNegotiateLoaderICDInterfaceVersion\0")
@@ -77,6 +77,16 @@ impl Base {
                     .ok(),
             )
         };
+        let negotiate = exported.or_else(|| {
+            // From interface version 7 on it may be had by name only.
+            const NAME: &CStr = c"vk_icdNegotiateLoaderICDInterfaceVersion";
+            // SAFETY: asking for a name; the loader-driver interface gives it this type.
+            unsafe {
+                first_proc(&[NAME], |name| {
+                    icd_get?(vk::Instance::null(), name.as_ptr())
+                })
+            }
+        });
         if negotiate.is_some_and(|negotiate| std::ptr::fn_addr_eq(negotiate, own)) {
             return Err(failed(&format_args!(
                 "this is panvk-sparse itself; {} must name another driver",
