@@ -334,7 +334,7 @@ fn memory_that_is_freed_while_bound_stays_where_it_is_until_something_else_is_bo
     let before = kernel_image(&hosted);
     hosted.remove_memory(MEMORY);
     assert_eq!(kernel_image(&hosted), before);
-    // The next memory gets the same GEM handle. That must not be taken for the same memory.
+    // The next memory must not be taken for the one that was freed.
     hosted.add_memory(0x22, SIZE).unwrap();
     base.bind(&hosted, &call(BUFFER, &[bind(0, SZ_64K, Some(0x22), 0)]))
         .unwrap();
@@ -344,6 +344,31 @@ fn memory_that_is_freed_while_bound_stays_where_it_is_until_something_else_is_bo
     );
     assert_eq!(base.pages[&(BUFFER, 0)], (0x22, 0));
     assert_ne!(kernel_image(&hosted), before);
+}
+
+#[test]
+fn a_bind_over_freed_memory_is_taken_back_to_that_memory() {
+    let (hosted, mut base) = one_bound_piece(Flavour::V1_8Repeat, Strategy::Repeat);
+    let file = hosted.kernel().vpanthor().unwrap();
+    let bos = file.objects().bos;
+    hosted.remove_memory(MEMORY);
+    // Another one that could take the handle of the first.
+    hosted.add_memory(0x22, SIZE).unwrap();
+    let before = kernel_image(&hosted);
+    let over = call(BUFFER, &[bind(0, SZ_64K, Some(0x22), 0)]);
+    base.refuse = Some(ash::vk::Result::ERROR_OUT_OF_DEVICE_MEMORY);
+    base.bind(&hosted, &over).unwrap_err();
+    assert_eq!(kernel_image(&hosted), before);
+    base.bind(&hosted, &over).unwrap();
+    assert_eq!(
+        base.last_binds(),
+        [(BUFFER, bind(0, SZ_64K, Some(0x22), 0))]
+    );
+    assert_eq!(
+        file.objects().bos,
+        bos,
+        "what is neither bound nor allocated is gone"
+    );
 }
 
 #[test]

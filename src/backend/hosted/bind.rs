@@ -54,6 +54,7 @@ impl Hosted {
         for batch in &batches {
             state.shadow.apply(&batch.runs);
         }
+        state.memories.collect();
         state.counts.calls += 1;
         state.counts.binds += batches
             .iter()
@@ -126,7 +127,7 @@ impl State {
                 (None, _) => None,
                 (Some(handle), Some((known, memory))) if handle == known => Some(memory),
                 (Some(handle), _) => {
-                    let memory = self.memories.get(&handle).map(|known| known.memory).ok_or_else(|| {
+                    let memory = self.memories.get(handle).ok_or_else(|| {
                         BackendError::Invalid(format!(
                             "{id}: bind of {} bytes at resourceOffset {} names VkDeviceMemory {handle:#x}, which is \
                              not a memory of this device; expected one that is not freed",
@@ -198,7 +199,7 @@ impl State {
             vm,
             shadow,
             spaces,
-            memory_of_bo,
+            memories,
             planner,
             lowering,
             ..
@@ -233,23 +234,24 @@ impl State {
 
         let mut failure = None;
         let mut taken = 0;
-        let mut mirror = Mirror::new(spaces, memory_of_bo);
         for ops in lowered.finish() {
             if let Err(error) = vm.bind(ops, BindMode::Async) {
                 failure = Some(error);
                 break;
             }
             taken += 1;
-            let mut parts = ops.parts.iter().peekable();
-            for change in device
+            let changes = device
                 .vpanthor()
                 .map(|file| file.take_changes(vm.id().0))
-                .unwrap_or_default()
-            {
+                .unwrap_or_default();
+            memories.note(&changes);
+            let mut mirror = Mirror::new(spaces, memories);
+            let mut parts = ops.parts.iter().peekable();
+            for change in &changes {
                 let op = change.op as usize;
                 while parts.next_if(|part| part.ops.end <= op).is_some() {}
                 if let Some(batch) = parts.peek().and_then(|part| batches.get_mut(part.batch)) {
-                    mirror.reflect(&change, &mut batch.mirrored);
+                    mirror.reflect(change, &mut batch.mirrored);
                 }
             }
         }
@@ -290,7 +292,7 @@ impl State {
             log::error!("{why}");
             self.lost = Some(why);
         }
-        self.discard_changes(device);
+        self.note_changes(device);
     }
 
     /// Has the kernel map `runs` at once. Leaves the shadow as it is.
@@ -321,11 +323,12 @@ impl State {
         Ok(())
     }
 
-    /// Forgets changes that the base driver has no part in.
-    pub(super) fn discard_changes(&self, device: &drm::Device) {
+    /// Takes note of changes that the base driver has no part in, and that stay.
+    pub(super) fn note_changes(&mut self, device: &drm::Device) {
         if let Some(file) = device.vpanthor() {
-            file.take_changes(self.vm.id().0);
+            self.memories.note(&file.take_changes(self.vm.id().0));
         }
+        self.memories.collect();
     }
 }
 

@@ -3,26 +3,25 @@
 use std::ops::Range;
 
 use super::address_space::AddressSpace;
+use super::memories::Memories;
 use crate::backend::{Bind, ResourceId};
 use crate::units::Va;
 use crate::vpanthor::{Change, Place};
-use crate::vulkan::handles::HandleHashMap;
 
 /// Turns changes of addresses back into binds of resources. Remembers the latest resource and memory: neighbouring
 /// changes share them as a rule.
 pub struct Mirror<'a> {
     spaces: &'a AddressSpace,
-    memory_of_bo: &'a HandleHashMap<u64>,
+    memories: &'a Memories,
     resource: Option<(ResourceId, Range<u64>)>,
     memory: Option<(u64, Option<u64>)>,
 }
 
 impl<'a> Mirror<'a> {
-    /// `memory_of_bo`: from vpanthor's ids of buffer objects to `VkDeviceMemory`.
-    pub fn new(spaces: &'a AddressSpace, memory_of_bo: &'a HandleHashMap<u64>) -> Self {
+    pub fn new(spaces: &'a AddressSpace, memories: &'a Memories) -> Self {
         Self {
             spaces,
-            memory_of_bo,
+            memories,
             resource: None,
             memory: None,
         }
@@ -79,11 +78,7 @@ impl<'a> Mirror<'a> {
     fn memory(&mut self, bo: u64) -> Option<u64> {
         match self.memory {
             Some((known, memory)) if known == bo => memory,
-            _ => {
-                self.memory
-                    .insert((bo, self.memory_of_bo.get(&bo).copied()))
-                    .1
-            }
+            _ => self.memory.insert((bo, self.memories.of_bo(bo))).1,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod address_space;
 mod bind;
+mod memories;
 mod mirror;
 mod stand_ins;
 
@@ -14,16 +15,16 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use address_space::AddressSpace;
+use memories::Memories;
 use stand_ins::StandIns;
 
 use super::{Backend, BackendError, BaseQueue, BindCall, ResourceId, Stats};
-use crate::bind::{Memory, Planner, Run, Shadow, Target};
+use crate::bind::{Planner, Run, Shadow, Target};
 use crate::config::NullChoice;
 use crate::drm::{self, BindMode, Counters, KernelSpec, NullBacking, NullMapError};
 use crate::lower::{Lowering, Ops, Strategy};
 use crate::units::{BoHandle, SZ_4K};
 use crate::vpanthor::{Kernel, OpenOptions};
-use crate::vulkan::handles::HandleHashMap;
 
 /// The hosted backend of one VkDevice.
 pub struct Hosted {
@@ -48,23 +49,13 @@ struct State {
     vm: drm::Vm,
     shadow: Shadow,
     spaces: AddressSpace,
-    memories: HandleHashMap<HostedMemory>,
-    /// From vpanthor's id of a buffer object to the memory that it stands for.
-    memory_of_bo: HandleHashMap<u64>,
+    memories: Memories,
     stand_ins: StandIns,
     planner: Planner,
     lowering: Lowering,
     counts: Counts,
     /// Why the VM is lost, once it is.
     lost: Option<String>,
-}
-
-/// A `VkDeviceMemory`.
-struct HostedMemory {
-    bo: drm::Bo,
-    /// vpanthor's id of it.
-    bo_id: u64,
-    memory: Memory,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -152,8 +143,7 @@ impl Hosted {
             spaces: AddressSpace::new(vm.user_va_range()),
             vm,
             shadow: Shadow::new(),
-            memories: HandleHashMap::default(),
-            memory_of_bo: HandleHashMap::default(),
+            memories: Memories::default(),
             stand_ins: StandIns::default(),
             planner: Planner::default(),
             lowering: Lowering::default(),
@@ -226,31 +216,12 @@ impl Backend for Hosted {
             })?;
         let file = self.device.vpanthor();
         let bo_id = file.and_then(|file| file.bo_id(bo.handle().0)).unwrap_or(0);
-        let memory_bind = Memory {
-            bo: bo.reference(),
-            size,
-        };
-        state.memory_of_bo.insert(bo_id, memory);
-        state.memories.insert(
-            memory,
-            HostedMemory {
-                bo_id,
-                memory: memory_bind,
-                bo,
-            },
-        );
+        state.memories.add(memory, size, bo, bo_id);
         Ok(())
     }
 
     fn remove_memory(&self, memory: u64) {
-        let mut state = self.state();
-        if let Some(gone) = state.memories.remove(&memory) {
-            state.memory_of_bo.remove(&gone.bo_id);
-            log::debug!(
-                "VkDeviceMemory {memory:#x} freed, BO {} closed",
-                gone.bo.handle().0
-            );
-        }
+        self.state().memories.free(memory);
     }
 
     fn add_resource(
@@ -277,14 +248,14 @@ impl Backend for Hosted {
             Ok(()) => state.shadow.apply(&runs),
             Err(_) => state.release(id),
         }
-        state.discard_changes(&self.device);
+        state.note_changes(&self.device);
         result
     }
 
     fn remove_resource(&self, id: ResourceId) {
         let mut state = self.state();
         state.release(id);
-        state.discard_changes(&self.device);
+        state.note_changes(&self.device);
     }
 
     fn add_timeline(&self, semaphore: u64) {
