@@ -207,6 +207,13 @@ mod cases {
         w.refused(&[batch], handle.as_raw(), &[]);
     }
 
+    /// There is one address space, that of device 0.
+    pub fn of_another_device_of_a_group(w: &World<'_>) {
+        let mut away = w.alone(unbind(0, SZ_64K));
+        away[0].device_group = Some(1);
+        w.refused(&away, 1, &[0]);
+    }
+
     /// One bad bind among good ones: nothing of the call happens, in no batch of it.
     pub fn among_good_ones(w: &World<'_>) {
         let other = w.gpu.memory(&w.buffer, SIZE);
@@ -366,7 +373,7 @@ macro_rules! tests {
         mod $module {
             use super::*;
             tests! { @ $kernel refused cases: beyond_the_resource beyond_the_memory misaligned of_no_bytes
-                of_half_the_address_space with_freed_memory to_a_destroyed_buffer among_good_ones
+                of_half_the_address_space with_freed_memory to_a_destroyed_buffer of_another_device_of_a_group among_good_ones
                 with_semaphores_and_a_fence }
             tests! { @ $kernel survived order: memory_freed_while_bound a_buffer_destroyed_while_bound
                 everything_destroyed_while_bound }

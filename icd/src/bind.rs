@@ -73,6 +73,7 @@ unsafe fn read_call(
     for info in infos {
         // SAFETY: the caller's promise.
         let extensions = unsafe { Extensions::read(info.p_next) };
+        extensions.check()?;
         // SAFETY: as above.
         let mut read = unsafe { read_info(info, &extensions)? };
         read.joins_previous = previous.is_some_and(|previous| previous.allows_joining(&extensions));
@@ -129,11 +130,21 @@ impl Extensions<'_> {
         read
     }
 
-    /// Whether an info with these may be one with the info before it. What is not in the chain counts as device 0.
+    /// Whether an info with these may be one with the info before it.
     fn allows_joining(&self, next: &Self) -> bool {
-        !self.unknown
-            && !next.unknown
-            && self.group.unwrap_or_default() == next.group.unwrap_or_default()
+        !self.unknown && !next.unknown
+    }
+
+    /// # Errors
+    /// The binds are for another device of a group than the first.
+    fn check(&self) -> Result<(), BackendError> {
+        match self.group {
+            None | Some((0, 0)) => Ok(()),
+            Some((resource, memory)) => Err(BackendError::Invalid(format!(
+                "VkDeviceGroupBindSparseInfo: resourceDeviceIndex is {resource} and memoryDeviceIndex is {memory}, \
+                 expected 0: there is one address space, that of device 0"
+            ))),
+        }
     }
 }
 

@@ -33,8 +33,8 @@ pub struct Batch {
     pub signals: Vec<Point>,
     pub buffers: Vec<(vk::Buffer, Vec<vk::SparseMemoryBind>)>,
     pub images: Vec<(vk::Image, Vec<vk::SparseMemoryBind>)>,
-    /// Puts a `VkDeviceGroupBindSparseInfo` (device 0 for both) in the pNext chain.
-    pub device_group: bool,
+    /// Puts a `VkDeviceGroupBindSparseInfo` (this device for both) in the pNext chain.
+    pub device_group: Option<u32>,
 }
 
 impl Batch {
@@ -233,7 +233,15 @@ impl Gpu {
                     .signal_semaphore_values(&p.signal_values)
             })
             .collect();
-        let mut groups = vec![vk::DeviceGroupBindSparseInfo::default(); parts.len()];
+        let mut groups: Vec<_> = batches
+            .iter()
+            .map(|b| {
+                let device = b.device_group.unwrap_or_default();
+                vk::DeviceGroupBindSparseInfo::default()
+                    .resource_device_index(device)
+                    .memory_device_index(device)
+            })
+            .collect();
         let infos: Vec<_> = parts
             .iter()
             .zip(batches)
@@ -247,7 +255,7 @@ impl Gpu {
                 if !(p.waits.is_empty() && p.signals.is_empty()) {
                     info = info.push_next(timeline);
                 }
-                if batch.device_group {
+                if batch.device_group.is_some() {
                     info.push_next(group)
                 } else {
                     info

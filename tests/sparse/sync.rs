@@ -214,7 +214,7 @@ pub fn a_device_group_struct_is_taken(gpu: &Gpu) {
     let memory = gpu.memory(&buffer, SZ_2M);
     let (binary, timeline) = (gpu.binary(), gpu.timeline(0));
     let with = |batch: Batch| Batch {
-        device_group: true,
+        device_group: Some(0),
         ..batch
     };
     gpu.bind(&[
