@@ -143,6 +143,13 @@ pub unsafe extern "system" fn create_device(
         let base_proc = |name: &CStr| unsafe { get(handle, name.as_ptr()) };
         let Some(table) = DeviceTable::load(base_proc) else {
             log::error!("vkCreateDevice: the base driver lacks functions of Vulkan 1.0");
+            // SAFETY: the type is that of the name.
+            let destroy =
+                unsafe { first_proc::<vk::PFN_vkDestroyDevice>(&[c"vkDestroyDevice"], base_proc) };
+            if let Some(destroy) = destroy {
+                // SAFETY: the device was just created and nobody else has it.
+                unsafe { destroy(handle, allocator) };
+            }
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
         let backend = if sparse {
