@@ -242,6 +242,24 @@ fn a_base_driver_that_refuses_has_the_kernel_put_back() {
 }
 
 #[test]
+fn what_can_not_be_put_back_is_a_lost_device() {
+    let (hosted, mut base) = one_bound_piece(Flavour::V1_8Repeat, Strategy::Repeat);
+    base.refuse = Some(ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY);
+    inject(
+        &hosted,
+        Fault::Ioctl {
+            number: VM_BIND,
+            nth: 2,
+            errno: Errno::NOMEM,
+        },
+    );
+    for _ in 0..2 {
+        let error = base.bind(&hosted, &three_pieces()).unwrap_err();
+        assert!(matches!(error, BackendError::DeviceLost(_)), "{error}");
+    }
+}
+
+#[test]
 fn a_bind_that_is_wrong_is_refused_before_anything_happens() {
     let (hosted, mut base) = one_bound_piece(Flavour::V1_8Repeat, Strategy::Repeat);
     hosted.add_memory(0x21, SZ_64K).unwrap();

@@ -49,6 +49,7 @@ impl Hosted {
             .collect();
         if let Err(result) = base(&base_batches) {
             state.go_back(&self.device, &null, &batches);
+            state.alive()?;
             return Err(BackendError::Base(result));
         }
         for batch in &batches {
@@ -266,6 +267,7 @@ impl State {
             // The kernel took all of an ioctl or nothing of it.
             if taken > 0 {
                 self.go_back(device, null, batches);
+                self.alive()?;
             }
             return Err(refused(&failure));
         }
