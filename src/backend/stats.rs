@@ -18,6 +18,7 @@ pub struct Stats {
     pub kernel: String,
     /// How unbound ranges are mapped: `sparse`, `repeat`, `chunk` or `page`.
     pub strategy: String,
+    /// Those that succeeded. What the kernel was asked to do for the others counts below all the same.
     pub queue_bind_sparse_calls: u64,
     /// `VkSparseMemoryBind` structs in these calls.
     pub binds: u64,
