@@ -125,3 +125,35 @@ fn counters_go_to_stderr_when_asked() {
         },
     );
 }
+
+/// A device that has nothing to do with sparse resources has its line all the same.
+#[test]
+fn a_device_without_sparse_binding_has_a_line_of_zeros() {
+    let body = || {
+        let app = App::new().expect("vkCreateInstance");
+        let priorities = [1.0];
+        let queues = [ash::vk::DeviceQueueCreateInfo::default().queue_priorities(&priorities)];
+        let info = ash::vk::DeviceCreateInfo::default().queue_create_infos(&queues);
+        // SAFETY: a physical device of this instance; the struct lives until the call returns.
+        let device = unsafe { app.instance.create_device(app.physical, &info, None) };
+        // SAFETY: the device was just created, and nothing of it is left.
+        unsafe { device.expect("vkCreateDevice").destroy_device(None) };
+    };
+    let name = name_of!(a_device_without_sparse_binding_has_a_line_of_zeros);
+    common::child::run(name, ICD, &[], body, |outcome| {
+        let stats = &outcome.stats[0];
+        assert_eq!(
+            (&*stats.kernel, &*stats.strategy),
+            ("vpanthor:1.8-repeat", "repeat")
+        );
+        assert!(!stats.device.is_empty() && !stats.base_driver.is_empty());
+        let zeros = common::stats::Stats {
+            device: stats.device.clone(),
+            base_driver: stats.base_driver.clone(),
+            kernel: stats.kernel.clone(),
+            strategy: stats.strategy.clone(),
+            ..Default::default()
+        };
+        assert_eq!(*stats, zeros);
+    });
+}

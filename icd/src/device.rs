@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{Backend, BackendError};
+use panvk_sparse::backend::{Backend, BackendError, Stats};
 use panvk_sparse::vulkan::base::first_proc;
 use panvk_sparse::vulkan::pnext;
 
@@ -72,6 +72,8 @@ pub struct Device {
     /// `None` for a device that was created without the feature `sparseBinding`: nothing of it concerns
     /// this driver.
     pub backend: Option<Box<dyn Backend>>,
+    /// The stats of a device without a backend.
+    untouched: Stats,
 }
 
 impl fmt::Debug for Device {
@@ -152,14 +154,20 @@ pub unsafe extern "system" fn create_device(
             }
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
+        let driver = instance.driver;
+        let untouched = Stats {
+            device: device_properties(&instance, physical_device).0,
+            base_driver: base_driver_name(&instance, physical_device),
+            kernel: driver.config.kernel.to_string(),
+            strategy: driver.strategy.to_string(),
+            ..Stats::default()
+        };
         let backend = if sparse {
-            let (name, _) = device_properties(&instance, physical_device);
-            let config = &instance.driver.config;
             match Hosted::new(
-                &config.kernel,
-                config.null,
-                name,
-                base_driver_name(&instance, physical_device),
+                &driver.config.kernel,
+                driver.config.null,
+                untouched.device.clone(),
+                untouched.base_driver.clone(),
             ) {
                 Ok(hosted) => {
                     #[cfg(feature = "faults")]
@@ -183,6 +191,7 @@ pub unsafe extern "system" fn create_device(
                 instance,
                 table,
                 backend,
+                untouched,
             }),
         );
         vk::Result::SUCCESS
@@ -201,8 +210,9 @@ pub unsafe extern "system" fn destroy_device(
             return;
         };
         QUEUES.remove_where(|of| of.handle == device);
-        if let (Some(backend), Some(sink)) = (&known.backend, &known.instance.driver.config.stats) {
-            if let Err(error) = backend.stats().write_to(sink) {
+        if let Some(sink) = &known.instance.driver.config.stats {
+            let stats = known.backend.as_ref().map(|backend| backend.stats());
+            if let Err(error) = stats.as_ref().unwrap_or(&known.untouched).write_to(sink) {
                 log::error!("{}: {error}", panvk_sparse::config::STATS);
             }
         }

@@ -10,6 +10,7 @@ use ash::vk::{self, Handle};
 use panvk_sparse::backend::hosted::Hosted;
 use panvk_sparse::backend::stats;
 use panvk_sparse::config::{BASE_ICD, Config, STATS};
+use panvk_sparse::lower::Strategy;
 use panvk_sparse::vulkan::base::Base;
 use panvk_sparse::vulkan::handles::HandleMap;
 
@@ -21,6 +22,8 @@ use crate::logger;
 #[derive(Debug)]
 pub struct Driver {
     pub config: Config,
+    /// How unbound ranges will be mapped.
+    pub strategy: Strategy,
     pub base: Base,
 }
 
@@ -61,8 +64,9 @@ fn make() -> Result<Driver, SetupError> {
         })?;
     }
     // What can't work is said when the instance is created, not when a device is.
-    Hosted::new(&config.kernel, config.null, String::new(), String::new())
-        .map_err(|error| SetupError(error.to_string()))?;
+    let strategy = Hosted::new(&config.kernel, config.null, String::new(), String::new())
+        .map_err(|error| SetupError(error.to_string()))?
+        .strategy();
     let base = Base::load(
         config.base_icd.as_deref(),
         crate::vk_icdNegotiateLoaderICDInterfaceVersion,
@@ -78,7 +82,11 @@ fn make() -> Result<Driver, SetupError> {
         base.path().display(),
         config.kernel
     );
-    Ok(Driver { config, base })
+    Ok(Driver {
+        config,
+        strategy,
+        base,
+    })
 }
 
 pub static INSTANCES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);
