@@ -23,6 +23,7 @@
 //! |---|---|---|
 //! | [`units`] | addresses, handles, sizes | pure |
 //! | [`bind`] | requests, the plan, the shadow: what an application asked for and what has to change | pure |
+//! | [`layout`] | where a sparse block of an image lies in its range of addresses | pure |
 //! | [`lower`] | runs become operations, for one kernel's capabilities | pure |
 //! | [`drm`] | the kernel boundary: uAPI structs, transport, probe, VM, BO, syncobj, counters | unsafe |
 //! | [`vpanthor`] | a virtual panthor kernel: the same ioctls, gpuvm, page tables, faults on demand | |
@@ -40,6 +41,7 @@ pub mod backend;
 pub mod bind;
 pub mod config;
 pub mod drm;
+pub mod layout;
 pub mod lower;
 pub mod units;
 pub mod vpanthor;

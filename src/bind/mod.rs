@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod image;
 mod order;
 mod plan;
 mod request;
@@ -15,6 +16,9 @@ mod tentative;
 #[cfg(test)]
 mod tests;
 
+pub use image::{
+    ImageBind, ImageBindError, ImageBindErrorKind, resolve_image, resolve_image_opaque,
+};
 pub use plan::{PlanStats, Planner};
 pub use request::{BindError, BindErrorKind, Memory, MemoryBind, Resource, resolve};
 pub(crate) use shadow::Cursor;
