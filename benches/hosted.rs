@@ -46,6 +46,7 @@ fn pieces(to: impl Fn(u64) -> u64) -> BindCall {
         size: SZ_64K,
         memory: Some(MEMORY),
         memory_offset: to(i) * SZ_64K,
+        metadata: false,
     };
     call((0..PIECES).map(bind).collect())
 }
@@ -56,6 +57,7 @@ fn unbind(size: u64) -> BindCall {
         size,
         memory: None,
         memory_offset: 0,
+        metadata: false,
     };
     call((0..SIZE / size).map(bind).collect())
 }

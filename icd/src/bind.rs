@@ -4,8 +4,9 @@ use std::ffi::c_void;
 
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::{
-    BackendError, BaseBatch, Bind, BindCall, BindInfo, ResourceId, Semaphore,
+    BackendError, BaseBatch, Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore,
 };
+use panvk_sparse::layout::{Extent, Offset, Region};
 use panvk_sparse::vulkan::pnext;
 
 use crate::device::{Device, fail};
@@ -191,26 +192,29 @@ unsafe fn read_info(
             read_binds(id, unsafe { slice(bind.p_binds, bind.bind_count) })?,
         ));
     }
-    if let Some(bind) = images.iter().find(|bind| bind.bind_count != 0) {
-        return Err(BackendError::Invalid(format!(
-            "VkImage {:#x}: imageBinds with {} binds; sparse residency of images is not supported, expected \
-             imageOpaqueBinds",
-            bind.image.as_raw(),
-            bind.bind_count
-        )));
+    let mut image_binds = Vec::with_capacity(images.len());
+    for bind in images {
+        // SAFETY: the caller's promise.
+        let binds = unsafe { slice(bind.p_binds, bind.bind_count) };
+        let image = bind.image.as_raw();
+        image_binds.push((image, binds.iter().map(read_image_bind).collect()));
     }
     Ok(BindInfo {
         waits: semaphores(waits, extensions.wait_values),
         signals: semaphores(signals, extensions.signal_values),
         binds,
+        image_binds,
         joins_previous: false,
     })
 }
 
 fn read_binds(id: ResourceId, binds: &[vk::SparseMemoryBind]) -> Result<Vec<Bind>, BackendError> {
-    if let Some(bind) = binds.iter().find(|bind| !bind.flags.is_empty()) {
+    let unknown = |bind: &&vk::SparseMemoryBind| {
+        !(bind.flags & !vk::SparseMemoryBindFlags::METADATA).is_empty()
+    };
+    if let Some(bind) = binds.iter().find(unknown) {
         return Err(BackendError::Invalid(format!(
-            "{id}: bind with flags {:#x}; expected 0, for it has no metadata aspect",
+            "{id}: bind with flags {:#x}; expected 0 or VK_SPARSE_MEMORY_BIND_METADATA_BIT",
             bind.flags.as_raw()
         )));
     }
@@ -219,10 +223,35 @@ fn read_binds(id: ResourceId, binds: &[vk::SparseMemoryBind]) -> Result<Vec<Bind
         .map(|bind| Bind {
             resource_offset: bind.resource_offset,
             size: bind.size,
-            memory: (bind.memory != vk::DeviceMemory::null()).then_some(bind.memory.as_raw()),
+            memory: memory_of(bind.memory),
             memory_offset: bind.memory_offset,
+            metadata: bind.flags.contains(vk::SparseMemoryBindFlags::METADATA),
         })
         .collect())
+}
+
+fn read_image_bind(bind: &vk::SparseImageMemoryBind) -> ImageBind {
+    let vk::Offset3D { x, y, z } = bind.offset;
+    let vk::Extent3D {
+        width,
+        height,
+        depth,
+    } = bind.extent;
+    ImageBind {
+        region: Region {
+            aspect: bind.subresource.aspect_mask.as_raw(),
+            level: bind.subresource.mip_level,
+            layer: bind.subresource.array_layer,
+            offset: Offset::new(x, y, z),
+            extent: Extent::new(width, height, depth),
+        },
+        memory: memory_of(bind.memory),
+        memory_offset: bind.memory_offset,
+    }
+}
+
+fn memory_of(memory: vk::DeviceMemory) -> Option<u64> {
+    (memory != vk::DeviceMemory::null()).then_some(memory.as_raw())
 }
 
 /// Calls the base driver's vkQueueBindSparse with one `VkBindSparseInfo` a batch.
@@ -247,8 +276,17 @@ unsafe fn submit(
                 .collect()
         })
         .collect();
+    let image_binds: Vec<Vec<Vec<vk::SparseImageMemoryBind>>> = batches
+        .iter()
+        .map(|batch| {
+            let lists = batch.image_binds.iter();
+            lists
+                .map(|(_, binds)| binds.iter().map(base_image_bind).collect())
+                .collect()
+        })
+        .collect();
     let mut parts: Vec<BatchParts<'_>> = Vec::with_capacity(batches.len());
-    for (batch, binds) in batches.iter().zip(&binds) {
+    for ((batch, binds), image_binds) in batches.iter().zip(&binds).zip(&image_binds) {
         let mut part = BatchParts::default();
         for ((id, _), binds) in batch.binds.iter().zip(binds) {
             match *id {
@@ -263,6 +301,11 @@ unsafe fn submit(
                         .binds(binds),
                 ),
             }
+        }
+        for ((image, _), binds) in batch.image_binds.iter().zip(image_binds) {
+            let info = vk::SparseImageMemoryBindInfo::default();
+            part.tiles
+                .push(info.image(vk::Image::from_raw(*image)).binds(binds));
         }
         if batch.first != batch.last {
             // SAFETY: the caller's promise.
@@ -303,6 +346,7 @@ unsafe fn submit(
                 ..vk::BindSparseInfo::default()
                     .buffer_binds(&part.buffers)
                     .image_opaque_binds(&part.images)
+                    .image_binds(&part.tiles)
             }
         })
         .collect();
@@ -317,6 +361,7 @@ unsafe fn submit(
 struct BatchParts<'a> {
     buffers: Vec<vk::SparseBufferMemoryBindInfo<'a>>,
     images: Vec<vk::SparseImageOpaqueMemoryBindInfo<'a>>,
+    tiles: Vec<vk::SparseImageMemoryBindInfo<'a>>,
     timeline: vk::TimelineSemaphoreSubmitInfo<'a>,
     group: Option<vk::DeviceGroupBindSparseInfo<'a>>,
 }
@@ -339,18 +384,50 @@ impl BatchParts<'_> {
     }
 }
 
+fn base_memory(memory: Option<u64>) -> vk::DeviceMemory {
+    memory.map_or(vk::DeviceMemory::null(), vk::DeviceMemory::from_raw)
+}
+
 fn base_bind(bind: &Bind) -> vk::SparseMemoryBind {
     vk::SparseMemoryBind {
         resource_offset: bind.resource_offset,
         size: bind.size,
-        memory: bind
-            .memory
-            .map_or(vk::DeviceMemory::null(), vk::DeviceMemory::from_raw),
-        memory_offset: if bind.memory.is_some() {
-            bind.memory_offset
+        memory: base_memory(bind.memory),
+        memory_offset: bind.memory_offset,
+        flags: if bind.metadata {
+            vk::SparseMemoryBindFlags::METADATA
         } else {
-            0
+            vk::SparseMemoryBindFlags::empty()
         },
+    }
+}
+
+fn base_image_bind(bind: &ImageBind) -> vk::SparseImageMemoryBind {
+    let Region {
+        aspect,
+        level,
+        layer,
+        offset,
+        extent,
+    } = bind.region;
+    vk::SparseImageMemoryBind {
+        subresource: vk::ImageSubresource {
+            aspect_mask: vk::ImageAspectFlags::from_raw(aspect),
+            mip_level: level,
+            array_layer: layer,
+        },
+        offset: vk::Offset3D {
+            x: offset.x,
+            y: offset.y,
+            z: offset.z,
+        },
+        extent: vk::Extent3D {
+            width: extent.width,
+            height: extent.height,
+            depth: extent.depth,
+        },
+        memory: base_memory(bind.memory),
+        memory_offset: bind.memory_offset,
         flags: vk::SparseMemoryBindFlags::empty(),
     }
 }

@@ -12,7 +12,7 @@ use panvk_sparse::vulkan::pnext;
 
 use crate::guard::{guard, guard_result};
 use crate::instance::Instance;
-use crate::physical_device::{base_driver_name, device_properties, take_away};
+use crate::physical_device::{base_driver_name, device_properties};
 use crate::state::{DEVICES, QUEUES, device_of, instance_of};
 
 /// The base driver's functions of a device that this driver calls. All are Vulkan 1.0's, but the last.
@@ -28,6 +28,7 @@ pub struct DeviceTable {
     pub create_image: vk::PFN_vkCreateImage,
     pub destroy_image: vk::PFN_vkDestroyImage,
     pub get_image_memory_requirements: vk::PFN_vkGetImageMemoryRequirements,
+    pub get_image_sparse_memory_requirements: vk::PFN_vkGetImageSparseMemoryRequirements,
     pub create_semaphore: vk::PFN_vkCreateSemaphore,
     pub destroy_semaphore: vk::PFN_vkDestroySemaphore,
     pub destroy_fence: vk::PFN_vkDestroyFence,
@@ -54,6 +55,10 @@ impl DeviceTable {
                 create_image: first_proc(&[c"vkCreateImage"], get)?,
                 destroy_image: first_proc(&[c"vkDestroyImage"], get)?,
                 get_image_memory_requirements: first_proc(&[c"vkGetImageMemoryRequirements"], get)?,
+                get_image_sparse_memory_requirements: first_proc(
+                    &[c"vkGetImageSparseMemoryRequirements"],
+                    get,
+                )?,
                 create_semaphore: first_proc(&[c"vkCreateSemaphore"], get)?,
                 destroy_semaphore: first_proc(&[c"vkDestroySemaphore"], get)?,
                 destroy_fence: first_proc(&[c"vkDestroyFence"], get)?,
@@ -124,16 +129,8 @@ pub unsafe extern "system" fn create_device(
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
         // SAFETY: `create_info` is valid, by the function's specification.
-        let mut enabled = unsafe { enabled_features(&*create_info) };
+        let enabled = unsafe { enabled_features(&*create_info) };
         let sparse = enabled.sparse_binding != vk::FALSE;
-        let refused = take_away(&mut enabled);
-        if !refused.is_empty() {
-            log::error!(
-                "vkCreateDevice: {} asked for, which this driver does not have",
-                refused.join(", ")
-            );
-            return vk::Result::ERROR_FEATURE_NOT_PRESENT;
-        }
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe { create(physical_device, create_info, allocator, device) };
         if result != vk::Result::SUCCESS {

@@ -2,10 +2,11 @@
 //! backend of it.
 
 use ash::vk::{self, Handle};
-use panvk_sparse::backend::{BackendError, ResourceId};
+use panvk_sparse::backend::{Backend, BackendError, ResourceId};
+use panvk_sparse::layout;
 use panvk_sparse::vulkan::pnext;
 
-use crate::device::fail;
+use crate::device::{Device, fail};
 use crate::guard::{guard, guard_result};
 use crate::state::device_of;
 
@@ -130,13 +131,6 @@ pub unsafe extern "system" fn create_image(
         };
         // SAFETY: `info` is valid, by the function's specification.
         let flags = unsafe { (*info).flags };
-        if known.backend.is_some() && flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
-            let error = BackendError::Invalid(
-                "VK_IMAGE_CREATE_SPARSE_RESIDENCY_BIT set, but sparseResidencyImage2D and 3D are not supported"
-                    .into(),
-            );
-            return fail(&"vkCreateImage", &error);
-        }
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe { (known.table.create_image)(device, info, allocator, image) };
         let sparse = flags.contains(vk::ImageCreateFlags::SPARSE_BINDING);
@@ -147,20 +141,98 @@ pub unsafe extern "system" fn create_image(
         else {
             return result;
         };
-        let mut needs = vk::MemoryRequirements::default();
         // SAFETY: the base driver has written the handle of a new image of this device.
-        let handle = unsafe {
-            (known.table.get_image_memory_requirements)(device, *image, &mut needs);
-            *image
-        };
-        let id = ResourceId::Image(handle.as_raw());
-        if let Err(error) = backend.add_resource(id, needs.size, needs.alignment) {
+        let handle = unsafe { *image };
+        // SAFETY: as above; `info` is valid, by the function's specification.
+        let added = unsafe { add_image(&known, &**backend, handle, &*info) };
+        if let Err(error) = added {
             // SAFETY: the image was just created and nobody else has it.
             unsafe { (known.table.destroy_image)(device, handle, allocator) };
             return fail(&"vkCreateImage", &error);
         }
         result
     })
+}
+
+/// # Safety
+/// `image` is an image of the device, with sparse binding, created by `info`.
+unsafe fn add_image(
+    device: &Device,
+    backend: &dyn Backend,
+    image: vk::Image,
+    info: &vk::ImageCreateInfo<'_>,
+) -> Result<(), BackendError> {
+    let mut needs = vk::MemoryRequirements::default();
+    // SAFETY: the caller's promise.
+    unsafe { (device.table.get_image_memory_requirements)(device.handle, image, &mut needs) };
+    if !info.flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
+        let id = ResourceId::Image(image.as_raw());
+        return backend.add_resource(id, needs.size, needs.alignment);
+    }
+    let get = device.table.get_image_sparse_memory_requirements;
+    let mut count = 0;
+    // SAFETY: the caller's promise; no array asks for the count.
+    unsafe { get(device.handle, image, &mut count, std::ptr::null_mut()) };
+    let mut aspects = vec![vk::SparseImageMemoryRequirements::default(); count as usize];
+    // SAFETY: the caller's promise; the array has room for `count` structs.
+    unsafe { get(device.handle, image, &mut count, aspects.as_mut_ptr()) };
+    aspects.truncate(count as usize);
+    backend.add_image(image.as_raw(), &layout_of(info, needs.alignment, &aspects))
+}
+
+/// What the tile map has to know of an image.
+fn layout_of(
+    info: &vk::ImageCreateInfo<'_>,
+    tile_bytes: u64,
+    aspects: &[vk::SparseImageMemoryRequirements],
+) -> layout::Image {
+    let extent = |e: vk::Extent3D| layout::Extent::new(e.width, e.height, e.depth);
+    let aspects = aspects.iter().map(|needs| layout::Aspect {
+        mask: needs.format_properties.aspect_mask.as_raw(),
+        granularity: extent(needs.format_properties.image_granularity),
+        flags: needs.format_properties.flags.as_raw(),
+        subsampling: subsampling(info.format, needs.format_properties.aspect_mask),
+        tail: layout::MipTail {
+            first_level: needs.image_mip_tail_first_lod,
+            size: needs.image_mip_tail_size,
+            offset: needs.image_mip_tail_offset,
+            stride: needs.image_mip_tail_stride,
+        },
+    });
+    layout::Image {
+        extent: extent(info.extent),
+        levels: info.mip_levels,
+        layers: info.array_layers,
+        tile_bytes,
+        aspects: aspects.collect(),
+    }
+}
+
+/// How many texels of the image lie on one of a plane, across and down.
+fn subsampling(format: vk::Format, aspect: vk::ImageAspectFlags) -> [u32; 2] {
+    let chroma = vk::ImageAspectFlags::PLANE_1 | vk::ImageAspectFlags::PLANE_2;
+    if !aspect.intersects(chroma) {
+        return [1, 1];
+    }
+    match format {
+        vk::Format::G8_B8_R8_3PLANE_420_UNORM
+        | vk::Format::G8_B8R8_2PLANE_420_UNORM
+        | vk::Format::G10X6_B10X6_R10X6_3PLANE_420_UNORM_3PACK16
+        | vk::Format::G10X6_B10X6R10X6_2PLANE_420_UNORM_3PACK16
+        | vk::Format::G12X4_B12X4_R12X4_3PLANE_420_UNORM_3PACK16
+        | vk::Format::G12X4_B12X4R12X4_2PLANE_420_UNORM_3PACK16
+        | vk::Format::G16_B16_R16_3PLANE_420_UNORM
+        | vk::Format::G16_B16R16_2PLANE_420_UNORM => [2, 2],
+        vk::Format::G8_B8_R8_3PLANE_422_UNORM
+        | vk::Format::G8_B8R8_2PLANE_422_UNORM
+        | vk::Format::G10X6_B10X6_R10X6_3PLANE_422_UNORM_3PACK16
+        | vk::Format::G10X6_B10X6R10X6_2PLANE_422_UNORM_3PACK16
+        | vk::Format::G12X4_B12X4_R12X4_3PLANE_422_UNORM_3PACK16
+        | vk::Format::G12X4_B12X4R12X4_2PLANE_422_UNORM_3PACK16
+        | vk::Format::G16_B16_R16_3PLANE_422_UNORM
+        | vk::Format::G16_B16R16_2PLANE_422_UNORM => [2, 1],
+        _ => [1, 1],
+    }
 }
 
 pub unsafe extern "system" fn destroy_image(

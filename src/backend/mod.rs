@@ -14,6 +14,8 @@ pub use stats::Stats;
 
 use std::fmt;
 
+use crate::layout::{Image, Region};
+
 /// A sparse resource, by its Vulkan handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResourceId {
@@ -41,6 +43,19 @@ pub struct Bind {
     pub memory: Option<u64>,
     /// Bytes from the start of the memory. Without meaning where `memory` is `None`.
     pub memory_offset: u64,
+    /// `VK_SPARSE_MEMORY_BIND_METADATA_BIT`: the bind is of an image's metadata, not of its texels.
+    pub metadata: bool,
+}
+
+/// One `VkSparseImageMemoryBind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageBind {
+    /// The texels.
+    pub region: Region,
+    /// A `VkDeviceMemory`; `None` unbinds.
+    pub memory: Option<u64>,
+    /// Bytes from the start of the memory. Without meaning where `memory` is `None`.
+    pub memory_offset: u64,
 }
 
 /// A semaphore that a batch waits for or signals, with the value of a timeline (of no meaning for a binary one).
@@ -57,6 +72,8 @@ pub struct BindInfo {
     pub signals: Vec<Semaphore>,
     /// Binds by resource, in the order of the struct.
     pub binds: Vec<(ResourceId, Vec<Bind>)>,
+    /// Binds of partially resident images, by `VkImage`, in the order of the struct.
+    pub image_binds: Vec<(u64, Vec<ImageBind>)>,
     /// Whether nothing but a semaphore keeps this info's binds apart from those of the info before it:
     /// the same device group indices, no struct in `pNext` that is not known.
     pub joins_previous: bool,
@@ -77,6 +94,8 @@ pub struct BaseBatch {
     pub first: usize,
     pub last: usize,
     pub binds: Vec<(ResourceId, Vec<Bind>)>,
+    /// By `VkImage`.
+    pub image_binds: Vec<(u64, Vec<ImageBind>)>,
 }
 
 /// Passes batches on to the queue of the base driver, or says why it refused them; then none of them was taken.
@@ -100,6 +119,12 @@ pub trait Backend: Send + Sync {
     /// No address space or no memory for page tables: then nothing of it stays.
     fn add_resource(&self, id: ResourceId, size: u64, granularity: u64)
     -> Result<(), BackendError>;
+
+    /// A partially resident `VkImage` was created: one that is bound tile by tile, and starts unbound.
+    ///
+    /// # Errors
+    /// As of [`Backend::add_resource`]; also where `layout` contradicts itself.
+    fn add_image(&self, image: u64, layout: &Image) -> Result<(), BackendError>;
 
     /// A sparse resource is destroyed; its binds go with it.
     fn remove_resource(&self, id: ResourceId);

@@ -80,6 +80,42 @@ impl Planner {
         }
     }
 
+    /// As [`Planner::plan`], and says of each request whether it contributed a byte to a run.
+    pub fn plan_marking(
+        &mut self,
+        requests: &[Request],
+        shadow: &Shadow,
+        runs: &mut Vec<Run>,
+    ) -> &[bool] {
+        let base = runs.len();
+        let reset = |contributed: &mut Vec<bool>| {
+            contributed.clear();
+            contributed.resize(requests.len(), false);
+        };
+        reset(&mut self.contributed);
+        let mut tally = Marked {
+            contributed: &mut self.contributed,
+            index: |member| member,
+        };
+        let sorted = requests.iter().copied();
+        if walk(sorted, |i| requests[i], shadow, runs, &mut tally).is_err() {
+            runs.truncate(base);
+            self.order.sort(requests);
+            let order = &self.order;
+            reset(&mut self.contributed);
+            let mut tally = Marked {
+                contributed: &mut self.contributed,
+                index: |member| order.index(member),
+            };
+            let in_order = |i| requests[order.index(i)];
+            if walk(order.gather(requests), in_order, shadow, runs, &mut tally).is_err() {
+                runs.truncate(base);
+                self.plan_overlapping(requests, shadow, runs);
+            }
+        }
+        &self.contributed
+    }
+
     /// With `self.order` made already.
     fn plan_overlapping(
         &mut self,
@@ -254,6 +290,24 @@ impl Tally for Unique {
 
     fn one(&mut self, _: usize) {
         self.contributed += 1;
+    }
+}
+
+/// Each member is a request of its own, which `index` finds.
+struct Marked<'a, F> {
+    contributed: &'a mut [bool],
+    index: F,
+}
+
+impl<F: Fn(usize) -> usize> Tally for Marked<'_, F> {
+    fn all(&mut self, members: std::ops::Range<usize>) {
+        for member in members {
+            self.one(member);
+        }
+    }
+
+    fn one(&mut self, member: usize) {
+        self.contributed[(self.index)(member)] = true;
     }
 }
 

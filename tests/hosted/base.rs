@@ -108,5 +108,6 @@ pub fn bind(resource_offset: u64, size: u64, memory: Option<u64>, memory_offset:
         size,
         memory,
         memory_offset,
+        metadata: false,
     }
 }

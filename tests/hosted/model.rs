@@ -70,6 +70,7 @@ fn any_info() -> impl Strategy<Value = BindInfo> {
             waits,
             signals,
             joins_previous,
+            ..BindInfo::default()
         })
 }
 

@@ -8,6 +8,7 @@ use range_alloc::RangeAllocator;
 
 use crate::backend::ResourceId;
 use crate::bind::Resource;
+use crate::layout::TileMap;
 use crate::units::{SZ_2M, SZ_4K, Va};
 
 /// The address space of one VM, and the resources in it.
@@ -27,6 +28,8 @@ pub struct AddressSpace {
 struct Slot {
     resource: Resource,
     units: Range<u64>,
+    /// Of a partially resident image.
+    tiles: Option<TileMap>,
 }
 
 /// There is no free range that is long enough.
@@ -57,7 +60,8 @@ impl AddressSpace {
         }
     }
 
-    /// Finds addresses for a resource of `size` bytes, a multiple of 4 KiB once rounded up.
+    /// Finds addresses for a resource of `size` bytes, a multiple of 4 KiB once rounded up. `tiles` for a partially
+    /// resident image.
     ///
     /// # Errors
     /// There is no range that is long enough.
@@ -66,6 +70,7 @@ impl AddressSpace {
         id: ResourceId,
         size: u64,
         granularity: u64,
+        tiles: Option<TileMap>,
     ) -> Result<&Resource, NoAddresses> {
         let none = NoAddresses { size };
         let mapped = size.checked_next_multiple_of(SZ_4K).ok_or(none)?;
@@ -87,7 +92,11 @@ impl AddressSpace {
         Ok(&self
             .slots
             .entry(id)
-            .insert_entry(Slot { resource, units })
+            .insert_entry(Slot {
+                resource,
+                units,
+                tiles,
+            })
             .into_mut()
             .resource)
     }
@@ -111,6 +120,11 @@ impl AddressSpace {
         self.slots.get(&id).map(|slot| &slot.resource)
     }
 
+    /// Where the tiles of a partially resident image lie.
+    pub fn tiles(&self, id: ResourceId) -> Option<&TileMap> {
+        self.slots.get(&id)?.tiles.as_ref()
+    }
+
     /// The resource that `va` lies in.
     pub fn at(&self, va: Va) -> Option<(ResourceId, &Resource)> {
         let (_, &id) = self.by_va.range(..=va).next_back()?;
@@ -129,8 +143,8 @@ mod tests {
     #[test]
     fn resources_are_apart_and_aligned_and_found_by_address() {
         let mut space = AddressSpace::new(1 << 47);
-        let a = space.add(A, SZ_2M, SZ_4K).unwrap().va;
-        let b = space.add(B, 100_000_000, SZ_4K).unwrap().va;
+        let a = space.add(A, SZ_2M, SZ_4K, None).unwrap().va;
+        let b = space.add(B, 100_000_000, SZ_4K, None).unwrap().va;
         assert_eq!((a.0 % SZ_2M, b.0 % SZ_2M), (0, 0));
         assert!(
             b.0 > a.0 + SZ_2M,
@@ -146,18 +160,20 @@ mod tests {
     #[test]
     fn addresses_are_used_again_and_run_out() {
         let mut space = AddressSpace::new(16 * SZ_2M);
-        let a = space.add(A, 8 * SZ_2M, SZ_4K).unwrap().va;
+        let a = space.add(A, 8 * SZ_2M, SZ_4K, None).unwrap().va;
         assert_eq!(
-            space.add(B, 8 * SZ_2M, SZ_4K),
+            space.add(B, 8 * SZ_2M, SZ_4K, None),
             Err(NoAddresses { size: 8 * SZ_2M })
         );
         assert_eq!(
-            space.add(B, u64::MAX, SZ_4K),
+            space.add(B, u64::MAX, SZ_4K, None),
             Err(NoAddresses { size: u64::MAX })
         );
         assert_eq!(space.remove(A).unwrap().va, a);
         assert_eq!(
-            space.add(B, 8 * SZ_2M, SZ_4K).map(|resource| resource.va),
+            space
+                .add(B, 8 * SZ_2M, SZ_4K, None)
+                .map(|resource| resource.va),
             Ok(a)
         );
         assert!(space.get(A).is_none());

@@ -2,10 +2,13 @@
 
 use rustix::io::Errno;
 
-use super::mirror::Mirror;
+use super::mirror::{Mirror, Mirrored};
 use super::{Hosted, State, out_of_memory};
-use crate::backend::{BackendError, BaseBatch, BaseQueue, Bind, BindCall, ResourceId};
-use crate::bind::{MemoryBind, Request, Run, Shadow, resolve};
+use crate::backend::{BackendError, BaseBatch, BaseQueue, Bind, BindCall, ImageBind, ResourceId};
+use crate::bind::{
+    self, Memory, MemoryBind, Planner, Request, Resource, Run, Shadow, resolve, resolve_image,
+    resolve_image_opaque,
+};
 use crate::drm::uapi::SyncOp;
 use crate::drm::{self, BindFailure, BindMode, VmState};
 use crate::lower::{Batch, NullMap};
@@ -17,11 +20,59 @@ struct Pending {
     first: usize,
     last: usize,
     requests: Vec<Request>,
+    /// For each bind, the number of requests that it and those before it became. A bind of tiles can become several.
+    ends: Vec<usize>,
     waits: Vec<SyncOp>,
     signals: Vec<SyncOp>,
     runs: Vec<Run>,
     /// What the base driver has to do.
-    mirrored: Vec<(ResourceId, Vec<Bind>)>,
+    mirrored: Mirrored,
+}
+
+impl Pending {
+    /// Makes the runs. Gives the number of binds that changed nothing.
+    fn plan(&mut self, planner: &mut Planner, shadow: &Shadow) -> u64 {
+        if self.ends.len() == self.requests.len() {
+            return planner.plan(&self.requests, shadow, &mut self.runs).elided;
+        }
+        let contributed = planner.plan_marking(&self.requests, shadow, &mut self.runs);
+        let mut first = 0;
+        let elided = self.ends.iter().filter(|&&end| {
+            let bind = std::mem::replace(&mut first, end)..end;
+            !contributed[bind].contains(&true)
+        });
+        elided.count() as u64
+    }
+}
+
+/// The latest memory that was looked up: neighbouring binds name the same one as a rule.
+#[derive(Default)]
+struct Latest(Option<(u64, Memory)>);
+
+impl Latest {
+    /// `what` says which bind names the memory.
+    fn find(
+        &mut self,
+        state: &State,
+        memory: Option<u64>,
+        what: impl FnOnce() -> String,
+    ) -> Result<Option<Memory>, BackendError> {
+        match (memory, self.0) {
+            (None, _) => Ok(None),
+            (Some(handle), Some((known, memory))) if handle == known => Ok(Some(memory)),
+            (Some(handle), _) => {
+                let found = state.memories.get(handle).ok_or_else(|| {
+                    BackendError::Invalid(format!(
+                        "{} names VkDeviceMemory {handle:#x}, which is not a memory of this device; expected one \
+                         that is not freed",
+                        what()
+                    ))
+                })?;
+                self.0 = Some((handle, found));
+                Ok(Some(found))
+            }
+        }
+    }
 }
 
 impl Hosted {
@@ -44,7 +95,8 @@ impl Hosted {
             .map(|batch| BaseBatch {
                 first: batch.first,
                 last: batch.last,
-                binds: std::mem::take(&mut batch.mirrored),
+                binds: std::mem::take(&mut batch.mirrored.binds),
+                image_binds: std::mem::take(&mut batch.mirrored.image_binds),
             })
             .collect();
         if let Err(result) = base(&base_batches) {
@@ -59,7 +111,7 @@ impl Hosted {
         state.counts.calls += 1;
         state.counts.binds += batches
             .iter()
-            .map(|batch| batch.requests.len() as u64)
+            .map(|batch| batch.ends.len() as u64)
             .sum::<u64>();
         state.counts.elided += elided;
         Ok(())
@@ -101,7 +153,10 @@ impl State {
             batch.last = i;
             for (id, binds) in &info.binds {
                 batch.requests.reserve(binds.len());
-                self.resolve_binds(*id, binds, &mut batch.requests)?;
+                self.resolve_binds(*id, binds, batch)?;
+            }
+            for (image, binds) in &info.image_binds {
+                self.resolve_image_binds(*image, binds, batch)?;
             }
         }
         if batches.is_empty() && call.fence.is_some() {
@@ -114,42 +169,85 @@ impl State {
         &self,
         id: ResourceId,
         binds: &[Bind],
-        requests: &mut Vec<Request>,
+        batch: &mut Pending,
     ) -> Result<(), BackendError> {
-        let resource = self.spaces.get(id).ok_or_else(|| {
+        let resource = self.resource(id)?;
+        let tiles = self.spaces.tiles(id);
+        let mut memories = Latest::default();
+        for bind in binds {
+            let what = (bind.resource_offset, bind.size);
+            let resolved = MemoryBind {
+                resource_offset: bind.resource_offset,
+                size: bind.size,
+                memory: memories.find(self, bind.memory, || {
+                    format!(
+                        "{id}: bind of {} bytes at resourceOffset {}",
+                        what.1, what.0
+                    )
+                })?,
+                memory_offset: bind.memory_offset,
+            };
+            if let Some(tiles) = tiles {
+                resolve_image_opaque(
+                    resource,
+                    tiles,
+                    &resolved,
+                    bind.metadata,
+                    &mut batch.requests,
+                )
+                .map_err(|error| BackendError::Invalid(error.to_string()))?;
+                batch.ends.push(batch.requests.len());
+                continue;
+            }
+            if bind.metadata {
+                return Err(BackendError::Invalid(format!(
+                    "{id}: bind with VK_SPARSE_MEMORY_BIND_METADATA_BIT, but it has no metadata"
+                )));
+            }
+            let request = resolve(resource, &resolved)
+                .map_err(|error| BackendError::Invalid(error.to_string()))?;
+            batch.requests.push(request);
+            batch.ends.push(batch.requests.len());
+        }
+        Ok(())
+    }
+
+    fn resolve_image_binds(
+        &self,
+        image: u64,
+        binds: &[ImageBind],
+        batch: &mut Pending,
+    ) -> Result<(), BackendError> {
+        let id = ResourceId::Image(image);
+        let resource = self.resource(id)?;
+        let tiles = self.spaces.tiles(id).ok_or_else(|| {
+            BackendError::Invalid(format!(
+                "{id}: imageBinds, but it was created without VK_IMAGE_CREATE_SPARSE_RESIDENCY_BIT; expected \
+                 imageOpaqueBinds"
+            ))
+        })?;
+        let mut memories = Latest::default();
+        for bind in binds {
+            let resolved = bind::ImageBind {
+                region: bind.region,
+                memory: memories.find(self, bind.memory, || {
+                    format!("{id}: bind of {:?}", bind.region)
+                })?,
+                memory_offset: bind.memory_offset,
+            };
+            resolve_image(resource, tiles, &resolved, &mut batch.requests)
+                .map_err(|error| BackendError::Invalid(error.to_string()))?;
+            batch.ends.push(batch.requests.len());
+        }
+        Ok(())
+    }
+
+    fn resource(&self, id: ResourceId) -> Result<&Resource, BackendError> {
+        self.spaces.get(id).ok_or_else(|| {
             BackendError::Invalid(format!(
                 "{id}: not a sparse resource of this device; expected one that is not destroyed"
             ))
-        })?;
-        // Neighbouring binds name the same memory as a rule.
-        let mut latest = None;
-        for bind in binds {
-            let memory = match (bind.memory, latest) {
-                (None, _) => None,
-                (Some(handle), Some((known, memory))) if handle == known => Some(memory),
-                (Some(handle), _) => {
-                    let memory = self.memories.get(handle).ok_or_else(|| {
-                        BackendError::Invalid(format!(
-                            "{id}: bind of {} bytes at resourceOffset {} names VkDeviceMemory {handle:#x}, which is \
-                             not a memory of this device; expected one that is not freed",
-                            bind.size, bind.resource_offset
-                        ))
-                    })?;
-                    latest = Some((handle, memory));
-                    Some(memory)
-                }
-            };
-            let bind = MemoryBind {
-                resource_offset: bind.resource_offset,
-                size: bind.size,
-                memory,
-                memory_offset: bind.memory_offset,
-            };
-            let request = resolve(resource, &bind)
-                .map_err(|error| BackendError::Invalid(error.to_string()))?;
-            requests.push(request);
-        }
-        Ok(())
+        })
     }
 
     /// Gives each batch the sync ops of its semaphores, and the last one that of the fence.
@@ -216,9 +314,7 @@ impl State {
         let mut lowered = lowering.begin(null, &granularity);
         let count = batches.len();
         for (i, batch) in batches.iter_mut().enumerate() {
-            elided += planner
-                .plan(&batch.requests, trial.shadow(), &mut batch.runs)
-                .elided;
+            elided += batch.plan(planner, trial.shadow());
             lowered.batch(
                 &Batch {
                     waits: &batch.waits,
@@ -250,10 +346,17 @@ impl State {
             let mut parts = ops.parts.iter().peekable();
             for change in &changes {
                 let op = change.op as usize;
-                while parts.next_if(|part| part.ops.end <= op).is_some() {}
+                while let Some(part) = parts.next_if(|part| part.ops.end <= op) {
+                    if let Some(batch) = batches.get_mut(part.batch) {
+                        mirror.finish(&mut batch.mirrored);
+                    }
+                }
                 if let Some(batch) = parts.peek().and_then(|part| batches.get_mut(part.batch)) {
                     mirror.reflect(change, &mut batch.mirrored);
                 }
+            }
+            if let Some(batch) = parts.peek().and_then(|part| batches.get_mut(part.batch)) {
+                mirror.finish(&mut batch.mirrored);
             }
         }
         // An operation that fails when it runs leaves no trace but this. (Where waits are taken as met, all have

@@ -1,20 +1,40 @@
 //! From what changed in the page tables to binds on the base driver.
 
-use std::ops::Range;
-
 use super::address_space::AddressSpace;
 use super::memories::Memories;
-use crate::backend::{Bind, ResourceId};
+use crate::backend::{Bind, ImageBind, ResourceId};
+use crate::layout::{self, PlaceBind, TileMap};
 use crate::units::Va;
 use crate::vpanthor::{Change, Place};
 
-/// Turns changes of addresses back into binds of resources. Remembers the latest resource and memory: neighbouring
-/// changes share them as a rule.
+/// What the base driver has to do for one batch.
+#[derive(Debug, Default)]
+pub struct Mirrored {
+    /// Opaque binds, by resource.
+    pub binds: Vec<(ResourceId, Vec<Bind>)>,
+    /// Binds of tiles, by `VkImage`.
+    pub image_binds: Vec<(u64, Vec<ImageBind>)>,
+}
+
+/// Turns changes of addresses back into binds of resources. What is mapped to the dummy, or not at all, is not
+/// bound on the base driver.
 pub struct Mirror<'a> {
     spaces: &'a AddressSpace,
     memories: &'a Memories,
-    resource: Option<(ResourceId, Range<u64>)>,
+    /// The latest resource and memory, which neighbouring changes share as a rule.
+    resource: Option<Resource<'a>>,
     memory: Option<(u64, Option<u64>)>,
+    /// What changed in the latest resource.
+    changes: Vec<layout::Change>,
+}
+
+#[derive(Clone, Copy)]
+struct Resource<'a> {
+    id: ResourceId,
+    /// The first address and the one behind the last.
+    from: u64,
+    to: u64,
+    tiles: Option<&'a TileMap>,
 }
 
 impl<'a> Mirror<'a> {
@@ -24,14 +44,12 @@ impl<'a> Mirror<'a> {
             memories,
             resource: None,
             memory: None,
+            changes: Vec::new(),
         }
     }
 
-    /// Appends the binds that make the base driver's resources as `change` has made the page tables, joined with
-    /// the bind before where they continue it.
-    ///
-    /// What is mapped to the dummy, or not at all, is not bound on the base driver.
-    pub fn reflect(&mut self, change: &Change, binds: &mut Vec<(ResourceId, Vec<Bind>)>) {
+    /// Takes note of a change. Those of one batch come in the order of addresses.
+    pub fn reflect(&mut self, change: &Change, to: &mut Mirrored) {
         let unbound = |place: Option<Place>| matches!(place, None | Some(Place::Null));
         if unbound(change.old) && unbound(change.new) {
             return;
@@ -39,40 +57,70 @@ impl<'a> Mirror<'a> {
         let (mut va, end) = (change.va, change.va + change.len);
         while va < end {
             // Addresses of no resource are not the base driver's matter.
-            let Some((id, range)) = self.resource_at(va) else {
+            let Some(resource) = self.resource_at(va, to) else {
                 return;
             };
-            let here = end.min(range.end);
-            let (memory, memory_offset) = match change.new {
-                None | Some(Place::Null) => (None, 0),
-                Some(Place::Memory { bo, offset }) => (self.memory(bo), offset + (va - change.va)),
+            let here = end.min(resource.to);
+            let memory = match change.new {
+                None | Some(Place::Null) => None,
+                Some(Place::Memory { bo, offset }) => self
+                    .memory(bo)
+                    .map(|memory| (memory, offset + (va - change.va))),
             };
-            let bind = Bind {
-                resource_offset: va - range.start,
-                size: here - va,
+            let more = layout::Change {
+                at: va - resource.from,
+                len: here - va,
                 memory,
-                memory_offset,
             };
-            match binds.last_mut() {
-                Some((last, list)) if *last == id => match list.last_mut() {
-                    Some(previous) if continues(previous, &bind) => previous.size += bind.size,
-                    _ => list.push(bind),
-                },
-                _ => binds.push((id, vec![bind])),
+            match self.changes.last_mut() {
+                Some(last) if continues(last, &more) => last.len += more.len,
+                _ => self.changes.push(more),
             }
             va = here;
         }
     }
 
-    fn resource_at(&mut self, va: u64) -> Option<(ResourceId, Range<u64>)> {
-        match &self.resource {
-            Some((id, range)) if range.contains(&va) => Some((*id, range.clone())),
-            _ => {
-                let (id, resource) = self.spaces.at(Va(va))?;
-                let range = resource.va.0..resource.va.0 + resource.size;
-                self.resource.insert((id, range)).clone().into()
-            }
+    /// Ends a batch: what is noted becomes binds.
+    pub fn finish(&mut self, to: &mut Mirrored) {
+        let Some(resource) = self.resource.take() else {
+            return;
+        };
+        let bind = |change: layout::Change| Bind {
+            resource_offset: change.at,
+            size: change.len,
+            memory: change.memory.map(|(memory, _)| memory),
+            memory_offset: change.memory.map_or(0, |(_, offset)| offset),
+            metadata: false,
+        };
+        let Some(tiles) = resource.tiles else {
+            let binds = self.changes.drain(..).map(bind);
+            to.binds.push((resource.id, binds.collect()));
+            return;
+        };
+        match tiles.binds(&self.changes) {
+            Ok(binds) => to.add(resource.id, &binds),
+            // Every mapping of the image is made of whole tiles.
+            Err(error) => log::error!("{}: page tables show no tiles: {error}", resource.id),
         }
+        self.changes.clear();
+    }
+
+    fn resource_at(&mut self, va: u64, to: &mut Mirrored) -> Option<Resource<'a>> {
+        if let Some(latest) = self
+            .resource
+            .filter(|latest| (latest.from..latest.to).contains(&va))
+        {
+            return Some(latest);
+        }
+        self.finish(to);
+        let (id, resource) = self.spaces.at(Va(va))?;
+        self.resource = Some(Resource {
+            id,
+            from: resource.va.0,
+            to: resource.va.0 + resource.size,
+            tiles: self.spaces.tiles(id),
+        });
+        self.resource
     }
 
     fn memory(&mut self, bo: u64) -> Option<u64> {
@@ -83,8 +131,50 @@ impl<'a> Mirror<'a> {
     }
 }
 
-fn continues(previous: &Bind, next: &Bind) -> bool {
-    previous.resource_offset + previous.size == next.resource_offset
-        && previous.memory == next.memory
-        && (next.memory.is_none() || previous.memory_offset + previous.size == next.memory_offset)
+impl Mirrored {
+    fn add(&mut self, id: ResourceId, places: &[PlaceBind]) {
+        let (mut opaque, mut tiles) = (Vec::new(), Vec::new());
+        for bind in places {
+            let memory = bind.memory.map(|(memory, _)| memory);
+            let memory_offset = bind.memory.map_or(0, |(_, offset)| offset);
+            match bind.place {
+                layout::Place::Tiles { region, .. } => tiles.push(ImageBind {
+                    region,
+                    memory,
+                    memory_offset,
+                }),
+                layout::Place::Opaque {
+                    offset,
+                    size,
+                    metadata,
+                    ..
+                } => opaque.push(Bind {
+                    resource_offset: offset,
+                    size,
+                    memory,
+                    memory_offset,
+                    metadata,
+                }),
+            }
+        }
+        if !opaque.is_empty() {
+            self.binds.push((id, opaque));
+        }
+        if let ResourceId::Image(image) = id {
+            if !tiles.is_empty() {
+                self.image_binds.push((image, tiles));
+            }
+        }
+    }
+}
+
+fn continues(previous: &layout::Change, next: &layout::Change) -> bool {
+    previous.at + previous.len == next.at
+        && match (previous.memory, next.memory) {
+            (None, None) => true,
+            (Some((one, offset)), Some((other, next))) => {
+                one == other && offset + previous.len == next
+            }
+            _ => false,
+        }
 }

@@ -22,6 +22,7 @@ use super::{Backend, BackendError, BaseQueue, BindCall, ResourceId, Stats};
 use crate::bind::{Planner, Run, Shadow, Target};
 use crate::config::NullChoice;
 use crate::drm::{self, BindMode, Counters, KernelSpec, NullBacking, NullMapError};
+use crate::layout::{Image, TileMap};
 use crate::lower::{Lowering, Ops, Strategy};
 use crate::units::{BoHandle, SZ_4K};
 use crate::vpanthor::{Kernel, OpenOptions};
@@ -174,6 +175,35 @@ impl Hosted {
         &self.device
     }
 
+    /// Finds addresses for a new resource and maps them to the dummy.
+    fn add(
+        &self,
+        id: ResourceId,
+        size: u64,
+        granularity: u64,
+        tiles: Option<TileMap>,
+    ) -> Result<(), BackendError> {
+        let mut state = self.state();
+        state.alive()?;
+        let (va, len) = state
+            .spaces
+            .add(id, size, granularity, tiles)
+            .map(|resource| (resource.va, resource.size))
+            .map_err(|error| out_of_memory(&id.to_string(), error))?;
+        let runs = [Run {
+            va,
+            len,
+            target: Target::Null,
+        }];
+        let result = state.bind_now(&self.null.map(), &runs);
+        match result {
+            Ok(()) => state.shadow.apply(&runs),
+            Err(_) => state.release(id),
+        }
+        state.note_changes(&self.device);
+        result
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held left the state as it was at some step of a bind. What the kernel has
         // is still asked of the kernel, so the worst is an error of a later bind.
@@ -230,26 +260,14 @@ impl Backend for Hosted {
         size: u64,
         granularity: u64,
     ) -> Result<(), BackendError> {
-        let mut state = self.state();
-        state.alive()?;
-        let granularity = granularity.max(SZ_4K);
-        let (va, len) = state
-            .spaces
-            .add(id, size, granularity)
-            .map(|resource| (resource.va, resource.size))
-            .map_err(|error| out_of_memory(&id.to_string(), error))?;
-        let runs = [Run {
-            va,
-            len,
-            target: Target::Null,
-        }];
-        let result = state.bind_now(&self.null.map(), &runs);
-        match result {
-            Ok(()) => state.shadow.apply(&runs),
-            Err(_) => state.release(id),
-        }
-        state.note_changes(&self.device);
-        result
+        self.add(id, size, granularity.max(SZ_4K), None)
+    }
+
+    fn add_image(&self, image: u64, layout: &Image) -> Result<(), BackendError> {
+        let id = ResourceId::Image(image);
+        let tiles = TileMap::new(layout)
+            .map_err(|error| BackendError::Refused(format!("{id}: {error}")))?;
+        self.add(id, tiles.size(), tiles.tile_bytes(), Some(tiles))
     }
 
     fn remove_resource(&self, id: ResourceId) {

@@ -67,6 +67,10 @@ proptest! {
         };
         let elided = (0..requests.len()).filter(|&index| !contributed(index)).count();
         prop_assert_eq!(stats.elided, elided as u64);
+        let mut again = Vec::new();
+        let marked = Planner::new().plan_marking(&requests, &shadow, &mut again).to_vec();
+        prop_assert_eq!(again, runs);
+        prop_assert_eq!(marked, (0..requests.len()).map(contributed).collect::<Vec<_>>());
     }
 
     #[test]
