@@ -23,6 +23,8 @@ pub const KERNEL: &str = "PANVK_SPARSE_KERNEL";
 pub const NULL: &str = "PANVK_SPARSE_NULL";
 /// Where the counters of a VkDevice go when it is destroyed.
 pub const STATS: &str = "PANVK_SPARSE_STATS";
+/// What the driver says that it can do.
+pub const PROFILE: &str = "PANVK_SPARSE_PROFILE";
 /// How much is said on stderr.
 pub const LOG: &str = "PANVK_SPARSE_LOG";
 
@@ -47,6 +49,16 @@ impl FromStr for NullChoice {
     }
 }
 
+/// What the driver says that it can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// All that the base driver can.
+    #[default]
+    Base,
+    /// No more than panvk can on a Mali GPU, so that an application can be tried as on a board.
+    Mali,
+}
+
 /// Where stats lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatsSink {
@@ -62,6 +74,7 @@ pub struct Config {
     pub base_icd: Option<PathBuf>,
     pub kernel: KernelSpec,
     pub null: NullChoice,
+    pub profile: Profile,
     pub stats: Option<StatsSink>,
     pub log: LevelFilter,
 }
@@ -72,6 +85,7 @@ impl Default for Config {
             base_icd: None,
             kernel: KernelSpec::default(),
             null: NullChoice::Auto,
+            profile: Profile::Base,
             stats: None,
             log: LevelFilter::Warn,
         }
@@ -125,6 +139,13 @@ impl Config {
         }
         if let Some(value) = var(NULL) {
             config.null = parse(NULL, value, |s| s.parse())?;
+        }
+        if let Some(value) = var(PROFILE) {
+            config.profile = parse(PROFILE, value, |s| match s {
+                "base" => Ok(Profile::Base),
+                "mali" => Ok(Profile::Mali),
+                _ => Err("base or mali".into()),
+            })?;
         }
         config.stats = match var(STATS) {
             Some(value) if value == "stderr" => Some(StatsSink::Stderr),
@@ -211,6 +232,7 @@ mod tests {
             (KERNEL, "vpanthor:2.0", "1.8-repeat"),
             (KERNEL, "panthor", "vpanthor:"),
             (NULL, "zero", "auto, sparse, repeat, chunk, page"),
+            (PROFILE, "adreno", "base or mali"),
             (LOG, "loud", "error, warn, info, debug or trace"),
         ] {
             let message = with(name, value).unwrap_err().to_string();

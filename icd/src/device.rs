@@ -13,6 +13,7 @@ use panvk_sparse::vulkan::pnext;
 use crate::guard::{guard, guard_result};
 use crate::instance::Instance;
 use crate::physical_device::{base_driver_name, device_properties};
+use crate::profile;
 use crate::state::{DEVICES, QUEUES, device_of, instance_of};
 
 /// The base driver's functions of a device that this driver calls. All are Vulkan 1.0's, but the last.
@@ -129,8 +130,16 @@ pub unsafe extern "system" fn create_device(
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
         // SAFETY: `create_info` is valid, by the function's specification.
-        let enabled = unsafe { enabled_features(&*create_info) };
+        let mut enabled = unsafe { enabled_features(&*create_info) };
         let sparse = enabled.sparse_binding != vk::FALSE;
+        let refused = profile::features(instance.driver.config.profile, &mut enabled);
+        if !refused.is_empty() {
+            log::error!(
+                "vkCreateDevice: {} asked for, which the profile does not have",
+                refused.join(", ")
+            );
+            return vk::Result::ERROR_FEATURE_NOT_PRESENT;
+        }
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe { create(physical_device, create_info, allocator, device) };
         if result != vk::Result::SUCCESS {

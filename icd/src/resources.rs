@@ -188,7 +188,7 @@ fn layout_of(
 ) -> layout::Image {
     let extent = |e: vk::Extent3D| layout::Extent::new(e.width, e.height, e.depth);
     let aspects = aspects.iter().map(|needs| layout::Aspect {
-        mask: needs.format_properties.aspect_mask.as_raw(),
+        mask: aspects_of(needs.format_properties.aspect_mask, info.format).as_raw(),
         granularity: extent(needs.format_properties.image_granularity),
         flags: needs.format_properties.flags.as_raw(),
         subsampling: subsampling(info.format, needs.format_properties.aspect_mask),
@@ -206,6 +206,26 @@ fn layout_of(
         tile_bytes,
         aspects: aspects.collect(),
     }
+}
+
+/// The aspects that share tiles: those that the base driver names, and for a format with depth or stencil those of the
+/// format, which is what an application binds. (lavapipe names `COLOR` for all.)
+fn aspects_of(named: vk::ImageAspectFlags, format: vk::Format) -> vk::ImageAspectFlags {
+    use vk::ImageAspectFlags as Aspect;
+    if named.contains(Aspect::METADATA) {
+        return named;
+    }
+    named
+        | match format {
+            vk::Format::D16_UNORM | vk::Format::X8_D24_UNORM_PACK32 | vk::Format::D32_SFLOAT => {
+                Aspect::DEPTH
+            }
+            vk::Format::S8_UINT => Aspect::STENCIL,
+            vk::Format::D16_UNORM_S8_UINT
+            | vk::Format::D24_UNORM_S8_UINT
+            | vk::Format::D32_SFLOAT_S8_UINT => Aspect::DEPTH | Aspect::STENCIL,
+            _ => Aspect::empty(),
+        }
 }
 
 /// How many texels of the image lie on one of a plane, across and down.
