@@ -25,6 +25,8 @@ pub const NULL: &str = "PANVK_SPARSE_NULL";
 pub const STATS: &str = "PANVK_SPARSE_STATS";
 /// What the driver says that it can do.
 pub const PROFILE: &str = "PANVK_SPARSE_PROFILE";
+/// What unbound ranges are on the base driver.
+pub const DUMMY: &str = "PANVK_SPARSE_DUMMY";
 /// How much is said on stderr.
 pub const LOG: &str = "PANVK_SPARSE_LOG";
 
@@ -59,6 +61,17 @@ pub enum Profile {
     Mali,
 }
 
+/// What unbound ranges are on the base driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dummy {
+    /// Not bound: they read and write as the base driver has it.
+    #[default]
+    Null,
+    /// Bound to one piece of memory, over and over, as on a Mali GPU: what is written to one unbound place can be read
+    /// at another. A bind that gets lost shows.
+    Alias,
+}
+
 /// Where stats lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatsSink {
@@ -75,6 +88,7 @@ pub struct Config {
     pub kernel: KernelSpec,
     pub null: NullChoice,
     pub profile: Profile,
+    pub dummy: Dummy,
     pub stats: Option<StatsSink>,
     pub log: LevelFilter,
 }
@@ -86,6 +100,7 @@ impl Default for Config {
             kernel: KernelSpec::default(),
             null: NullChoice::Auto,
             profile: Profile::Base,
+            dummy: Dummy::Null,
             stats: None,
             log: LevelFilter::Warn,
         }
@@ -145,6 +160,13 @@ impl Config {
                 "base" => Ok(Profile::Base),
                 "mali" => Ok(Profile::Mali),
                 _ => Err("base or mali".into()),
+            })?;
+        }
+        if let Some(value) = var(DUMMY) {
+            config.dummy = parse(DUMMY, value, |s| match s {
+                "null" => Ok(Dummy::Null),
+                "alias" => Ok(Dummy::Alias),
+                _ => Err("null or alias".into()),
             })?;
         }
         config.stats = match var(STATS) {
@@ -233,6 +255,7 @@ mod tests {
             (KERNEL, "panthor", "vpanthor:"),
             (NULL, "zero", "auto, sparse, repeat, chunk, page"),
             (PROFILE, "adreno", "base or mali"),
+            (DUMMY, "zero", "null or alias"),
             (LOG, "loud", "error, warn, info, debug or trace"),
         ] {
             let message = with(name, value).unwrap_err().to_string();

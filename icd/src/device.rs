@@ -1,12 +1,14 @@
 //! Devices: creation and destruction, the base driver's functions of a device, its queues.
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{Backend, BackendError, Stats};
+use panvk_sparse::backend::{Backend, BackendError, DUMMY_BYTES, Stats};
+use panvk_sparse::config::Dummy;
 use panvk_sparse::vulkan::base::first_proc;
 use panvk_sparse::vulkan::pnext;
 
@@ -78,6 +80,8 @@ pub struct Device {
     /// `None` for a device that was created without the feature `sparseBinding`: nothing of it concerns
     /// this driver.
     pub backend: Option<Box<dyn Backend>>,
+    /// What unbound ranges are bound to, by memory type; empty but for `PANVK_SPARSE_DUMMY=alias`.
+    dummies: Mutex<BTreeMap<u32, vk::DeviceMemory>>,
     /// The stats of a device without a backend.
     untouched: Stats,
 }
@@ -87,6 +91,44 @@ impl fmt::Debug for Device {
         f.debug_struct("Device")
             .field("handle", &self.handle)
             .finish_non_exhaustive()
+    }
+}
+
+impl Device {
+    /// The memory that unbound ranges of a resource are bound to: none, but for `PANVK_SPARSE_DUMMY=alias`. It is of
+    /// the first of the memory types that `types` has a bit for, and is made when it is first asked for.
+    ///
+    /// # Errors
+    /// The base driver does not allocate it.
+    pub fn dummy(&self, types: u32) -> Result<Option<u64>, BackendError> {
+        if self.instance.driver.config.dummy == Dummy::Null {
+            return Ok(None);
+        }
+        let ty = types.trailing_zeros();
+        let mut dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = dummies.get(&ty) {
+            return Ok(Some(known.as_raw()));
+        }
+        let info = vk::MemoryAllocateInfo::default()
+            .allocation_size(DUMMY_BYTES)
+            .memory_type_index(ty);
+        let mut memory = vk::DeviceMemory::null();
+        let allocate = self.table.allocate_memory;
+        // SAFETY: a device of the base driver, structs that outlive the call.
+        unsafe { allocate(self.handle, &info, std::ptr::null(), &mut memory) }
+            .result()
+            .map_err(BackendError::Base)?;
+        dummies.insert(ty, memory);
+        Ok(Some(memory.as_raw()))
+    }
+
+    /// Frees what this driver has allocated for itself.
+    fn free_dummies(&self) {
+        let mut dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
+        for memory in std::mem::take(&mut *dummies).into_values() {
+            // SAFETY: memory of this device, which is about to be destroyed and so has no work left.
+            unsafe { (self.table.free_memory)(self.handle, memory, std::ptr::null()) };
+        }
     }
 }
 
@@ -197,6 +239,7 @@ pub unsafe extern "system" fn create_device(
                 instance,
                 table,
                 backend,
+                dummies: Mutex::default(),
                 untouched,
             }),
         );
@@ -222,6 +265,7 @@ pub unsafe extern "system" fn destroy_device(
                 log::error!("{}: {error}", panvk_sparse::config::STATS);
             }
         }
+        known.free_dummies();
         // SAFETY: the application's own arguments, passed on.
         unsafe { (known.table.destroy_device)(device, allocator) }
     });

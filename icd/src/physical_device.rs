@@ -58,7 +58,7 @@ pub unsafe extern "system" fn get_properties2(
         unsafe {
             get(physical_device, properties);
             let of_sparse = &mut (*properties).properties.sparse_properties;
-            profile::properties(instance.driver.config.profile, of_sparse);
+            profile::properties(&instance.driver.config, of_sparse);
             let chain = (*properties).p_next;
             let ours = || {
                 format!(
@@ -131,7 +131,7 @@ pub unsafe extern "system" fn get_properties(
         unsafe {
             get(physical_device, properties);
             profile::properties(
-                instance.driver.config.profile,
+                &instance.driver.config,
                 &mut (*properties).sparse_properties,
             );
         }

@@ -5,7 +5,7 @@
 //! in blocks of depth 1, which no base driver has.
 
 use ash::vk;
-use panvk_sparse::config::Profile;
+use panvk_sparse::config::{Config, Dummy, Profile};
 
 /// Takes the features away that the profile does not have, and says which of them were set.
 pub fn features(profile: Profile, features: &mut vk::PhysicalDeviceFeatures) -> Vec<&'static str> {
@@ -48,8 +48,12 @@ pub fn features(profile: Profile, features: &mut vk::PhysicalDeviceFeatures) -> 
 }
 
 /// Narrows what is promised of sparse resources.
-pub fn properties(profile: Profile, sparse: &mut vk::PhysicalDeviceSparseProperties) {
-    if profile == Profile::Mali {
+pub fn properties(config: &Config, sparse: &mut vk::PhysicalDeviceSparseProperties) {
+    if config.dummy == Dummy::Alias {
+        // Reads of it give what was written last, not zeros.
+        sparse.residency_non_resident_strict = vk::FALSE;
+    }
+    if config.profile == Profile::Mali {
         sparse.residency_standard2_d_multisample_block_shape = vk::FALSE;
         sparse.residency_standard3_d_block_shape = vk::FALSE;
         sparse.residency_aligned_mip_size = vk::FALSE;
