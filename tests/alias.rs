@@ -74,3 +74,11 @@ fn stray_writes_alias_with_sparse() {
         stray_writes,
     );
 }
+
+/// A shader can't be told that a range is unbound when it is bound to the dummy.
+#[test]
+fn there_is_no_residency_feedback() {
+    under(name_of!(there_is_no_residency_feedback), "1.9", |gpu| {
+        assert_eq!(gpu.app.features().shader_resource_residency, ash::vk::FALSE);
+    });
+}

@@ -174,10 +174,10 @@ pub unsafe extern "system" fn create_device(
         // SAFETY: `create_info` is valid, by the function's specification.
         let mut enabled = unsafe { enabled_features(&*create_info) };
         let sparse = enabled.sparse_binding != vk::FALSE;
-        let refused = profile::features(instance.driver.config.profile, &mut enabled);
+        let refused = profile::features(&instance.driver.config, &mut enabled);
         if !refused.is_empty() {
             log::error!(
-                "vkCreateDevice: {} asked for, which the profile does not have",
+                "vkCreateDevice: {} asked for, which this driver does not have as it is set up",
                 refused.join(", ")
             );
             return vk::Result::ERROR_FEATURE_NOT_PRESENT;

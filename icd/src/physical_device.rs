@@ -92,7 +92,7 @@ pub unsafe extern "system" fn get_features(
         // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
         unsafe {
             get(physical_device, features);
-            profile::features(instance.driver.config.profile, &mut *features);
+            profile::features(&instance.driver.config, &mut *features);
         }
     });
 }
@@ -111,7 +111,7 @@ pub unsafe extern "system" fn get_features2(
         // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
         unsafe {
             get(physical_device, features);
-            profile::features(instance.driver.config.profile, &mut (*features).features);
+            profile::features(&instance.driver.config, &mut (*features).features);
         }
     });
 }

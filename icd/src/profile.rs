@@ -7,43 +7,51 @@
 use ash::vk;
 use panvk_sparse::config::{Config, Dummy, Profile};
 
-/// Takes the features away that the profile does not have, and says which of them were set.
-pub fn features(profile: Profile, features: &mut vk::PhysicalDeviceFeatures) -> Vec<&'static str> {
-    if profile == Profile::Base {
-        return Vec::new();
-    }
+/// Takes the features away that the driver does not have as it is set up, and says which of them were set.
+pub fn features(config: &Config, features: &mut vk::PhysicalDeviceFeatures) -> Vec<&'static str> {
+    let mali = config.profile == Profile::Mali;
+    // Where unbound ranges are bound to a dummy, a shader can't be told that they are not bound.
+    let no_feedback = mali || config.dummy == Dummy::Alias;
     [
         (
+            mali,
             "sparseResidencyImage3D",
             &mut features.sparse_residency_image3_d,
         ),
         (
+            mali,
             "sparseResidency2Samples",
             &mut features.sparse_residency2_samples,
         ),
         (
+            mali,
             "sparseResidency4Samples",
             &mut features.sparse_residency4_samples,
         ),
         (
+            mali,
             "sparseResidency8Samples",
             &mut features.sparse_residency8_samples,
         ),
         (
+            mali,
             "sparseResidency16Samples",
             &mut features.sparse_residency16_samples,
         ),
         (
+            mali,
             "sparseResidencyAliased",
             &mut features.sparse_residency_aliased,
         ),
         (
+            no_feedback,
             "shaderResourceResidency",
             &mut features.shader_resource_residency,
         ),
     ]
     .into_iter()
-    .filter_map(|(name, feature)| (std::mem::take(feature) != vk::FALSE).then_some(name))
+    .filter(|(gone, ..)| *gone)
+    .filter_map(|(_, name, feature)| (std::mem::take(feature) != vk::FALSE).then_some(name))
     .collect()
 }
 
