@@ -122,6 +122,13 @@ impl Device {
         Ok(Some(memory.as_raw()))
     }
 
+    /// Whether the memory is a [`dummy`](Self::dummy).
+    #[cfg(feature = "faults")]
+    pub fn is_dummy(&self, memory: u64) -> bool {
+        let dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
+        dummies.values().any(|known| known.as_raw() == memory)
+    }
+
     /// Frees what this driver has allocated for itself.
     fn free_dummies(&self) {
         let mut dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
