@@ -301,6 +301,51 @@ impl Recorder<'_> {
         }
     }
 
+    /// A new image's contents become undefined; it is in GENERAL afterwards.
+    pub fn image_start(&mut self, image: &Image<'_>) {
+        self.transition(image, vk::ImageLayout::UNDEFINED, vk::ImageLayout::GENERAL);
+    }
+
+    /// Some regions from a buffer to an image in GENERAL, which it stays in.
+    pub fn regions_write(
+        &mut self,
+        from: &Buffer<'_>,
+        image: &Image<'_>,
+        regions: &[vk::BufferImageCopy],
+    ) {
+        // SAFETY: see above.
+        unsafe {
+            self.gpu.device.cmd_copy_buffer_to_image(
+                self.commands,
+                from.raw,
+                image.raw,
+                vk::ImageLayout::GENERAL,
+                regions,
+            );
+        }
+        self.barrier();
+    }
+
+    /// Some regions of an image in GENERAL, which it stays in, to a buffer.
+    pub fn regions_read(
+        &mut self,
+        image: &Image<'_>,
+        to: &Buffer<'_>,
+        regions: &[vk::BufferImageCopy],
+    ) {
+        // SAFETY: see above.
+        unsafe {
+            self.gpu.device.cmd_copy_image_to_buffer(
+                self.commands,
+                image.raw,
+                vk::ImageLayout::GENERAL,
+                to.raw,
+                regions,
+            );
+        }
+        self.barrier();
+    }
+
     /// All levels and layers from a buffer; the image is in GENERAL afterwards.
     pub fn image_write(&mut self, from: &Buffer<'_>, image: &Image<'_>) {
         self.transition(
