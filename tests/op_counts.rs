@@ -71,14 +71,20 @@ fn every_second() -> impl Iterator<Item = u64> {
 
 /// What `step` costs after `setup`.
 fn cost(setup: fn(&World<'_>), step: fn(&World<'_>)) -> Stats {
-    let app = App::new().expect("vkCreateInstance");
-    for with_step in [false, true] {
-        let gpu = Gpu::new(&app);
-        let world = World::new(&gpu);
+    difference(|gpu, with_step| {
+        let world = World::new(gpu);
         setup(&world);
         if with_step {
             step(&world);
         }
+    })
+}
+
+/// What `run` costs more when it is told to do the step.
+fn difference(run: impl Fn(&Gpu, bool)) -> Stats {
+    let app = App::new().expect("vkCreateInstance");
+    for with_step in [false, true] {
+        run(&Gpu::new(&app), with_step);
     }
     let stats = stats::so_far();
     assert_eq!(stats.len(), 2, "a line for each device");
@@ -288,33 +294,289 @@ mod rows {
     }
 }
 
+/// Partially resident images of RGBA8 with all their levels: tiles of 64 KiB, 128x128 texels each.
+mod images {
+    use super::*;
+    use ash::vk;
+    use common::objects::ImageShape;
+    use common::{Tile, Tiled};
+
+    /// 1,024 tiles on level 0, and 1,372 in all: 256, 64, 16, 4, and one on each of levels 5 to 12.
+    const SIDE: u32 = 4096;
+    const LEVELS: u32 = 13;
+    const TILES: u64 = 1372;
+    /// 89,915,392 bytes, from a multiple of 2 MiB on.
+    const IMAGE_CHUNKS: u64 = 43;
+    /// 1 GiB on level 0.
+    const LARGE_SIDE: u32 = 16384;
+    const LARGE_LEVELS: u32 = 15;
+    const LARGE_TILES: u64 = 16384;
+
+    fn shape(side: u32, levels: u32) -> ImageShape {
+        ImageShape {
+            format: vk::Format::R8G8B8A8_UNORM,
+            levels,
+            ..ImageShape::flat(side, side)
+        }
+    }
+
+    fn small(gpu: &Gpu) -> Tiled<'_> {
+        Tiled::untouched(gpu, &shape(SIDE, LEVELS))
+    }
+
+    fn large(gpu: &Gpu) -> Tiled<'_> {
+        Tiled::untouched(gpu, &shape(LARGE_SIDE, LARGE_LEVELS))
+    }
+
+    type Make = fn(&Gpu) -> Tiled<'_>;
+    type Do = fn(&Tiled<'_>, &Memory<'_>);
+
+    /// What `step` costs after `setup`, on an image with memory for all of it.
+    fn cost(make: Make, setup: Do, step: Do) -> Stats {
+        difference(|gpu, with_step| {
+            let image = make(gpu);
+            let memory = image.memory(image.tiles().len() as u64);
+            setup(&image, &memory);
+            if with_step {
+                step(&image, &memory);
+            }
+        })
+    }
+
+    fn nothing(_: &Tiled<'_>, _: &Memory<'_>) {}
+
+    fn bind_level_0(image: &Tiled<'_>, memory: &Memory<'_>) {
+        image.call([image.bind_level(0, 0, Some((memory, 0)))]);
+    }
+
+    /// One bind a level; the memory of one goes on where that of the one before ends.
+    fn bind_all(image: &Tiled<'_>, memory: &Memory<'_>) {
+        let mut place = 0;
+        let binds: Vec<_> = (0..image.image.levels)
+            .map(|level| {
+                let first = place;
+                place += image.tiles_of(0, level).len() as u64;
+                image.bind_level(0, level, Some((memory, first)))
+            })
+            .collect();
+        image.call(binds);
+    }
+
+    fn unbind_all(image: &Tiled<'_>, _: &Memory<'_>) {
+        let levels = 0..image.image.levels;
+        image.call(
+            levels
+                .map(|level| image.bind_level(0, level, None))
+                .collect::<Vec<_>>(),
+        );
+    }
+
+    /// Every second tile of level 0, with memory that is contiguous nowhere.
+    fn bind_every_second_tile(image: &Tiled<'_>, memory: &Memory<'_>) {
+        let tiles = image.tiles_of(0, 0);
+        let places = (0..tiles.len() as u64 / 2).rev();
+        let binds = tiles.iter().step_by(2).zip(places);
+        image.call(
+            binds
+                .map(|(&tile, place)| image.bind(tile, memory, place))
+                .collect::<Vec<_>>(),
+        );
+    }
+
+    /// 4x4 tiles in the middle, with contiguous memory.
+    fn bind_a_box(image: &Tiled<'_>, memory: &Memory<'_>) {
+        let middle = Tile {
+            layer: 0,
+            level: 0,
+            at: [14, 14, 0],
+        };
+        image.call([image.bind_box(middle, [4, 4, 1], Some((memory, 7)))]);
+    }
+
+    /// Nothing is mapped: no op, or one that only passes the fence on.
+    #[track_caller]
+    fn expect_no_map(cost: &Stats, elided: u64) {
+        assert_eq!(
+            (cost.map_ops, cost.null_ops, cost.unmap_ops),
+            (0, 0, 0),
+            "{cost:#?}"
+        );
+        assert!(
+            cost.vm_bind_ioctls <= 1 && cost.vm_bind_ops == cost.sync_ops,
+            "{cost:#?}"
+        );
+        assert_eq!(cost.binds_elided, elided);
+    }
+
+    pub fn create_and_destroy_an_image(chunked: bool) {
+        let cost = difference(|gpu, with_step| {
+            if with_step {
+                let image = small(gpu);
+                assert_eq!((image.shape, image.bytes), ([128, 128, 1], SZ_64K));
+                assert_eq!(image.tiles().len() as u64, TILES);
+                assert_eq!(image.image.requirements.size, TILES * SZ_64K);
+            }
+        });
+        expect(&cost, 2, 0, null(chunked, IMAGE_CHUNKS), 1);
+        assert_eq!(cost.queue_bind_sparse_calls, 0);
+    }
+
+    pub fn bind_level_0_in_one_bind(_: bool) {
+        let cost = cost(small, nothing, bind_level_0);
+        expect(&cost, 1, 1, 0, 0);
+        assert_eq!((cost.queue_bind_sparse_calls, cost.binds), (1, 1));
+    }
+
+    pub fn bind_level_0_tile_by_tile(_: bool) {
+        let cost = cost(small, nothing, |image, memory| {
+            let tiles = image.tiles_of(0, 0).into_iter().zip(0..);
+            image.call(
+                tiles
+                    .map(|(tile, place)| image.bind(tile, memory, place))
+                    .collect::<Vec<_>>(),
+            );
+        });
+        expect(&cost, 1, 1, 0, 0);
+        assert_eq!((cost.queue_bind_sparse_calls, cost.binds), (1, 1024));
+    }
+
+    pub fn bind_level_0_tile_by_tile_in_shuffled_order(_: bool) {
+        let cost = cost(small, nothing, |image, memory| {
+            let mut tiles: Vec<_> = image.tiles_of(0, 0).into_iter().zip(0..).collect();
+            Random::new(2).shuffle(&mut tiles);
+            image.call(
+                tiles
+                    .into_iter()
+                    .map(|(tile, place)| image.bind(tile, memory, place))
+                    .collect::<Vec<_>>(),
+            );
+        });
+        expect(&cost, 1, 1, 0, 0);
+    }
+
+    pub fn bind_a_box_of_4x4_tiles(_: bool) {
+        let cost = cost(small, nothing, bind_a_box);
+        expect(&cost, 1, 4, 0, 0);
+        assert_eq!(cost.binds, 1);
+    }
+
+    pub fn the_identical_box_again_maps_nothing(_: bool) {
+        expect_no_map(&cost(small, bind_a_box, bind_a_box), 1);
+    }
+
+    pub fn tile_by_tile_after_one_bind_maps_nothing(_: bool) {
+        let cost = cost(small, bind_level_0, |image, memory| {
+            let tiles = image.tiles_of(0, 0).into_iter().zip(0..);
+            image.call(
+                tiles
+                    .map(|(tile, place)| image.bind(tile, memory, place))
+                    .collect::<Vec<_>>(),
+            );
+        });
+        expect_no_map(&cost, 1024);
+    }
+
+    pub fn bind_all_levels_from_contiguous_memory(_: bool) {
+        let cost = cost(small, nothing, bind_all);
+        expect(&cost, 1, 1, 0, 0);
+        assert_eq!(cost.binds, u64::from(LEVELS));
+    }
+
+    /// Levels follow each other in the addresses, so they are one range.
+    pub fn unbind_all_levels_of_an_image(chunked: bool) {
+        let cost = cost(small, bind_all, unbind_all);
+        expect(&cost, 1, 0, null(chunked, IMAGE_CHUNKS), 0);
+        assert_eq!(cost.binds, u64::from(LEVELS));
+    }
+
+    /// What vkd3d-proton does with a new image.
+    pub fn unbind_a_new_image_maps_nothing(_: bool) {
+        expect_no_map(&cost(small, nothing, unbind_all), u64::from(LEVELS));
+    }
+
+    pub fn evict_every_second_tile(_: bool) {
+        let cost = cost(small, bind_all, |image, _| {
+            let tiles = image.tiles_of(0, 0);
+            let evicted = tiles.iter().step_by(2).map(|&tile| image.unbind(tile));
+            image.call(evicted.collect::<Vec<_>>());
+        });
+        expect(&cost, 1, 0, 512, 0);
+    }
+
+    pub fn a_gibibyte_in_one_bind(_: bool) {
+        let cost = cost(large, nothing, bind_level_0);
+        expect(&cost, 1, 1, 0, 0);
+    }
+
+    pub fn every_second_tile_of_a_gibibyte(_: bool) {
+        let cost = cost(large, nothing, bind_every_second_tile);
+        expect(&cost, 1, LARGE_TILES / 2, 0, 0);
+        assert_eq!(cost.binds, LARGE_TILES / 2);
+    }
+
+    /// From whatever was bound, all of it in one op; in chunks, all 683 that the image touches (21,852 tiles).
+    pub fn unbind_a_gibibyte(chunked: bool) {
+        let cost = cost(large, bind_all, unbind_all);
+        assert!(
+            chunked || cost.null_ops <= u64::from(LARGE_LEVELS),
+            "one op a level at most: {cost:#?}"
+        );
+        expect(&cost, 1, 0, null(chunked, 683), 0);
+    }
+
+    /// The unbound tiles between the bound ones need no op of their own.
+    pub fn unbind_a_gibibyte_of_which_half_is_bound(chunked: bool) {
+        let cost = cost(large, bind_every_second_tile, unbind_all);
+        assert!(
+            chunked || cost.null_ops <= u64::from(LARGE_LEVELS),
+            "one op a level at most: {cost:#?}"
+        );
+        expect(&cost, 1, 0, null(chunked, 512), 0);
+    }
+}
+
 macro_rules! with_rows {
     ($callback:ident $($arguments:tt)*) => {
         $callback! { [$($arguments)*]
-            create_and_destroy_a_buffer
-            bind_all_in_one_bind
-            the_identical_bind_again_maps_nothing
-            contiguous_pieces_in_one_call
-            shuffled_pieces_in_one_call
-            pieces_with_memory_in_reverse_order
-            every_second_piece_in_one_call
-            unbind_all_in_one_bind
-            unbind_every_second_piece
-            unbind_every_second_piece_where_the_rest_is_unbound
-            unbind_in_contiguous_pieces
-            unbind_what_is_unbound_maps_nothing
-            a_hundred_batches_in_one_call
-            a_hundred_calls_with_a_bind_each
-            a_fence_alone_is_one_sync_op
-            semaphores_between_batches_keep_them_apart
-            a_null_bind_with_an_offset_is_one_op
-            a_null_bind_of_many_chunks_covers_them_all
+            rows: create_and_destroy_a_buffer;
+            rows: bind_all_in_one_bind;
+            rows: the_identical_bind_again_maps_nothing;
+            rows: contiguous_pieces_in_one_call;
+            rows: shuffled_pieces_in_one_call;
+            rows: pieces_with_memory_in_reverse_order;
+            rows: every_second_piece_in_one_call;
+            rows: unbind_all_in_one_bind;
+            rows: unbind_every_second_piece;
+            rows: unbind_every_second_piece_where_the_rest_is_unbound;
+            rows: unbind_in_contiguous_pieces;
+            rows: unbind_what_is_unbound_maps_nothing;
+            rows: a_hundred_batches_in_one_call;
+            rows: a_hundred_calls_with_a_bind_each;
+            rows: a_fence_alone_is_one_sync_op;
+            rows: semaphores_between_batches_keep_them_apart;
+            rows: a_null_bind_with_an_offset_is_one_op;
+            rows: a_null_bind_of_many_chunks_covers_them_all;
+            images: create_and_destroy_an_image;
+            images: bind_level_0_in_one_bind;
+            images: bind_level_0_tile_by_tile;
+            images: bind_level_0_tile_by_tile_in_shuffled_order;
+            images: bind_a_box_of_4x4_tiles;
+            images: the_identical_box_again_maps_nothing;
+            images: tile_by_tile_after_one_bind_maps_nothing;
+            images: bind_all_levels_from_contiguous_memory;
+            images: unbind_all_levels_of_an_image;
+            images: unbind_a_new_image_maps_nothing;
+            images: evict_every_second_tile;
+            images: a_gibibyte_in_one_bind;
+            images: every_second_tile_of_a_gibibyte;
+            images: unbind_a_gibibyte;
+            images: unbind_a_gibibyte_of_which_half_is_bound;
         }
     };
 }
 
 macro_rules! tests {
-    ([$module:ident $kernel:literal $strategy:literal] $($row:ident)*) => {
+    ([$module:ident $kernel:literal $strategy:literal] $($rows:ident: $row:ident;)*) => {
         mod $module {
             use super::*;
             $(
@@ -322,7 +584,7 @@ macro_rules! tests {
                 fn $row() {
                     // `auto` must choose this strategy by itself.
                     let config = Config::Icd { kernel: $kernel, null: "auto" };
-                    common::child::run(name_of!($row), config, &[], || rows::$row($strategy == "chunk"), |outcome| {
+                    common::child::run(name_of!($row), config, &[], || $rows::$row($strategy == "chunk"), |outcome| {
                         for stats in &outcome.stats {
                             assert_eq!(stats.strategy, $strategy);
                         }

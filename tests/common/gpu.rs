@@ -32,7 +32,10 @@ pub struct Batch {
     pub waits: Vec<Point>,
     pub signals: Vec<Point>,
     pub buffers: Vec<(vk::Buffer, Vec<vk::SparseMemoryBind>)>,
+    /// Opaque binds.
     pub images: Vec<(vk::Image, Vec<vk::SparseMemoryBind>)>,
+    /// Binds of regions of partially resident images.
+    pub tiles: Vec<(vk::Image, Vec<vk::SparseImageMemoryBind>)>,
     /// Puts a `VkDeviceGroupBindSparseInfo` (this device for both) in the pNext chain.
     pub device_group: Option<u32>,
 }
@@ -64,6 +67,19 @@ impl Batch {
         binds: impl Into<Vec<vk::SparseMemoryBind>>,
     ) -> Self {
         self.images.push((image.raw, binds.into()));
+        self
+    }
+
+    pub fn tiles(image: &Image<'_>, binds: impl Into<Vec<vk::SparseImageMemoryBind>>) -> Self {
+        Self::default().and_tiles(image, binds)
+    }
+
+    pub fn and_tiles(
+        mut self,
+        image: &Image<'_>,
+        binds: impl Into<Vec<vk::SparseImageMemoryBind>>,
+    ) -> Self {
+        self.tiles.push((image.raw, binds.into()));
         self
     }
 
@@ -139,6 +155,8 @@ impl Gpu {
             let features = vk::PhysicalDeviceFeatures {
                 sparse_binding: vk::TRUE,
                 sparse_residency_buffer: has.sparse_residency_buffer,
+                sparse_residency_image2_d: has.sparse_residency_image2_d,
+                sparse_residency_image3_d: has.sparse_residency_image3_d,
                 sparse_residency_aliased: has.sparse_residency_aliased,
                 ..Default::default()
             };
@@ -187,6 +205,7 @@ impl Gpu {
             signal_values: Vec<u64>,
             buffers: Vec<vk::SparseBufferMemoryBindInfo<'a>>,
             images: Vec<vk::SparseImageOpaqueMemoryBindInfo<'a>>,
+            tiles: Vec<vk::SparseImageMemoryBindInfo<'a>>,
         }
         // The layer of Debian 12 reads as many opaque image binds as there are buffers, whatever their own count says
         // (Vulkan-ValidationLayers, pull request 5851): give it empty ones to read, beyond the count.
@@ -223,6 +242,15 @@ impl Gpu {
                     })
                     .chain(std::iter::repeat_n(Default::default(), padding(b)))
                     .collect(),
+                tiles: b
+                    .tiles
+                    .iter()
+                    .map(|(r, binds)| {
+                        vk::SparseImageMemoryBindInfo::default()
+                            .image(*r)
+                            .binds(binds)
+                    })
+                    .collect(),
             })
             .collect();
         let mut timelines: Vec<_> = parts
@@ -251,7 +279,8 @@ impl Gpu {
                     .wait_semaphores(&p.waits)
                     .signal_semaphores(&p.signals)
                     .buffer_binds(&p.buffers)
-                    .image_opaque_binds(&p.images[..batch.images.len()]);
+                    .image_opaque_binds(&p.images[..batch.images.len()])
+                    .image_binds(&p.tiles);
                 if !(p.waits.is_empty() && p.signals.is_empty()) {
                     info = info.push_next(timeline);
                 }

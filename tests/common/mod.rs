@@ -20,6 +20,7 @@ pub mod pattern;
 pub mod random;
 pub mod shader;
 pub mod stats;
+pub mod tiles;
 pub mod work;
 
 pub use app::App;
@@ -27,6 +28,7 @@ pub use gpu::{Batch, Gpu, Point};
 pub use objects::{Buffer, Fence, Image, Memory, Semaphore};
 pub use pattern::pattern;
 pub use random::Random;
+pub use tiles::{Tile, Tiled};
 
 pub const SZ_4K: u64 = 0x1000;
 pub const SZ_64K: u64 = 0x1_0000;

@@ -190,13 +190,18 @@ pub struct Image<'g> {
     pub extent: vk::Extent3D,
     pub layers: u32,
     pub levels: u32,
+    /// Bytes of a texel.
+    pub texel: u64,
     pub requirements: vk::MemoryRequirements,
 }
 
-/// What an R32_UINT image is made of.
+/// What an image is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageShape {
     pub kind: vk::ImageType,
+    pub format: vk::Format,
+    /// Beyond SPARSE_BINDING.
+    pub flags: vk::ImageCreateFlags,
     pub tiling: vk::ImageTiling,
     pub extent: [u32; 3],
     pub layers: u32,
@@ -204,18 +209,31 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
-    pub const FORMAT: vk::Format = vk::Format::R32_UINT;
     const USAGE: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
         vk::ImageUsageFlags::TRANSFER_SRC.as_raw() | vk::ImageUsageFlags::TRANSFER_DST.as_raw(),
     );
 
+    /// One layer and one level of R32_UINT.
     pub fn flat(width: u32, height: u32) -> Self {
         Self {
             kind: vk::ImageType::TYPE_2D,
+            format: vk::Format::R32_UINT,
+            flags: vk::ImageCreateFlags::empty(),
             tiling: vk::ImageTiling::OPTIMAL,
             extent: [width, height, 1],
             layers: 1,
             levels: 1,
+        }
+    }
+
+    /// Bytes of a texel, for the formats that the tests use.
+    pub fn texel(&self) -> u64 {
+        match self.format {
+            vk::Format::R8_UINT => 1,
+            vk::Format::R16_UINT => 2,
+            vk::Format::R32_UINT | vk::Format::R8G8B8A8_UNORM => 4,
+            vk::Format::R32G32B32A32_UINT => 16,
+            other => panic!("bytes of a texel of {other:?}"),
         }
     }
 
@@ -227,7 +245,7 @@ impl ImageShape {
                 .instance
                 .get_physical_device_image_format_properties(
                     gpu.app.physical,
-                    Self::FORMAT,
+                    self.format,
                     self.kind,
                     self.tiling,
                     Self::USAGE,
@@ -239,7 +257,7 @@ impl ImageShape {
 }
 
 impl<'g> Image<'g> {
-    /// A sparse image that is bound opaquely, as a whole.
+    /// A sparse image: bound opaquely, as a whole, unless the shape's flags have SPARSE_RESIDENCY.
     pub fn sparse(gpu: &'g Gpu, shape: &ImageShape) -> Self {
         let [width, height, depth] = shape.extent;
         let extent = vk::Extent3D {
@@ -248,9 +266,9 @@ impl<'g> Image<'g> {
             depth,
         };
         let mut info = vk::ImageCreateInfo::default()
-            .flags(vk::ImageCreateFlags::SPARSE_BINDING)
+            .flags(vk::ImageCreateFlags::SPARSE_BINDING | shape.flags)
             .image_type(shape.kind)
-            .format(ImageShape::FORMAT)
+            .format(shape.format)
             .extent(extent)
             .mip_levels(shape.levels)
             .array_layers(shape.layers)
@@ -273,6 +291,7 @@ impl<'g> Image<'g> {
             extent,
             layers: shape.layers,
             levels: shape.levels,
+            texel: shape.texel(),
             requirements,
         }
     }
@@ -286,14 +305,16 @@ impl<'g> Image<'g> {
         }
     }
 
-    /// One buffer-image copy for each level, packed one after another; and the words of all.
+    /// One buffer-image copy for each level, one after another, each from a whole word and a whole texel on; and the
+    /// words of all.
     pub fn regions(&self) -> (Vec<vk::BufferImageCopy>, u64) {
-        let mut words = 0;
+        let mut bytes: u64 = 0;
         let regions = (0..self.levels)
             .map(|level| {
                 let e = self.level_extent(level);
+                bytes = bytes.next_multiple_of(self.texel.max(4));
                 let region = vk::BufferImageCopy::default()
-                    .buffer_offset(words * 4)
+                    .buffer_offset(bytes)
                     .image_subresource(vk::ImageSubresourceLayers {
                         aspect_mask: vk::ImageAspectFlags::COLOR,
                         mip_level: level,
@@ -301,14 +322,15 @@ impl<'g> Image<'g> {
                         layer_count: self.layers,
                     })
                     .image_extent(e);
-                words += u64::from(e.width)
+                bytes += self.texel
+                    * u64::from(e.width)
                     * u64::from(e.height)
                     * u64::from(e.depth)
                     * u64::from(self.layers);
                 region
             })
             .collect();
-        (regions, words)
+        (regions, bytes.div_ceil(4))
     }
 
     /// Fills every level and layer with the pattern `seed`. The contents before are lost.

@@ -301,6 +301,62 @@ impl Recorder<'_> {
         }
     }
 
+    /// A new image's contents become undefined; it is in GENERAL afterwards.
+    pub fn image_start(&mut self, image: &Image<'_>) {
+        self.transition(image, vk::ImageLayout::UNDEFINED, vk::ImageLayout::GENERAL);
+    }
+
+    /// Some regions from a buffer to an image in GENERAL, which it is in afterwards; what else it holds stays.
+    pub fn regions_write(
+        &mut self,
+        from: &Buffer<'_>,
+        image: &Image<'_>,
+        regions: &[vk::BufferImageCopy],
+    ) {
+        let (rest, copy) = (
+            vk::ImageLayout::GENERAL,
+            vk::ImageLayout::TRANSFER_DST_OPTIMAL,
+        );
+        self.transition(image, rest, copy);
+        // SAFETY: see above.
+        unsafe {
+            self.gpu.device.cmd_copy_buffer_to_image(
+                self.commands,
+                from.raw,
+                image.raw,
+                copy,
+                regions,
+            );
+        }
+        self.transition(image, copy, rest);
+    }
+
+    /// Some regions of an image in GENERAL, which it is in afterwards, to a buffer.
+    pub fn regions_read(
+        &mut self,
+        image: &Image<'_>,
+        to: &Buffer<'_>,
+        regions: &[vk::BufferImageCopy],
+    ) {
+        let (rest, copy) = (
+            vk::ImageLayout::GENERAL,
+            vk::ImageLayout::TRANSFER_SRC_OPTIMAL,
+        );
+        self.transition(image, rest, copy);
+        // SAFETY: see above.
+        unsafe {
+            self.gpu.device.cmd_copy_image_to_buffer(
+                self.commands,
+                image.raw,
+                copy,
+                to.raw,
+                regions,
+            );
+        }
+        self.transition(image, copy, rest);
+        self.barrier();
+    }
+
     /// All levels and layers from a buffer; the image is in GENERAL afterwards.
     pub fn image_write(&mut self, from: &Buffer<'_>, image: &Image<'_>) {
         self.transition(

@@ -11,6 +11,7 @@ mod images;
 mod many;
 mod mistakes;
 mod model;
+mod residency;
 mod sync;
 
 use common::config::Config;
@@ -67,6 +68,30 @@ macro_rules! with_cases {
     };
 }
 
+/// As `with_cases`, for partially resident images.
+macro_rules! with_residency_cases {
+    ($callback:ident $($arguments:tt)*) => {
+        $callback! { [$($arguments)*]
+            residency: scattered_tiles_of_rgba8;
+            residency: scattered_tiles_of_1_byte_texels;
+            residency: scattered_tiles_of_16_byte_texels;
+            residency: scattered_tiles_of_array_layers;
+            residency: scattered_tiles_of_mip_levels;
+            residency: scattered_tiles_of_a_cube;
+            residency: scattered_tiles_of_a_volume;
+            residency: unbound_tiles_do_not_disturb_bound_ones;
+            residency: a_region_comes_back_with_its_memory;
+            residency: a_box_is_its_tiles_one_by_one;
+            residency: aliased_images_share_their_memory;
+            residency: the_last_bind_of_a_tile_counts;
+            residency: a_tile_of_memory_in_two_places_of_one_image;
+            residency: all_kinds_of_resources_in_one_batch;
+            residency: a_new_image_takes_over_memory_but_no_binds;
+            residency: random_sequences;
+        }
+    };
+}
+
 /// The tests of one configuration.
 macro_rules! tests {
     ([$module:ident $config:expr, $extra:expr] $($file:ident: $case:ident;)*) => {
@@ -108,6 +133,19 @@ icd! {
 with_cases! { tests validated_base_driver super::Config::Bare, super::VALIDATED }
 with_cases! { tests validated_v1_8_repeat super::Config::Icd { kernel: "1.8-repeat", null: "auto" }, super::VALIDATED }
 with_cases! { tests validated_v1_9 super::Config::Icd { kernel: "1.9", null: "auto" }, super::VALIDATED }
+
+// Kernels and strategies meet images as they meet buffers, so one of each kind will do for the tile maps.
+mod residency_tests {
+    use super::{Config, VALIDATED, residency, run};
+
+    with_residency_cases! { tests base_driver super::Config::Bare, &[] }
+    with_residency_cases! { tests v1_5_page super::Config::Icd { kernel: "1.5", null: "page" }, &[] }
+    with_residency_cases! { tests v1_5_chunk super::Config::Icd { kernel: "1.5", null: "chunk" }, &[] }
+    with_residency_cases! { tests v1_8_repeat_repeat super::Config::Icd { kernel: "1.8-repeat", null: "repeat" }, &[] }
+    with_residency_cases! { tests v1_9_sparse super::Config::Icd { kernel: "1.9", null: "sparse" }, &[] }
+    with_residency_cases! { tests validated_base_driver super::Config::Bare, super::VALIDATED }
+    with_residency_cases! { tests validated_v1_8_repeat super::Config::Icd { kernel: "1.8-repeat", null: "auto" }, super::VALIDATED }
+}
 
 const VALIDATED: &[(&str, &str)] = &[(common::app::VALIDATION, "1")];
 
