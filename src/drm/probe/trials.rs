@@ -279,8 +279,8 @@ fn try_chunk(
         Try {
             strategy: Strategy::Chunk,
             what: format!(
-                "map {} KiB of a buffer object, replace a page in it, unmap all",
-                chunk >> 10
+                "map {} of a buffer object, replace a page in it, unmap all",
+                super::page_size_list(chunk)
             ),
             steps: vec![
                 map_memory(bo, VA, chunk, "map a chunk"),
