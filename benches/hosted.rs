@@ -23,7 +23,7 @@ fn hosted(flavour: Flavour) -> Hosted {
         .expect("a virtual kernel");
     hosted.add_memory(MEMORY, SIZE).expect("memory");
     hosted
-        .add_resource(BUFFER, SIZE, SZ_4K)
+        .add_resource(BUFFER, SIZE, SZ_4K, None)
         .expect("a resource");
     hosted
 }

@@ -23,6 +23,10 @@ pub const KERNEL: &str = "PANVK_SPARSE_KERNEL";
 pub const NULL: &str = "PANVK_SPARSE_NULL";
 /// Where the counters of a VkDevice go when it is destroyed.
 pub const STATS: &str = "PANVK_SPARSE_STATS";
+/// What the driver says that it can do.
+pub const PROFILE: &str = "PANVK_SPARSE_PROFILE";
+/// What unbound ranges are on the base driver.
+pub const DUMMY: &str = "PANVK_SPARSE_DUMMY";
 /// How much is said on stderr.
 pub const LOG: &str = "PANVK_SPARSE_LOG";
 
@@ -47,6 +51,27 @@ impl FromStr for NullChoice {
     }
 }
 
+/// What the driver says that it can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// All that the base driver can.
+    #[default]
+    Base,
+    /// No more than panvk can on a Mali GPU, so that an application can be tried as on a board.
+    Mali,
+}
+
+/// What unbound ranges are on the base driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dummy {
+    /// Not bound: they read and write as the base driver has it.
+    #[default]
+    Null,
+    /// Bound to one piece of memory, over and over, as on a Mali GPU: what is written to one unbound place can be read
+    /// at another. A bind that gets lost shows.
+    Alias,
+}
+
 /// Where stats lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatsSink {
@@ -62,6 +87,8 @@ pub struct Config {
     pub base_icd: Option<PathBuf>,
     pub kernel: KernelSpec,
     pub null: NullChoice,
+    pub profile: Profile,
+    pub dummy: Dummy,
     pub stats: Option<StatsSink>,
     pub log: LevelFilter,
 }
@@ -72,6 +99,8 @@ impl Default for Config {
             base_icd: None,
             kernel: KernelSpec::default(),
             null: NullChoice::Auto,
+            profile: Profile::Base,
+            dummy: Dummy::Null,
             stats: None,
             log: LevelFilter::Warn,
         }
@@ -125,6 +154,20 @@ impl Config {
         }
         if let Some(value) = var(NULL) {
             config.null = parse(NULL, value, |s| s.parse())?;
+        }
+        if let Some(value) = var(PROFILE) {
+            config.profile = parse(PROFILE, value, |s| match s {
+                "base" => Ok(Profile::Base),
+                "mali" => Ok(Profile::Mali),
+                _ => Err("base or mali".into()),
+            })?;
+        }
+        if let Some(value) = var(DUMMY) {
+            config.dummy = parse(DUMMY, value, |s| match s {
+                "null" => Ok(Dummy::Null),
+                "alias" => Ok(Dummy::Alias),
+                _ => Err("null or alias".into()),
+            })?;
         }
         config.stats = match var(STATS) {
             Some(value) if value == "stderr" => Some(StatsSink::Stderr),
@@ -211,6 +254,8 @@ mod tests {
             (KERNEL, "vpanthor:2.0", "1.8-repeat"),
             (KERNEL, "panthor", "vpanthor:"),
             (NULL, "zero", "auto, sparse, repeat, chunk, page"),
+            (PROFILE, "adreno", "base or mali"),
+            (DUMMY, "zero", "null or alias"),
             (LOG, "loud", "error, warn, info, debug or trace"),
         ] {
             let message = with(name, value).unwrap_err().to_string();

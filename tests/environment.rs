@@ -59,6 +59,8 @@ refused! {
     a_kernel_node_that_is_not_there: "PANVK_SPARSE_KERNEL" = "/dev/dri/renderD9999", [];
     a_strategy_of_no_known_name: "PANVK_SPARSE_NULL" = "fast", ["auto", "sparse", "repeat", "chunk", "page"];
     a_strategy_that_this_kernel_does_not_have: "PANVK_SPARSE_NULL" = "sparse", ["repeat", "chunk", "page"];
+    a_profile_of_no_known_name: "PANVK_SPARSE_PROFILE" = "adreno", ["base", "mali"];
+    a_dummy_of_no_known_name: "PANVK_SPARSE_DUMMY" = "zero", ["null", "alias"];
     a_log_level_of_no_known_name: "PANVK_SPARSE_LOG" = "loud", ["error", "warn", "info", "debug", "trace"];
     a_base_driver_that_is_not_there: "PANVK_SPARSE_BASE_ICD" = "/nowhere/icd.json", [];
     a_base_driver_that_is_not_a_library: "PANVK_SPARSE_BASE_ICD" = "/etc/passwd", [];

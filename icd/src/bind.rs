@@ -265,6 +265,10 @@ unsafe fn submit(
     batches: &[BaseBatch],
     fence: vk::Fence,
 ) -> Result<(), vk::Result> {
+    #[cfg(feature = "faults")]
+    let distorted = crate::faults::distorted(batches, &|memory| device.is_dummy(memory));
+    #[cfg(feature = "faults")]
+    let batches = &distorted;
     // Three passes, since each holds pointers into what the one before it has built.
     let binds: Vec<Vec<Vec<vk::SparseMemoryBind>>> = batches
         .iter()

@@ -1,18 +1,21 @@
 //! Devices: creation and destruction, the base driver's functions of a device, its queues.
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{Backend, BackendError, Stats};
+use panvk_sparse::backend::{Backend, BackendError, DUMMY_BYTES, Stats};
+use panvk_sparse::config::Dummy;
 use panvk_sparse::vulkan::base::first_proc;
 use panvk_sparse::vulkan::pnext;
 
 use crate::guard::{guard, guard_result};
 use crate::instance::Instance;
 use crate::physical_device::{base_driver_name, device_properties};
+use crate::profile;
 use crate::state::{DEVICES, QUEUES, device_of, instance_of};
 
 /// The base driver's functions of a device that this driver calls. All are Vulkan 1.0's, but the last.
@@ -77,6 +80,8 @@ pub struct Device {
     /// `None` for a device that was created without the feature `sparseBinding`: nothing of it concerns
     /// this driver.
     pub backend: Option<Box<dyn Backend>>,
+    /// What unbound ranges are bound to, by memory type; empty but for `PANVK_SPARSE_DUMMY=alias`.
+    dummies: Mutex<BTreeMap<u32, vk::DeviceMemory>>,
     /// The stats of a device without a backend.
     untouched: Stats,
 }
@@ -86,6 +91,51 @@ impl fmt::Debug for Device {
         f.debug_struct("Device")
             .field("handle", &self.handle)
             .finish_non_exhaustive()
+    }
+}
+
+impl Device {
+    /// The memory that unbound ranges of a resource are bound to: none, but for `PANVK_SPARSE_DUMMY=alias`. It is of
+    /// the first of the memory types that `types` has a bit for, and is made when it is first asked for.
+    ///
+    /// # Errors
+    /// The base driver does not allocate it.
+    pub fn dummy(&self, types: u32) -> Result<Option<u64>, BackendError> {
+        if self.instance.driver.config.dummy == Dummy::Null {
+            return Ok(None);
+        }
+        let ty = types.trailing_zeros();
+        let mut dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = dummies.get(&ty) {
+            return Ok(Some(known.as_raw()));
+        }
+        let info = vk::MemoryAllocateInfo::default()
+            .allocation_size(DUMMY_BYTES)
+            .memory_type_index(ty);
+        let mut memory = vk::DeviceMemory::null();
+        let allocate = self.table.allocate_memory;
+        // SAFETY: a device of the base driver, structs that outlive the call.
+        unsafe { allocate(self.handle, &info, std::ptr::null(), &mut memory) }
+            .result()
+            .map_err(BackendError::Base)?;
+        dummies.insert(ty, memory);
+        Ok(Some(memory.as_raw()))
+    }
+
+    /// Whether the memory is a [`dummy`](Self::dummy).
+    #[cfg(feature = "faults")]
+    pub fn is_dummy(&self, memory: u64) -> bool {
+        let dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
+        dummies.values().any(|known| known.as_raw() == memory)
+    }
+
+    /// Frees what this driver has allocated for itself.
+    fn free_dummies(&self) {
+        let mut dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
+        for memory in std::mem::take(&mut *dummies).into_values() {
+            // SAFETY: memory of this device, which is about to be destroyed and so has no work left.
+            unsafe { (self.table.free_memory)(self.handle, memory, std::ptr::null()) };
+        }
     }
 }
 
@@ -129,8 +179,16 @@ pub unsafe extern "system" fn create_device(
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
         // SAFETY: `create_info` is valid, by the function's specification.
-        let enabled = unsafe { enabled_features(&*create_info) };
+        let mut enabled = unsafe { enabled_features(&*create_info) };
         let sparse = enabled.sparse_binding != vk::FALSE;
+        let refused = profile::features(&instance.driver.config, &mut enabled);
+        if !refused.is_empty() {
+            log::error!(
+                "vkCreateDevice: {} asked for, which this driver does not have as it is set up",
+                refused.join(", ")
+            );
+            return vk::Result::ERROR_FEATURE_NOT_PRESENT;
+        }
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe { create(physical_device, create_info, allocator, device) };
         if result != vk::Result::SUCCESS {
@@ -188,6 +246,7 @@ pub unsafe extern "system" fn create_device(
                 instance,
                 table,
                 backend,
+                dummies: Mutex::default(),
                 untouched,
             }),
         );
@@ -213,6 +272,7 @@ pub unsafe extern "system" fn destroy_device(
                 log::error!("{}: {error}", panvk_sparse::config::STATS);
             }
         }
+        known.free_dummies();
         // SAFETY: the application's own arguments, passed on.
         unsafe { (known.table.destroy_device)(device, allocator) }
     });

@@ -1,8 +1,16 @@
 //! Faults on demand, in builds for tests: `PANVK_SPARSE_FAULT=op:N:STAGE:ERRNO` has the kernel of every new VkDevice fail
 //! its N-th VM_BIND operation (from 1, those of new resources included), with STAGE `prepare` or `run` and ERRNO
 //! `ENOMEM`, `EINVAL`, `EINTR` or `EAGAIN`. `ioctl:N:ERRNO` fails the N-th VM_BIND ioctl.
+//!
+//! And the control: `PANVK_SPARSE_CONTROL` makes the driver bind wrongly, so that one can see whether tests notice.
+//! `drop` loses every bind of memory on its way to the base driver, `drop:N` every N-th, `shift:N` moves every N-th by
+//! 64 KiB in its memory.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use panvk_sparse::backend::hosted::Hosted;
+use panvk_sparse::backend::{BaseBatch, Bind, ImageBind};
+use panvk_sparse::units::SZ_64K;
 use panvk_sparse::vpanthor::{Fault, OpStage};
 use rustix::io::Errno;
 
@@ -53,4 +61,83 @@ fn errno(name: &str) -> Option<Errno> {
         "EAGAIN" => Errno::AGAIN,
         _ => return None,
     })
+}
+
+/// What happens to every N-th bind of memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Control {
+    Drop(u64),
+    Shift(u64),
+}
+
+impl Control {
+    fn asked() -> Option<Self> {
+        const VARIABLE: &str = "PANVK_SPARSE_CONTROL";
+        let text = std::env::var(VARIABLE).ok()?;
+        let words: Vec<&str> = text.split(':').collect();
+        let every = |n: &str| n.parse().ok().filter(|&n: &u64| n > 0);
+        let control = match words[..] {
+            ["drop"] => Some(Self::Drop(1)),
+            ["drop", n] => every(n).map(Self::Drop),
+            ["shift", n] => every(n).map(Self::Shift),
+            _ => None,
+        };
+        Some(control.unwrap_or_else(|| panic!("{VARIABLE}={text:?} is not understood")))
+    }
+
+    /// Whether the bind stays. May change it.
+    fn keeps(
+        self,
+        memory: Option<u64>,
+        memory_offset: &mut u64,
+        is_dummy: &dyn Fn(u64) -> bool,
+    ) -> bool {
+        static BINDS: AtomicU64 = AtomicU64::new(0);
+        let due = |every: u64| BINDS.fetch_add(1, Ordering::Relaxed) % every == every - 1;
+        match (self, memory) {
+            (_, None) => true,
+            (_, Some(memory)) if is_dummy(memory) => true,
+            (Self::Drop(every), _) => !due(every),
+            // What starts in the memory's first 64 KiB stays inside it.
+            (Self::Shift(_), _) if *memory_offset < SZ_64K => true,
+            (Self::Shift(every), _) => {
+                if due(every) {
+                    *memory_offset -= SZ_64K;
+                }
+                true
+            }
+        }
+    }
+}
+
+/// The batches as the control has them.
+///
+/// # Panics
+/// The variable says something that is not understood.
+pub fn distorted(batches: &[BaseBatch], is_dummy: &dyn Fn(u64) -> bool) -> Vec<BaseBatch> {
+    let mut batches = batches.to_vec();
+    let Some(control) = Control::asked() else {
+        return batches;
+    };
+    for batch in &mut batches {
+        for (_, binds) in &mut batch.binds {
+            binds.retain_mut(
+                |Bind {
+                     memory,
+                     memory_offset,
+                     ..
+                 }| control.keeps(*memory, memory_offset, is_dummy),
+            );
+        }
+        for (_, binds) in &mut batch.image_binds {
+            binds.retain_mut(
+                |ImageBind {
+                     memory,
+                     memory_offset,
+                     ..
+                 }| { control.keeps(*memory, memory_offset, is_dummy) },
+            );
+        }
+    }
+    batches
 }

@@ -63,8 +63,25 @@ hooks! {
             instance::enumerate_physical_device_groups as vk::PFN_vkEnumeratePhysicalDeviceGroups,
     }
     PhysicalDevice {
+        b"vkGetPhysicalDeviceFeatures" =>
+            physical_device::get_features as vk::PFN_vkGetPhysicalDeviceFeatures,
+        b"vkGetPhysicalDeviceFeatures2" | b"vkGetPhysicalDeviceFeatures2KHR" =>
+            physical_device::get_features2 as vk::PFN_vkGetPhysicalDeviceFeatures2,
+        b"vkGetPhysicalDeviceProperties" =>
+            physical_device::get_properties as vk::PFN_vkGetPhysicalDeviceProperties,
         b"vkGetPhysicalDeviceProperties2" | b"vkGetPhysicalDeviceProperties2KHR" =>
             physical_device::get_properties2 as vk::PFN_vkGetPhysicalDeviceProperties2,
+        b"vkGetPhysicalDeviceImageFormatProperties" =>
+            physical_device::get_image_format_properties as vk::PFN_vkGetPhysicalDeviceImageFormatProperties,
+        b"vkGetPhysicalDeviceImageFormatProperties2" | b"vkGetPhysicalDeviceImageFormatProperties2KHR" =>
+            physical_device::get_image_format_properties2 as vk::PFN_vkGetPhysicalDeviceImageFormatProperties2,
+        b"vkGetPhysicalDeviceSparseImageFormatProperties" =>
+            physical_device::get_sparse_image_format_properties
+            as vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties,
+        b"vkGetPhysicalDeviceSparseImageFormatProperties2"
+        | b"vkGetPhysicalDeviceSparseImageFormatProperties2KHR" =>
+            physical_device::get_sparse_image_format_properties2
+            as vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties2,
         b"vkCreateDevice" => device::create_device as vk::PFN_vkCreateDevice,
     }
     Device {

@@ -16,6 +16,14 @@ pub struct InstanceTable {
     pub destroy_instance: Option<vk::PFN_vkDestroyInstance>,
     pub enumerate_physical_devices: Option<vk::PFN_vkEnumeratePhysicalDevices>,
     pub enumerate_physical_device_groups: Option<vk::PFN_vkEnumeratePhysicalDeviceGroups>,
+    pub get_features: Option<vk::PFN_vkGetPhysicalDeviceFeatures>,
+    pub get_features2: Option<vk::PFN_vkGetPhysicalDeviceFeatures2>,
+    pub get_image_format_properties: Option<vk::PFN_vkGetPhysicalDeviceImageFormatProperties>,
+    pub get_image_format_properties2: Option<vk::PFN_vkGetPhysicalDeviceImageFormatProperties2>,
+    pub get_sparse_image_format_properties:
+        Option<vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties>,
+    pub get_sparse_image_format_properties2:
+        Option<vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties2>,
     pub get_properties: Option<vk::PFN_vkGetPhysicalDeviceProperties>,
     pub get_properties2: Option<vk::PFN_vkGetPhysicalDeviceProperties2>,
     pub create_device: Option<vk::PFN_vkCreateDevice>,
@@ -42,6 +50,36 @@ impl Instance {
                     &[
                         c"vkEnumeratePhysicalDeviceGroups",
                         c"vkEnumeratePhysicalDeviceGroupsKHR",
+                    ],
+                    get,
+                ),
+                get_features: first_proc(&[c"vkGetPhysicalDeviceFeatures"], get),
+                get_features2: first_proc(
+                    &[
+                        c"vkGetPhysicalDeviceFeatures2",
+                        c"vkGetPhysicalDeviceFeatures2KHR",
+                    ],
+                    get,
+                ),
+                get_image_format_properties: first_proc(
+                    &[c"vkGetPhysicalDeviceImageFormatProperties"],
+                    get,
+                ),
+                get_image_format_properties2: first_proc(
+                    &[
+                        c"vkGetPhysicalDeviceImageFormatProperties2",
+                        c"vkGetPhysicalDeviceImageFormatProperties2KHR",
+                    ],
+                    get,
+                ),
+                get_sparse_image_format_properties: first_proc(
+                    &[c"vkGetPhysicalDeviceSparseImageFormatProperties"],
+                    get,
+                ),
+                get_sparse_image_format_properties2: first_proc(
+                    &[
+                        c"vkGetPhysicalDeviceSparseImageFormatProperties2",
+                        c"vkGetPhysicalDeviceSparseImageFormatProperties2KHR",
                     ],
                     get,
                 ),

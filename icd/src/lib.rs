@@ -15,6 +15,7 @@ mod hooks;
 mod instance;
 mod logger;
 mod physical_device;
+mod profile;
 mod resources;
 mod state;
 

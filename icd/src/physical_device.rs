@@ -1,11 +1,13 @@
-//! What a physical device is: the base driver's answer, with this driver's name in it.
+//! What a physical device is and can do: the base driver's answer, with this driver's name in it, and no more than
+//! the [profile](crate::profile) has.
 
 use ash::vk;
 use panvk_sparse::vulkan::base::{set_text, text};
 use panvk_sparse::vulkan::pnext;
 
-use crate::guard::guard;
+use crate::guard::{guard, guard_result};
 use crate::instance::Instance;
+use crate::profile;
 use crate::state::instance_of;
 
 /// The base driver's name and version, as its driver properties have them or else its device properties.
@@ -55,6 +57,8 @@ pub unsafe extern "system" fn get_properties2(
         // can be read and changed.
         unsafe {
             get(physical_device, properties);
+            let of_sparse = &mut (*properties).properties.sparse_properties;
+            profile::properties(&instance.driver.config, of_sparse);
             let chain = (*properties).p_next;
             let ours = || {
                 format!(
@@ -72,4 +76,185 @@ pub unsafe extern "system" fn get_properties2(
             }
         }
     });
+}
+
+pub unsafe extern "system" fn get_features(
+    physical_device: vk::PhysicalDevice,
+    features: *mut vk::PhysicalDeviceFeatures,
+) {
+    guard((), || {
+        let Some(instance) = instance_of(physical_device) else {
+            return;
+        };
+        let Some(get) = instance.table.get_features else {
+            return;
+        };
+        // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
+        unsafe {
+            get(physical_device, features);
+            profile::features(&instance.driver.config, &mut *features);
+        }
+    });
+}
+
+pub unsafe extern "system" fn get_features2(
+    physical_device: vk::PhysicalDevice,
+    features: *mut vk::PhysicalDeviceFeatures2<'_>,
+) {
+    guard((), || {
+        let Some(instance) = instance_of(physical_device) else {
+            return;
+        };
+        let Some(get) = instance.table.get_features2 else {
+            return;
+        };
+        // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
+        unsafe {
+            get(physical_device, features);
+            profile::features(&instance.driver.config, &mut (*features).features);
+        }
+    });
+}
+
+pub unsafe extern "system" fn get_properties(
+    physical_device: vk::PhysicalDevice,
+    properties: *mut vk::PhysicalDeviceProperties,
+) {
+    guard((), || {
+        let Some(instance) = instance_of(physical_device) else {
+            return;
+        };
+        let Some(get) = instance.table.get_properties else {
+            return;
+        };
+        // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
+        unsafe {
+            get(physical_device, properties);
+            profile::properties(
+                &instance.driver.config,
+                &mut (*properties).sparse_properties,
+            );
+        }
+    });
+}
+
+pub unsafe extern "system" fn get_sparse_image_format_properties(
+    physical_device: vk::PhysicalDevice,
+    format: vk::Format,
+    ty: vk::ImageType,
+    samples: vk::SampleCountFlags,
+    usage: vk::ImageUsageFlags,
+    tiling: vk::ImageTiling,
+    count: *mut u32,
+    properties: *mut vk::SparseImageFormatProperties,
+) {
+    guard((), || {
+        let Some(instance) = instance_of(physical_device) else {
+            return;
+        };
+        let Some(get) = instance.table.get_sparse_image_format_properties else {
+            return;
+        };
+        // SAFETY: the application's own arguments, passed on; `count` can be written.
+        unsafe {
+            if profile::has_residency(instance.driver.config.profile, ty, samples) {
+                get(
+                    physical_device,
+                    format,
+                    ty,
+                    samples,
+                    usage,
+                    tiling,
+                    count,
+                    properties,
+                );
+            } else {
+                *count = 0;
+            }
+        }
+    });
+}
+
+pub unsafe extern "system" fn get_sparse_image_format_properties2(
+    physical_device: vk::PhysicalDevice,
+    info: *const vk::PhysicalDeviceSparseImageFormatInfo2<'_>,
+    count: *mut u32,
+    properties: *mut vk::SparseImageFormatProperties2<'_>,
+) {
+    guard((), || {
+        let Some(instance) = instance_of(physical_device) else {
+            return;
+        };
+        let Some(get) = instance.table.get_sparse_image_format_properties2 else {
+            return;
+        };
+        // SAFETY: the application's own arguments, passed on; `info` can be read and `count` written.
+        unsafe {
+            if profile::has_residency(instance.driver.config.profile, (*info).ty, (*info).samples) {
+                get(physical_device, info, count, properties);
+            } else {
+                *count = 0;
+            }
+        }
+    });
+}
+
+pub unsafe extern "system" fn get_image_format_properties(
+    physical_device: vk::PhysicalDevice,
+    format: vk::Format,
+    ty: vk::ImageType,
+    tiling: vk::ImageTiling,
+    usage: vk::ImageUsageFlags,
+    flags: vk::ImageCreateFlags,
+    properties: *mut vk::ImageFormatProperties,
+) -> vk::Result {
+    guard_result(|| {
+        let Some(instance) = instance_of(physical_device) else {
+            return vk::Result::ERROR_UNKNOWN;
+        };
+        let Some(get) = instance.table.get_image_format_properties else {
+            return vk::Result::ERROR_UNKNOWN;
+        };
+        if !profile::has_image(instance.driver.config.profile, ty, flags) {
+            // SAFETY: `properties` is a valid pointer, by the function's specification; it asks for zeros here.
+            unsafe { *properties = vk::ImageFormatProperties::default() };
+            return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+        }
+        // SAFETY: the application's own arguments, passed on.
+        unsafe {
+            get(
+                physical_device,
+                format,
+                ty,
+                tiling,
+                usage,
+                flags,
+                properties,
+            )
+        }
+    })
+}
+
+pub unsafe extern "system" fn get_image_format_properties2(
+    physical_device: vk::PhysicalDevice,
+    info: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
+    properties: *mut vk::ImageFormatProperties2<'_>,
+) -> vk::Result {
+    guard_result(|| {
+        let Some(instance) = instance_of(physical_device) else {
+            return vk::Result::ERROR_UNKNOWN;
+        };
+        let Some(get) = instance.table.get_image_format_properties2 else {
+            return vk::Result::ERROR_UNKNOWN;
+        };
+        // SAFETY: both are valid pointers, by the function's specification, which asks for zeros on this error.
+        unsafe {
+            if !profile::has_image(instance.driver.config.profile, (*info).ty, (*info).flags) {
+                (*properties).image_format_properties = vk::ImageFormatProperties::default();
+                return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+            }
+        }
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { get(physical_device, info, properties) }
+    })
 }

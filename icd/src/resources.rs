@@ -89,7 +89,10 @@ pub unsafe extern "system" fn create_buffer(
             *buffer
         };
         let id = ResourceId::Buffer(handle.as_raw());
-        if let Err(error) = backend.add_resource(id, needs.size, needs.alignment) {
+        let added = known
+            .dummy(needs.memory_type_bits)
+            .and_then(|dummy| backend.add_resource(id, needs.size, needs.alignment, dummy));
+        if let Err(error) = added {
             // SAFETY: the buffer was just created and nobody else has it.
             unsafe { (known.table.destroy_buffer)(device, handle, allocator) };
             return fail(&"vkCreateBuffer", &error);
@@ -165,9 +168,10 @@ unsafe fn add_image(
     let mut needs = vk::MemoryRequirements::default();
     // SAFETY: the caller's promise.
     unsafe { (device.table.get_image_memory_requirements)(device.handle, image, &mut needs) };
+    let dummy = device.dummy(needs.memory_type_bits)?;
     if !info.flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
         let id = ResourceId::Image(image.as_raw());
-        return backend.add_resource(id, needs.size, needs.alignment);
+        return backend.add_resource(id, needs.size, needs.alignment, dummy);
     }
     let get = device.table.get_image_sparse_memory_requirements;
     let mut count = 0;
@@ -177,7 +181,8 @@ unsafe fn add_image(
     // SAFETY: the caller's promise; the array has room for `count` structs.
     unsafe { get(device.handle, image, &mut count, aspects.as_mut_ptr()) };
     aspects.truncate(count as usize);
-    backend.add_image(image.as_raw(), &layout_of(info, needs.alignment, &aspects))
+    let layout = layout_of(info, needs.alignment, &aspects);
+    backend.add_image(image.as_raw(), &layout, dummy)
 }
 
 /// What the tile map has to know of an image.
@@ -188,7 +193,7 @@ fn layout_of(
 ) -> layout::Image {
     let extent = |e: vk::Extent3D| layout::Extent::new(e.width, e.height, e.depth);
     let aspects = aspects.iter().map(|needs| layout::Aspect {
-        mask: needs.format_properties.aspect_mask.as_raw(),
+        mask: aspects_of(needs.format_properties.aspect_mask, info.format).as_raw(),
         granularity: extent(needs.format_properties.image_granularity),
         flags: needs.format_properties.flags.as_raw(),
         subsampling: subsampling(info.format, needs.format_properties.aspect_mask),
@@ -206,6 +211,26 @@ fn layout_of(
         tile_bytes,
         aspects: aspects.collect(),
     }
+}
+
+/// The aspects that share tiles: those that the base driver names, and for a format with depth or stencil those of the
+/// format, which is what an application binds. (lavapipe names `COLOR` for all.)
+fn aspects_of(named: vk::ImageAspectFlags, format: vk::Format) -> vk::ImageAspectFlags {
+    use vk::ImageAspectFlags as Aspect;
+    if named.contains(Aspect::METADATA) {
+        return named;
+    }
+    named
+        | match format {
+            vk::Format::D16_UNORM | vk::Format::X8_D24_UNORM_PACK32 | vk::Format::D32_SFLOAT => {
+                Aspect::DEPTH
+            }
+            vk::Format::S8_UINT => Aspect::STENCIL,
+            vk::Format::D16_UNORM_S8_UINT
+            | vk::Format::D24_UNORM_S8_UINT
+            | vk::Format::D32_SFLOAT_S8_UINT => Aspect::DEPTH | Aspect::STENCIL,
+            _ => Aspect::empty(),
+        }
 }
 
 /// How many texels of the image lie on one of a plane, across and down.

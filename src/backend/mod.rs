@@ -15,6 +15,7 @@ pub use stats::Stats;
 use std::fmt;
 
 use crate::layout::{Image, Region};
+use crate::units::SZ_2M;
 
 /// A sparse resource, by its Vulkan handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +32,9 @@ impl fmt::Display for ResourceId {
         }
     }
 }
+
+/// Bytes of a memory that unbound ranges are bound to on the base driver.
+pub const DUMMY_BYTES: u64 = SZ_2M;
 
 /// One `VkSparseMemoryBind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,16 +119,25 @@ pub trait Backend: Send + Sync {
     /// A sparse resource was created. It takes `size` bytes of address space, can be bound in pieces of
     /// `granularity` bytes (both of `VkMemoryRequirements`), and starts unbound.
     ///
+    /// `dummy`: a `VkDeviceMemory` of [`DUMMY_BYTES`] that the base driver shall have unbound ranges of it bound to;
+    /// `None` for nothing. That happens with the first bind after the creation.
+    ///
     /// # Errors
     /// No address space or no memory for page tables: then nothing of it stays.
-    fn add_resource(&self, id: ResourceId, size: u64, granularity: u64)
-    -> Result<(), BackendError>;
+    fn add_resource(
+        &self,
+        id: ResourceId,
+        size: u64,
+        granularity: u64,
+        dummy: Option<u64>,
+    ) -> Result<(), BackendError>;
 
     /// A partially resident `VkImage` was created: one that is bound tile by tile, and starts unbound.
     ///
     /// # Errors
     /// As of [`Backend::add_resource`]; also where `layout` contradicts itself.
-    fn add_image(&self, image: u64, layout: &Image) -> Result<(), BackendError>;
+    fn add_image(&self, image: u64, layout: &Image, dummy: Option<u64>)
+    -> Result<(), BackendError>;
 
     /// A sparse resource is destroyed; its binds go with it.
     fn remove_resource(&self, id: ResourceId);

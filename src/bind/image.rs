@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::request::{aligned, sum};
 use super::{BindErrorKind, Memory, MemoryBind, Request, Resource, Target};
 use crate::layout::{OpaqueError, Piece, Region, RegionError, TileMap};
 use crate::units::{SZ_4K, Va};
@@ -204,24 +205,6 @@ fn append(
         len: piece.len,
         target: target.advanced(piece.memory),
     }));
-}
-
-fn sum(field: &'static str, value: u64, size: u64) -> Result<u64, BindErrorKind> {
-    value
-        .checked_add(size)
-        .ok_or(BindErrorKind::Overflow { field, value, size })
-}
-
-/// `granularity` is a power of two; 0 asks for nothing.
-fn aligned(field: &'static str, value: u64, granularity: u64) -> Result<(), BindErrorKind> {
-    if value & granularity.saturating_sub(1) == 0 {
-        return Ok(());
-    }
-    Err(BindErrorKind::Misaligned {
-        field,
-        value,
-        granularity,
-    })
 }
 
 #[cfg(test)]

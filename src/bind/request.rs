@@ -203,14 +203,18 @@ fn check(resource: &Resource, bind: &MemoryBind) -> Result<Request, BindErrorKin
     })
 }
 
-fn sum(field: &'static str, value: u64, size: u64) -> Result<u64, BindErrorKind> {
+pub(super) fn sum(field: &'static str, value: u64, size: u64) -> Result<u64, BindErrorKind> {
     value
         .checked_add(size)
         .ok_or(BindErrorKind::Overflow { field, value, size })
 }
 
 /// `granularity` is a power of two; 0 asks for nothing.
-fn aligned(field: &'static str, value: u64, granularity: u64) -> Result<(), BindErrorKind> {
+pub(super) fn aligned(
+    field: &'static str,
+    value: u64,
+    granularity: u64,
+) -> Result<(), BindErrorKind> {
     if value & granularity.saturating_sub(1) == 0 {
         return Ok(());
     }

@@ -30,7 +30,7 @@ fn semaphore(handle: u64) -> Vec<Semaphore> {
 fn run(calls: &[BindCall]) -> ([u64; 3], Vec<Vec<(usize, usize)>>) {
     let hosted = hosted(Flavour::V1_8Repeat, Strategy::Repeat);
     hosted.add_memory(MEMORY, SIZE).unwrap();
-    hosted.add_resource(BUFFER, SIZE, PAGE).unwrap();
+    hosted.add_resource(BUFFER, SIZE, PAGE, None).unwrap();
     let before = hosted.stats();
     let mut base = FakeBase::default();
     for call in calls {

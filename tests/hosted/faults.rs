@@ -18,7 +18,7 @@ const VM_BIND: u8 = 0x43;
 fn one_bound_piece(flavour: Flavour, strategy: Strategy) -> (Hosted, FakeBase) {
     let hosted = hosted(flavour, strategy);
     hosted.add_memory(MEMORY, SIZE).unwrap();
-    hosted.add_resource(BUFFER, SIZE, PAGE).unwrap();
+    hosted.add_resource(BUFFER, SIZE, PAGE, None).unwrap();
     let mut base = FakeBase::default();
     base.bind(&hosted, &call(BUFFER, &[bind(0, SZ_64K, Some(MEMORY), 0)]))
         .unwrap();
@@ -164,7 +164,7 @@ fn a_vm_that_becomes_unusable_is_a_lost_device_now_and_ever_after() {
                 assert!(matches!(error, BackendError::DeviceLost(_)), "{error}");
             }
             let error = hosted
-                .add_resource(ResourceId::Image(1), SIZE, SZ_64K)
+                .add_resource(ResourceId::Image(1), SIZE, SZ_64K, None)
                 .unwrap_err();
             assert!(matches!(error, BackendError::DeviceLost(_)), "{error}");
             hosted.remove_resource(BUFFER);
@@ -198,7 +198,7 @@ fn a_resource_that_the_kernel_has_no_memory_for_leaves_nothing_behind() {
                 },
             );
             let id = ResourceId::Buffer(0x30 + nth);
-            let result = hosted.add_resource(id, SIZE, PAGE);
+            let result = hosted.add_resource(id, SIZE, PAGE, None);
             if let Err(error) = &result {
                 assert!(
                     matches!(error, BackendError::OutOfDeviceMemory(_)),
@@ -265,7 +265,7 @@ fn a_bind_that_is_wrong_is_refused_before_anything_happens() {
     hosted.add_memory(0x21, SZ_64K).unwrap();
     hosted.remove_memory(0x21);
     hosted
-        .add_resource(ResourceId::Buffer(0x11), SIZE, PAGE)
+        .add_resource(ResourceId::Buffer(0x11), SIZE, PAGE, None)
         .unwrap();
     hosted.remove_resource(ResourceId::Buffer(0x11));
     let good = bind(SZ_2M, SZ_64K, Some(MEMORY), 0);
@@ -395,7 +395,7 @@ fn a_resource_that_is_destroyed_while_bound_takes_its_mappings_along() {
     hosted.remove_resource(BUFFER);
     assert_eq!(kernel_image(&hosted), Image(vec![]));
     // The next one at the same addresses starts unbound.
-    hosted.add_resource(BUFFER, SIZE, PAGE).unwrap();
+    hosted.add_resource(BUFFER, SIZE, PAGE, None).unwrap();
     base.bind(&hosted, &call(BUFFER, &[bind(0, SIZE, None, 0)]))
         .unwrap();
     assert_eq!(base.last_binds(), []);
@@ -446,7 +446,7 @@ fn a_call_of_two_ioctls_whose_second_is_refused_is_taken_back_whole() {
     const LARGE: u64 = 150 * SZ_2M; // 76,800 pages: more ops than go into one ioctl.
     let hosted = hosted(Flavour::V1_5, Strategy::Page);
     hosted.add_memory(MEMORY, LARGE).unwrap();
-    hosted.add_resource(BUFFER, LARGE, PAGE).unwrap();
+    hosted.add_resource(BUFFER, LARGE, PAGE, None).unwrap();
     let mut base = FakeBase::default();
     base.bind(&hosted, &call(BUFFER, &[bind(0, LARGE, Some(MEMORY), 0)]))
         .unwrap();

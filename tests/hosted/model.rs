@@ -3,7 +3,9 @@
 use std::cell::Cell;
 
 use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{Backend, Bind, BindCall, BindInfo, ResourceId, Semaphore};
+use panvk_sparse::backend::{
+    Backend, Bind, BindCall, BindInfo, DUMMY_BYTES, ResourceId, Semaphore,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -83,7 +85,8 @@ fn any_calls() -> impl Strategy<Value = Vec<BindCall>> {
     prop::collection::vec(call, 1..5)
 }
 
-fn check(hosted: &Hosted, calls: &[BindCall]) -> Result<(), TestCaseError> {
+/// With a `dummy`, the base driver has that memory wherever nothing else is bound, from the first bind on.
+fn check(hosted: &Hosted, calls: &[BindCall], dummy: Option<u64>) -> Result<(), TestCaseError> {
     for (memory, size) in MEMORIES {
         hosted
             .add_memory(memory, size)
@@ -92,11 +95,13 @@ fn check(hosted: &Hosted, calls: &[BindCall]) -> Result<(), TestCaseError> {
     hosted.add_timeline(1);
     for (id, size, granularity) in RESOURCES {
         hosted
-            .add_resource(id, size, granularity)
+            .add_resource(id, size, granularity, dummy)
             .map_err(|error| TestCaseError::fail(error.to_string()))?;
     }
     let (mut base, mut model) = (FakeBase::default(), Pages::new());
+    let mut started = false;
     for call in calls {
+        started |= !call.infos.is_empty();
         let before = hosted.stats();
         base.bind(hosted, call)
             .map_err(|error| TestCaseError::fail(error.to_string()))?;
@@ -108,7 +113,16 @@ fn check(hosted: &Hosted, calls: &[BindCall]) -> Result<(), TestCaseError> {
         {
             write(&mut model, id, bind);
         }
-        prop_assert_eq!(&base.pages, &model);
+        let mut expected = model.clone();
+        if let Some(dummy) = dummy.filter(|_| started) {
+            for (id, size, _) in RESOURCES {
+                for page in 0..size / PAGE {
+                    let of_dummy = (dummy, page % (DUMMY_BYTES / PAGE));
+                    expected.entry((id, page)).or_insert(of_dummy);
+                }
+            }
+        }
+        prop_assert_eq!(&base.pages, &expected);
         prop_assert!(hosted.stats().vm_bind_ioctls - before.vm_bind_ioctls <= 1);
     }
     for (id, ..) in RESOURCES {
@@ -124,10 +138,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_base_driver_has_what_the_binds_say(calls in any_calls(), which in 0..100usize) {
+    fn the_base_driver_has_what_the_binds_say(
+        calls in any_calls(),
+        which in 0..100usize,
+        dummy in prop::option::of(Just(0x99)),
+    ) {
         let configurations = configurations();
         let (flavour, strategy) = configurations[which % configurations.len()];
-        check(&hosted(flavour, strategy), &calls)?;
+        check(&hosted(flavour, strategy), &calls, dummy)?;
     }
 }
 
@@ -141,7 +159,7 @@ fn nothing_is_left_in_the_kernel_when_all_is_destroyed() {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         for _ in 0..20 {
             let tree = any_calls().new_tree(&mut runner).unwrap();
-            check(&hosted, &tree.current()).unwrap();
+            check(&hosted, &tree.current(), None).unwrap();
             calls.set(calls.get() + 1);
         }
         for semaphore in 1..4 {

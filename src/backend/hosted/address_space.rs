@@ -30,6 +30,8 @@ struct Slot {
     units: Range<u64>,
     /// Of a partially resident image.
     tiles: Option<TileMap>,
+    /// What the base driver binds unbound ranges to.
+    dummy: Option<u64>,
 }
 
 /// There is no free range that is long enough.
@@ -71,6 +73,7 @@ impl AddressSpace {
         size: u64,
         granularity: u64,
         tiles: Option<TileMap>,
+        dummy: Option<u64>,
     ) -> Result<&Resource, NoAddresses> {
         let none = NoAddresses { size };
         let mapped = size.checked_next_multiple_of(SZ_4K).ok_or(none)?;
@@ -96,6 +99,7 @@ impl AddressSpace {
                 resource,
                 units,
                 tiles,
+                dummy,
             })
             .into_mut()
             .resource)
@@ -125,6 +129,11 @@ impl AddressSpace {
         self.slots.get(&id)?.tiles.as_ref()
     }
 
+    /// The `VkDeviceMemory` that the base driver binds unbound ranges to.
+    pub fn dummy(&self, id: ResourceId) -> Option<u64> {
+        self.slots.get(&id)?.dummy
+    }
+
     /// The resource that `va` lies in.
     pub fn at(&self, va: Va) -> Option<(ResourceId, &Resource)> {
         let (_, &id) = self.by_va.range(..=va).next_back()?;
@@ -143,8 +152,8 @@ mod tests {
     #[test]
     fn resources_are_apart_and_aligned_and_found_by_address() {
         let mut space = AddressSpace::new(1 << 47);
-        let a = space.add(A, SZ_2M, SZ_4K, None).unwrap().va;
-        let b = space.add(B, 100_000_000, SZ_4K, None).unwrap().va;
+        let a = space.add(A, SZ_2M, SZ_4K, None, None).unwrap().va;
+        let b = space.add(B, 100_000_000, SZ_4K, None, None).unwrap().va;
         assert_eq!((a.0 % SZ_2M, b.0 % SZ_2M), (0, 0));
         assert!(
             b.0 > a.0 + SZ_2M,
@@ -160,19 +169,19 @@ mod tests {
     #[test]
     fn addresses_are_used_again_and_run_out() {
         let mut space = AddressSpace::new(16 * SZ_2M);
-        let a = space.add(A, 8 * SZ_2M, SZ_4K, None).unwrap().va;
+        let a = space.add(A, 8 * SZ_2M, SZ_4K, None, None).unwrap().va;
         assert_eq!(
-            space.add(B, 8 * SZ_2M, SZ_4K, None),
+            space.add(B, 8 * SZ_2M, SZ_4K, None, None),
             Err(NoAddresses { size: 8 * SZ_2M })
         );
         assert_eq!(
-            space.add(B, u64::MAX, SZ_4K, None),
+            space.add(B, u64::MAX, SZ_4K, None, None),
             Err(NoAddresses { size: u64::MAX })
         );
         assert_eq!(space.remove(A).unwrap().va, a);
         assert_eq!(
             space
-                .add(B, 8 * SZ_2M, SZ_4K, None)
+                .add(B, 8 * SZ_2M, SZ_4K, None, None)
                 .map(|resource| resource.va),
             Ok(a)
         );

@@ -108,6 +108,9 @@ impl Hosted {
             state.shadow.apply(&batch.runs);
         }
         state.memories.collect();
+        if !base_batches.is_empty() {
+            state.fresh.clear();
+        }
         state.counts.calls += 1;
         state.counts.binds += batches
             .iter()
@@ -329,6 +332,12 @@ impl State {
         }
         drop(trial);
 
+        if let Some(first) = batches.first_mut().filter(|_| !self.fresh.is_empty()) {
+            let mut mirror = Mirror::new(spaces, memories);
+            for &id in &self.fresh {
+                mirror.start(id, &mut first.mirrored);
+            }
+        }
         let mut failure = None;
         let mut taken = 0;
         for ops in lowered.finish() {

@@ -2,7 +2,7 @@
 
 use super::address_space::AddressSpace;
 use super::memories::Memories;
-use crate::backend::{Bind, ImageBind, ResourceId};
+use crate::backend::{Bind, DUMMY_BYTES, ImageBind, ResourceId};
 use crate::layout::{self, PlaceBind, TileMap};
 use crate::units::Va;
 use crate::vpanthor::{Change, Place};
@@ -35,6 +35,8 @@ struct Resource<'a> {
     from: u64,
     to: u64,
     tiles: Option<&'a TileMap>,
+    /// What unbound ranges are bound to.
+    dummy: Option<u64>,
 }
 
 impl<'a> Mirror<'a> {
@@ -46,6 +48,23 @@ impl<'a> Mirror<'a> {
             memory: None,
             changes: Vec::new(),
         }
+    }
+
+    /// A new resource starts bound to its dummy.
+    pub fn start(&mut self, id: ResourceId, to: &mut Mirrored) {
+        let Some(resource) = self.spaces.get(id) else {
+            return;
+        };
+        let all = Change {
+            op: 0,
+            va: resource.va.0,
+            len: resource.size,
+            // What is not bound and what is bound to nothing are one: this is to be bound to the dummy all the same.
+            old: Some(Place::Memory { bo: 0, offset: 0 }),
+            new: Some(Place::Null),
+        };
+        self.reflect(&all, to);
+        self.finish(to);
     }
 
     /// Takes note of a change. Those of one batch come in the order of addresses.
@@ -85,6 +104,12 @@ impl<'a> Mirror<'a> {
         let Some(resource) = self.resource.take() else {
             return;
         };
+        if let Some(dummy) = resource.dummy {
+            self.changes = std::mem::take(&mut self.changes)
+                .into_iter()
+                .flat_map(|change| to_dummy(change, dummy))
+                .collect();
+        }
         let bind = |change: layout::Change| Bind {
             resource_offset: change.at,
             size: change.len,
@@ -119,6 +144,7 @@ impl<'a> Mirror<'a> {
             from: resource.va.0,
             to: resource.va.0 + resource.size,
             tiles: self.spaces.tiles(id),
+            dummy: self.spaces.dummy(id),
         });
         self.resource
     }
@@ -166,6 +192,27 @@ impl Mirrored {
             }
         }
     }
+}
+
+/// A range that is unbound is bound to the dummy, over and over: to the byte of it that the offset in the resource
+/// has, modulo its size.
+fn to_dummy(change: layout::Change, dummy: u64) -> Vec<layout::Change> {
+    if change.memory.is_some() {
+        return vec![change];
+    }
+    let end = change.at + change.len;
+    let first = change.at - change.at % DUMMY_BYTES;
+    (first..end)
+        .step_by(DUMMY_BYTES as usize)
+        .map(|piece| {
+            let at = piece.max(change.at);
+            layout::Change {
+                at,
+                len: end.min(piece + DUMMY_BYTES) - at,
+                memory: Some((dummy, at % DUMMY_BYTES)),
+            }
+        })
+        .collect()
 }
 
 fn continues(previous: &layout::Change, next: &layout::Change) -> bool {

@@ -55,6 +55,8 @@ struct State {
     planner: Planner,
     lowering: Lowering,
     counts: Counts,
+    /// Resources whose unbound ranges the base driver has not yet bound to their dummy.
+    fresh: Vec<ResourceId>,
     /// Why the VM is lost, once it is.
     lost: Option<String>,
 }
@@ -149,6 +151,7 @@ impl Hosted {
             planner: Planner::default(),
             lowering: Lowering::default(),
             counts: Counts::default(),
+            fresh: Vec::new(),
             lost: None,
         };
         Ok(Self {
@@ -182,12 +185,13 @@ impl Hosted {
         size: u64,
         granularity: u64,
         tiles: Option<TileMap>,
+        dummy: Option<u64>,
     ) -> Result<(), BackendError> {
         let mut state = self.state();
         state.alive()?;
         let (va, len) = state
             .spaces
-            .add(id, size, granularity, tiles)
+            .add(id, size, granularity, tiles, dummy)
             .map(|resource| (resource.va, resource.size))
             .map_err(|error| out_of_memory(&id.to_string(), error))?;
         let runs = [Run {
@@ -197,7 +201,10 @@ impl Hosted {
         }];
         let result = state.bind_now(&self.null.map(), &runs);
         match result {
-            Ok(()) => state.shadow.apply(&runs),
+            Ok(()) => {
+                state.shadow.apply(&runs);
+                state.fresh.extend(dummy.map(|_| id));
+            }
             Err(_) => state.release(id),
         }
         state.note_changes(&self.device);
@@ -214,6 +221,7 @@ impl Hosted {
 impl State {
     /// Unmaps a resource and gives its addresses back.
     fn release(&mut self, id: ResourceId) {
+        self.fresh.retain(|&fresh| fresh != id);
         let Some(resource) = self.spaces.get(id) else {
             return;
         };
@@ -259,15 +267,22 @@ impl Backend for Hosted {
         id: ResourceId,
         size: u64,
         granularity: u64,
+        dummy: Option<u64>,
     ) -> Result<(), BackendError> {
-        self.add(id, size, granularity.max(SZ_4K), None)
+        self.add(id, size, granularity.max(SZ_4K), None, dummy)
     }
 
-    fn add_image(&self, image: u64, layout: &Image) -> Result<(), BackendError> {
+    fn add_image(
+        &self,
+        image: u64,
+        layout: &Image,
+        dummy: Option<u64>,
+    ) -> Result<(), BackendError> {
         let id = ResourceId::Image(image);
         let tiles = TileMap::new(layout)
             .map_err(|error| BackendError::Refused(format!("{id}: {error}")))?;
-        self.add(id, tiles.size(), tiles.tile_bytes(), Some(tiles))
+        let (size, granularity) = (tiles.size(), tiles.tile_bytes());
+        self.add(id, size, granularity, Some(tiles), dummy)
     }
 
     fn remove_resource(&self, id: ResourceId) {
