@@ -262,6 +262,251 @@ mod cases {
     }
 }
 
+/// Binds of tiles of a partially resident image.
+mod tiles {
+    use super::*;
+    use common::objects::{Image, ImageShape};
+    use common::tiles::Contents;
+    use common::{Tile, Tiled};
+    use vk::SparseImageMemoryBind as Bind;
+
+    /// R32_UINT: tiles of 128x128 texels, 4x3 of them on level 0, cut at the right and at the bottom.
+    const WIDTH: u32 = 500;
+    const HEIGHT: u32 = 300;
+    const LEVELS: u32 = 3;
+    const LAYERS: u32 = 2;
+
+    /// An image, bound as a whole but for one tile of layer 1, holding a pattern.
+    pub struct TileWorld<'g> {
+        gpu: &'g Gpu,
+        image: Tiled<'g>,
+        memory: Memory<'g>,
+        /// The tiles that are bound.
+        tiles: Vec<Tile>,
+        contents: Contents,
+    }
+
+    impl<'g> TileWorld<'g> {
+        pub fn new(gpu: &'g Gpu) -> Self {
+            let shape = ImageShape {
+                levels: LEVELS,
+                layers: LAYERS,
+                ..ImageShape::flat(WIDTH, HEIGHT)
+            };
+            let image = Tiled::new(gpu, &shape);
+            let mut tiles = image.tiles();
+            assert_eq!(tiles.len(), 2 * (12 + 4 + 1), "tiles are 128x128 texels");
+            let memory = image.memory(tiles.len() as u64);
+            tiles.pop();
+            let contents = image.pattern(1);
+            let world = Self {
+                gpu,
+                image,
+                memory,
+                tiles,
+                contents,
+            };
+            world.image.call(
+                (0..world.tiles.len())
+                    .map(|i| world.bound(i))
+                    .collect::<Vec<_>>(),
+            );
+            world.image.upload(&world.contents);
+            world
+        }
+
+        /// The bind that tile `i` has.
+        fn bound(&self, i: usize) -> Bind {
+            self.image.bind(self.tiles[i], &self.memory, i as u64)
+        }
+
+        fn resource(&self) -> u64 {
+            self.image.image.raw.as_raw()
+        }
+
+        #[track_caller]
+        fn refused(&self, bind: Bind, numbers: &[u64]) {
+            // Alone, and behind a good one: neither happens.
+            let good = self.image.unbind(self.tiles[0]);
+            for binds in [vec![bind], vec![good, bind]] {
+                let batch = Batch::tiles(&self.image.image, binds);
+                self.refused_batches(&[batch], self.resource(), numbers);
+            }
+        }
+
+        #[track_caller]
+        fn refused_batches(&self, batches: &[Batch], resource: u64, numbers: &[u64]) {
+            let answer = self.gpu.try_bind(batches);
+            assert_eq!(answer, Err(vk::Result::ERROR_VALIDATION_FAILED_EXT));
+            expect_log(resource, numbers);
+            self.intact();
+        }
+
+        #[track_caller]
+        fn intact(&self) {
+            let now = |what: &str| {
+                let got = self.image.download();
+                self.image
+                    .assert_tiles(what, &got, &self.contents, &self.tiles);
+            };
+            now("after the refusal");
+            // Later binds work: away and back again.
+            self.image.call([self.image.unbind(self.tiles[5])]);
+            self.image.upload_levels(&self.image.pattern(2), 0..1);
+            self.image.call([self.bound(5)]);
+            let got = self.image.download();
+            let (kept, others) = self.tiles.split_at(6);
+            self.image
+                .assert_tiles("the kept one", &got, &self.contents, &kept[5..]);
+            self.image
+                .assert_tiles("the others", &got, &self.image.pattern(2), &others[..6]);
+            self.image.upload(&self.contents);
+            now("after later binds");
+        }
+    }
+
+    /// The first tile of a level.
+    fn region(w: &TileWorld<'_>) -> Bind {
+        w.bound(0)
+    }
+
+    pub fn misaligned_tiles(w: &TileWorld<'_>) {
+        let at = |x, y, z| region(w).offset(vk::Offset3D { x, y, z });
+        w.refused(at(5, 0, 0), &[5, 128]);
+        w.refused(at(128, 127, 0), &[127, 128]);
+        w.refused(at(-128, 0, 0), &[128]);
+        w.refused(at(i32::MIN, 0, 0), &[1 << 31]);
+        w.refused(region(w).memory_offset(SZ_64K + 513), &[SZ_64K + 513]);
+        w.refused(region(w).memory_offset(0x1000), &[0x1000, SZ_64K]);
+    }
+
+    pub fn of_a_side_that_is_no_tile(w: &TileWorld<'_>) {
+        let of = |width, height, depth| {
+            region(w).extent(vk::Extent3D {
+                width,
+                height,
+                depth,
+            })
+        };
+        w.refused(of(100, 128, 1), &[100, 128]);
+        w.refused(of(256, 200, 1), &[200, 128]);
+        w.refused(of(0, 128, 1), &[0]);
+        w.refused(of(128, 0, 1), &[0]);
+        w.refused(of(128, 128, 0), &[0]);
+    }
+
+    pub fn beyond_the_level(w: &TileWorld<'_>) {
+        let of = |x, y, z, width, height, depth| {
+            region(w)
+                .offset(vk::Offset3D { x, y, z })
+                .extent(vk::Extent3D {
+                    width,
+                    height,
+                    depth,
+                })
+        };
+        w.refused(of(0, 0, 0, 640, 128, 1), &[640, WIDTH.into()]);
+        w.refused(of(384, 0, 0, 256, 128, 1), &[384, 256, WIDTH.into()]);
+        w.refused(of(0, 384, 0, 128, 128, 1), &[384, 128, HEIGHT.into()]);
+        w.refused(of(0, 0, 0, 128, 128, 2), &[2, 1]);
+        w.refused(of(0, 0, 1, 128, 128, 1), &[1]);
+        w.refused(of(0, 0, 0, 128, 1 << 31, 1), &[1 << 31, HEIGHT.into()]);
+        let last = i32::MAX - 127;
+        w.refused(
+            of(last, 0, 0, 128, 128, 1),
+            &[last as u64, 128, WIDTH.into()],
+        );
+    }
+
+    pub fn of_a_level_a_layer_or_an_aspect_that_is_not_there(w: &TileWorld<'_>) {
+        let of = |aspect_mask, mip_level, array_layer| {
+            region(w).subresource(vk::ImageSubresource {
+                aspect_mask,
+                mip_level,
+                array_layer,
+            })
+        };
+        let color = vk::ImageAspectFlags::COLOR;
+        w.refused(of(color, LEVELS, 0), &[LEVELS.into()]);
+        w.refused(of(color, u32::MAX, 0), &[u32::MAX.into(), LEVELS.into()]);
+        w.refused(of(color, 0, LAYERS), &[LAYERS.into()]);
+        w.refused(of(color, 0, u32::MAX), &[u32::MAX.into(), LAYERS.into()]);
+        w.refused(of(vk::ImageAspectFlags::DEPTH, 0, 0), &[2, 1]);
+        w.refused(of(vk::ImageAspectFlags::empty(), 0, 0), &[0, 1]);
+    }
+
+    pub fn tiles_beyond_the_memory(w: &TileWorld<'_>) {
+        let small = w.image.memory(3);
+        let corner = w.tiles[0];
+        let four = w.image.bind_box(corner, [2, 2, 1], Some((&small, 0)));
+        w.refused(four, &[4 * SZ_64K, 3 * SZ_64K]);
+        w.refused(w.image.bind(corner, &small, 3), &[SZ_64K, 3 * SZ_64K]);
+        // Cut tiles are whole ones in memory.
+        let level = w.image.bind_level(0, 1, Some((&small, 0)));
+        w.refused(level, &[4 * SZ_64K, 3 * SZ_64K]);
+        w.refused(region(w).memory_offset(1 << 63), &[1 << 63, SZ_64K]);
+        let end = u64::MAX - SZ_64K + 1;
+        w.refused(region(w).memory_offset(end), &[end, SZ_64K]);
+    }
+
+    pub fn tiles_with_freed_memory(w: &TileWorld<'_>) {
+        let gone = w.image.memory(3);
+        let bind = w.image.bind(w.tiles[0], &gone, 0);
+        let handle = gone.raw.as_raw();
+        drop(gone);
+        w.refused(bind, &[handle]);
+    }
+
+    pub fn to_an_image_without_residency(w: &TileWorld<'_>) {
+        let opaque = Image::sparse(w.gpu, &ImageShape::flat(WIDTH, HEIGHT));
+        let batch = Batch::tiles(&opaque, [region(w)]);
+        w.refused_batches(&[batch], opaque.raw.as_raw(), &[]);
+    }
+
+    pub fn to_a_destroyed_image(w: &TileWorld<'_>) {
+        let gone = Tiled::new(w.gpu, &ImageShape::flat(WIDTH, HEIGHT));
+        let batch = Batch::tiles(&gone.image, [region(w)]);
+        let handle = gone.image.raw.as_raw();
+        drop(gone);
+        w.refused_batches(&[batch], handle, &[]);
+    }
+
+    /// One bad bind among good ones, in any batch of the call: nothing of it happens, to no resource.
+    pub fn tiles_among_good_ones(w: &TileWorld<'_>) {
+        let buffer = w.gpu.sparse_buffer(SZ_2M);
+        let (memory, other) = (w.gpu.memory(&buffer, SZ_2M), w.image.memory(40));
+        w.gpu
+            .bind(&[Batch::buffer(&buffer, [bind(0, SZ_2M, &memory, 0)])]);
+        buffer.shader_write(0, SZ_2M, 3);
+        let good = || {
+            let level = w.image.bind_level(0, 0, Some((&other, 0)));
+            Batch::tiles(&w.image.image, [level, w.image.unbind(w.tiles[20])])
+                .and_buffer(&buffer, [unbind(0, SZ_2M)])
+        };
+        let bad = || {
+            let beyond = region(w).offset(vk::Offset3D { x: 512, y: 0, z: 0 });
+            Batch::tiles(&w.image.image, [w.image.unbind(w.tiles[1]), beyond])
+        };
+        for call in [[good(), bad()], [bad(), good()]] {
+            w.refused_batches(&call, w.resource(), &[512]);
+            assert_pattern("the buffer", &buffer.shader_read(0, SZ_2M), 3, 0);
+        }
+    }
+}
+
+fn refused_tiles(test: &str, kernel: &'static str, case: fn(&tiles::TileWorld<'_>)) {
+    let body = || {
+        let app = App::new().expect("vkCreateInstance");
+        let gpu = Gpu::new(&app);
+        case(&tiles::TileWorld::new(&gpu));
+    };
+    let config = Config::Icd {
+        kernel,
+        null: "auto",
+    };
+    common::child::run(test, config, &[], body, check_log);
+}
+
 fn refused(test: &str, kernel: &'static str, case: fn(&World<'_>)) {
     let body = || {
         let app = App::new().expect("vkCreateInstance");
@@ -283,6 +528,8 @@ fn refused(test: &str, kernel: &'static str, case: fn(&World<'_>)) {
 /// Not mistakes of the call, but of the order of destruction: what is left works, and nothing is logged as an error.
 mod order {
     use super::*;
+    use common::Tiled;
+    use common::objects::ImageShape;
 
     pub fn memory_freed_while_bound(gpu: &Gpu) {
         let buffer = gpu.sparse_buffer(4 * SZ_2M);
@@ -303,6 +550,47 @@ mod order {
         buffer.shader_write(SZ_2M, SZ_2M, 2);
         assert_pattern("the new memory", &new.read(0, SZ_2M), 2, 0);
         assert_pattern("what is still bound", &buffer.copy_read(0, SZ_2M), 1, 0);
+    }
+
+    pub fn memory_of_tiles_freed_while_bound(gpu: &Gpu) {
+        let image = Tiled::new(gpu, &ImageShape::flat(300, 300));
+        let tiles = image.tiles();
+        let (keep, gone) = (image.memory(3), image.memory(6));
+        // A row, and the two others.
+        let rows = |at: usize, n, memory: Option<(&Memory<'_>, u64)>| {
+            image.bind_box(tiles[at], [3, n, 1], memory)
+        };
+        image.call([rows(0, 1, Some((&keep, 0))), rows(3, 2, Some((&gone, 0)))]);
+        let contents = image.pattern(5);
+        image.upload(&contents);
+        drop(gone);
+        let new = image.memory(6);
+        image.call([rows(3, 1, Some((&new, 0))), rows(6, 1, None)]);
+        let got = image.download();
+        image.assert_tiles("what is still bound", &got, &contents, &tiles[..3]);
+        image.upload(&image.pattern(6));
+        image.call([rows(3, 2, Some((&new, 0)))]);
+        let got = image.download();
+        image.assert_tiles("the new memory", &got, &image.pattern(6), &tiles[..6]);
+    }
+
+    pub fn an_image_destroyed_while_bound(gpu: &Gpu) {
+        let shape = ImageShape {
+            flags: vk::ImageCreateFlags::SPARSE_ALIASED,
+            ..ImageShape::flat(300, 300)
+        };
+        let stays = Tiled::new(gpu, &shape);
+        let memory = stays.memory(9);
+        stays.call([stays.bind_level(0, 0, Some((&memory, 0)))]);
+        for seed in 0..4 {
+            let goes = Tiled::new(gpu, &shape);
+            goes.call([goes.bind_level(0, 0, Some((&memory, 0)))]);
+            let contents = goes.pattern(seed);
+            goes.upload(&contents);
+            drop(goes);
+            let got = stays.download();
+            stays.assert_tiles("the one that stays", &got, &contents, &stays.tiles());
+        }
     }
 
     pub fn a_buffer_destroyed_while_bound(gpu: &Gpu) {
@@ -375,8 +663,11 @@ macro_rules! tests {
             tests! { @ $kernel refused cases: beyond_the_resource beyond_the_memory misaligned of_no_bytes
                 of_half_the_address_space with_freed_memory to_a_destroyed_buffer of_another_device_of_a_group among_good_ones
                 with_semaphores_and_a_fence }
+            tests! { @ $kernel refused_tiles tiles: misaligned_tiles of_a_side_that_is_no_tile beyond_the_level
+                of_a_level_a_layer_or_an_aspect_that_is_not_there tiles_beyond_the_memory tiles_with_freed_memory
+                to_an_image_without_residency to_a_destroyed_image tiles_among_good_ones }
             tests! { @ $kernel survived order: memory_freed_while_bound a_buffer_destroyed_while_bound
-                everything_destroyed_while_bound }
+                everything_destroyed_while_bound memory_of_tiles_freed_while_bound an_image_destroyed_while_bound }
         }
     )* };
     (@ $kernel:literal $run:ident $file:ident: $($case:ident)*) => { $(
