@@ -20,6 +20,7 @@ pub mod pattern;
 pub mod random;
 pub mod shader;
 pub mod stats;
+pub mod texels;
 pub mod tiles;
 pub mod work;
 

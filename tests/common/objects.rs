@@ -210,7 +210,9 @@ pub struct ImageShape {
 
 impl ImageShape {
     const USAGE: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
-        vk::ImageUsageFlags::TRANSFER_SRC.as_raw() | vk::ImageUsageFlags::TRANSFER_DST.as_raw(),
+        vk::ImageUsageFlags::TRANSFER_SRC.as_raw()
+            | vk::ImageUsageFlags::TRANSFER_DST.as_raw()
+            | vk::ImageUsageFlags::SAMPLED.as_raw(),
     );
 
     /// One layer and one level of R32_UINT.

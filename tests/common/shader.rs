@@ -37,8 +37,9 @@ pub struct Shaders {
     pub copy: vk::Pipeline,
 }
 
-fn spirv(entry: &str) -> Vec<u32> {
-    let module = naga::front::wgsl::parse_str(SOURCE).expect("the shaders parse");
+/// A compute shader of a WGSL source.
+pub fn spirv_of(source: &str, entry: &str) -> Vec<u32> {
+    let module = naga::front::wgsl::parse_str(source).expect("the shaders parse");
     let info = naga::valid::Validator::new(
         naga::valid::ValidationFlags::all(),
         naga::valid::Capabilities::all(),
@@ -88,7 +89,7 @@ impl Shaders {
                 )
                 .expect("pipeline layout");
             let pipeline = |entry: &str| {
-                let code = spirv(entry);
+                let code = spirv_of(SOURCE, entry);
                 let module = device
                     .create_shader_module(&vk::ShaderModuleCreateInfo::default().code(&code), None)
                     .expect("shader module");

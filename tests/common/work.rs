@@ -149,6 +149,13 @@ impl Recorder<'_> {
         }
     }
 
+    /// Commands of the caller's own; they see all before them and are seen by all after them.
+    pub fn barriers_around(&mut self, f: impl FnOnce(vk::CommandBuffer)) {
+        self.barrier();
+        f(self.commands);
+        self.barrier();
+    }
+
     fn dispatch(
         &self,
         pipeline: vk::Pipeline,

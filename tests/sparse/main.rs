@@ -87,6 +87,7 @@ macro_rules! with_residency_cases {
             residency: a_tile_of_memory_in_two_places_of_one_image;
             residency: all_kinds_of_resources_in_one_batch;
             residency: a_new_image_takes_over_memory_but_no_binds;
+            residency: shaders_load_what_is_bound;
             residency: random_sequences;
         }
     };

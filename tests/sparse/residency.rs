@@ -3,6 +3,7 @@
 use crate::common::gpu::bind;
 use crate::common::objects::{Image, ImageShape};
 use crate::common::pattern::{assert_pattern, assert_words, words};
+use crate::common::texels::shader_loads;
 use crate::common::tiles::Contents;
 use crate::common::{Batch, Gpu, Memory, Random, SZ_64K, Tile, Tiled};
 use ash::vk;
@@ -369,8 +370,15 @@ pub fn aliased_images_share_their_memory(gpu: &Gpu) {
     let contents = a.pattern(12);
     a.call((0..3).map(|l| a.bind_level(1, l, None)).collect::<Vec<_>>());
     b.assert_tiles("the other", &b.download(), &contents, &tiles);
+    // What it writes now reaches the other through the layer that they still share, and only there.
+    let later = a.pattern(13);
+    a.upload(&later);
     drop(a);
-    b.assert_tiles("the one that stays", &b.download(), &contents, &tiles);
+    let got = b.download();
+    for &tile in &tiles {
+        let want = if tile.layer == 0 { &later } else { &contents };
+        b.assert_tile("the one that stays", &got, tile, want, tile);
+    }
 }
 
 /// Of the binds of a tile in one call, the last one counts: with a semaphore between them, as Vulkan has it, and without one,
@@ -513,6 +521,56 @@ pub fn a_new_image_takes_over_memory_but_no_binds(gpu: &Gpu) {
     new.upload(&new.pattern(23));
     new.call([new.bind_level(0, 0, Some((&memory, 0)))]);
     new.assert_tiles("the new image", &new.download(), &contents, &new.tiles());
+}
+
+/// What copies have written, a shader loads, on all levels and layers; and it sees tiles move.
+pub fn shaders_load_what_is_bound(gpu: &Gpu) {
+    let shape = ImageShape {
+        layers: 2,
+        levels: 3,
+        ..ImageShape::flat(400, 270)
+    };
+    let image = Tiled::new(gpu, &shape);
+    let tiles = image.tiles();
+    let memory = image.memory(tiles.len() as u64);
+    let places = |order: &[u64]| -> Vec<_> {
+        let binds = tiles.iter().zip(order);
+        binds.map(|(&t, &p)| image.bind(t, &memory, p)).collect()
+    };
+    let mut order: Vec<u64> = (0..tiles.len() as u64).collect();
+    Random::new(24).shuffle(&mut order);
+    image.call(places(&order));
+    image.upload(&image.pattern(25));
+    // Layer by layer and row by row, as the contents have them, level after level.
+    let loaded = || {
+        let levels = (0..3).flat_map(|level| (0..2).map(move |layer| (layer, level)));
+        let words = levels.flat_map(|(layer, level)| shader_loads(&image, layer, level));
+        words.collect::<Vec<u32>>()
+    };
+    assert_pattern("loaded by a shader", &loaded(), 25, 0);
+    // Two whole tiles of layer 0, and the same two of layer 1, exchange their memory, crosswise.
+    let at = |layer, x| {
+        let here = |t: &Tile| (t.layer, t.level, t.at) == (layer, 0, [x, 0, 0]);
+        tiles.iter().position(here).expect("a tile of level 0")
+    };
+    order.swap(at(0, 0), at(1, 1));
+    order.swap(at(0, 1), at(1, 0));
+    image.call(places(&order));
+    let moved = loaded();
+    assert!(moved != words(25, moved.len() as u64), "the tiles moved");
+    let copied: Vec<u8> = moved.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let (got, before) = (Contents(copied), image.pattern(25));
+    for &tile in &tiles {
+        let from = match (tile.level, tile.at) {
+            (0, [x @ 0..2, 0, 0]) => Tile {
+                layer: 1 - tile.layer,
+                at: [1 - x, 0, 0],
+                ..tile
+            },
+            _ => tile,
+        };
+        image.assert_tile("loaded after the exchange", &got, tile, &before, from);
+    }
 }
 
 const SEQUENCES: u64 = 150;
