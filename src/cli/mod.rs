@@ -64,7 +64,7 @@ enum Command {
     /// Show what the kernel can do: what was tried, what it said, the strategy chosen
     Probe(probe::Args),
     /// Run the sparse groups of the Vulkan conformance tests through the driver
-    Cts(cts::Args),
+    Cts(Box<cts::Args>),
 }
 
 /// Why a command failed: one line for stderr.
