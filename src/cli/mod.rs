@@ -1,4 +1,5 @@
-//! The command: what a kernel can do (`probe`), and what each of its ways to leave a range unbound costs (`compare`).
+//! The command: what a kernel can do (`probe`), what each of its ways to leave a range unbound costs (`compare`), and
+//! whether the driver passes the conformance tests (`cts`).
 //!
 //! Everything is written to stdout at once when it is known; progress and errors go to stderr. The exit status is 0
 //! for success, 1 for something that went wrong while running, 2 for a command line that makes no sense.
@@ -6,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod compare;
+mod cts;
 mod kernel;
 mod measure;
 mod plot;
@@ -35,6 +37,8 @@ Examples:
   panvk-sparse compare --json | jq '.strategies[] | {strategy, vm_bind_ops}'
   panvk-sparse probe --kernel /dev/dri/renderD128
       what the panthor kernel of this machine can do
+  panvk-sparse cts --deqp-vk ~/VK-GL-CTS/build/external/vulkancts/modules/vulkan/deqp-vk --baseline
+      the sparse conformance tests, through the driver and on the bare base driver
 
 Kernels:
   vpanthor:1.5 vpanthor:1.8 vpanthor:1.9      mainline panthor of that uAPI version, modelled in this process
@@ -59,6 +63,8 @@ enum Command {
     Compare(compare::Args),
     /// Show what the kernel can do: what was tried, what it said, the strategy chosen
     Probe(probe::Args),
+    /// Run the sparse groups of the Vulkan conformance tests through the driver
+    Cts(Box<cts::Args>),
 }
 
 /// Why a command failed: one line for stderr.
@@ -69,6 +75,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
+        Some(Command::Cts(args)) => return conformance(&args),
         None => Ok(Cli::command().render_long_help().to_string()),
     };
     match result.and_then(|output| print(&output)) {
@@ -78,6 +85,22 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `cts`, whose exit status says more than whether it could be run.
+fn conformance(args: &cts::Args) -> ExitCode {
+    let (message, status) = match cts::run(args) {
+        Ok(outcome) => match print(&outcome.output) {
+            Ok(()) => return ExitCode::from(u8::from(!outcome.success)),
+            Err(failure) => (failure, 1),
+        },
+        Err(cts::Error::Usage(message)) => (message, 2),
+        Err(cts::Error::Run(message)) => (message, 1),
+        // As shells say it: 128 + SIGINT.
+        Err(cts::Error::Stopped) => ("stopped".to_owned(), 130),
+    };
+    eprintln!("panvk-sparse: {message}");
+    ExitCode::from(status)
 }
 
 /// Writes `output` to stdout. A reader that has seen enough (`panvk-sparse compare | head`) is no failure.
