@@ -284,7 +284,8 @@ fn lines(
     let most = values().max().unwrap_or(1).max(1) as f64;
     let range = if logarithmic {
         let least = values().filter(|&v| v > 0).min().unwrap_or(1) as f64;
-        least.log10().floor()..most.log10().ceil()
+        // Above, room for the legend.
+        least.log10().floor()..most.log10().ceil() + 1.0
     } else {
         0.0..most + 1.0
     };
@@ -303,7 +304,11 @@ fn lines(
     let name = if logarithmic { "operations" } else { "ioctls" };
     let mut chart = panel(area, title, (0.0..last, range), name, &tick, 28)?;
     for (i, way) in counted.iter().enumerate() {
-        let width = 2 + 3 * (counted.len() - 1 - i) as u32;
+        // Only the slowest is far from the others on a logarithmic scale.
+        let width = match (logarithmic, i) {
+            (true, 0) => 2,
+            _ => 2 + 3 * (counted.len() - 1 - i) as u32,
+        };
         let points = way.frames.iter().enumerate();
         let points = points.map(|(n, cost)| (n as f64, scale(value(cost))));
         let stroke = colour(&way.strategy).stroke_width(width);
