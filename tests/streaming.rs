@@ -48,7 +48,12 @@ fn flies(config: Config, extra: &[(&str, &str)]) {
     assert_eq!(report["wrong"], 0);
     let frames = report["frames"].as_array().expect("frames");
     assert_eq!(frames.len(), 6);
-    let sum = |name: &str| frames.iter().map(|f| f[name].as_u64().unwrap()).sum::<u64>();
+    let sum = |name: &str| {
+        frames
+            .iter()
+            .map(|f| f[name].as_u64().unwrap())
+            .sum::<u64>()
+    };
     assert!(sum("unbinds") > 0, "tiles are evicted: {report}");
     assert!(sum("checked") >= 6 * 16, "{report}");
     let resident = frames[5]["resident"].as_u64();

@@ -178,7 +178,7 @@ fn pages(area: &Area<'_>, texture: &Texture, history: &History) -> Drawn {
     let count = history.frames.len() as f64;
     let mut chart = panel(
         area,
-        "Resident pages, by address in the image",
+        "Resident pages, by address in the image (darker: more)",
         // Address 0 at the top, as the texture has its first row.
         (0.0..count, top..0.0),
         "address (GiB)",
