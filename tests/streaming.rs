@@ -49,7 +49,7 @@ fn flies(config: Config, extra: &[(&str, &str)]) {
     let mut command = example();
     config.apply(&mut command);
     command
-        .args(["--size", "4096", "--frames", "6", "--json"])
+        .args(["--size", "16384", "--frames", "6", "--json"])
         .env(stats::FILE, &counters)
         .envs(extra.iter().copied());
     let report = json(command);
