@@ -63,7 +63,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
-    /// Seconds that a case may take
+    /// Seconds without a word from deqp-vk after which the case counts as timed out
     #[arg(long, value_name = "S", default_value = "120", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
