@@ -29,6 +29,7 @@
 //! | [`vpanthor`] | a virtual panthor kernel: the same ioctls, gpuvm, page tables, faults on demand | |
 //! | [`vulkan`] | what the ICD needs of Vulkan: base driver, handle maps, `pNext` chains | unsafe |
 //! | [`backend`] | who owns memory and addresses; [`backend::hosted`]: any base driver, and vpanthor | |
+//! | [`trace`] | recordings of an application's sparse binds: the format, writing and reading it | pure |
 //! | [`config`] | the environment variables | |
 //!
 //! Pure means: no I/O, no unsafe, no clock, no global. The driver itself, `libvulkan_panvk_sparse.so`, is the
@@ -43,6 +44,7 @@ pub mod config;
 pub mod drm;
 pub mod layout;
 pub mod lower;
+pub mod trace;
 pub mod units;
 pub mod vpanthor;
 pub mod vulkan;

@@ -70,7 +70,7 @@ pub struct Semaphore {
 }
 
 /// One `VkBindSparseInfo`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BindInfo {
     pub waits: Vec<Semaphore>,
     pub signals: Vec<Semaphore>,
@@ -84,7 +84,7 @@ pub struct BindInfo {
 }
 
 /// One call of `vkQueueBindSparse`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BindCall {
     pub infos: Vec<BindInfo>,
     /// The `VkFence` that the call signals.

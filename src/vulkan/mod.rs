@@ -1,6 +1,8 @@
 //! What the ICD and the layers share: the base driver, handle maps, `pNext` walking.
 
 pub mod base;
+pub mod binds;
 pub mod handles;
+pub mod images;
 pub mod manifest;
 pub mod pnext;
