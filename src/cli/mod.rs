@@ -8,6 +8,7 @@
 
 mod compare;
 mod cts;
+mod generate;
 mod kernel;
 mod measure;
 mod plot;
@@ -65,6 +66,10 @@ enum Command {
     Probe(probe::Args),
     /// Run the sparse groups of the Vulkan conformance tests through the driver
     Cts(Box<cts::Args>),
+    /// Print a completion script for a shell
+    Completions(generate::CompletionsArgs),
+    /// Print the man page, or write those of all subcommands
+    Man(generate::ManArgs),
 }
 
 /// Why a command failed: one line for stderr.
@@ -76,6 +81,8 @@ pub fn main() -> ExitCode {
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Cts(args)) => return conformance(&args),
+        Some(Command::Completions(args)) => generate::completions(&args),
+        Some(Command::Man(args)) => generate::man(&args),
         None => Ok(Cli::command().render_long_help().to_string()),
     };
     match result.and_then(|output| print(&output)) {
