@@ -15,6 +15,7 @@ mod probe;
 mod scenario;
 mod size;
 mod table;
+mod trace;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -65,6 +66,8 @@ enum Command {
     Probe(probe::Args),
     /// Run the sparse groups of the Vulkan conformance tests through the driver
     Cts(Box<cts::Args>),
+    /// Look into recordings of sparse binds, and merge them
+    Trace(trace::Args),
 }
 
 /// Why a command failed: one line for stderr.
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Cts(args)) => return conformance(&args),
+        Some(Command::Trace(args)) => return trace::run(&args),
         None => Ok(Cli::command().render_long_help().to_string()),
     };
     match result.and_then(|output| print(&output)) {
