@@ -171,7 +171,7 @@ impl Display for People<'_> {
 }
 
 /// Text of an application or driver, which must not break the line or speak to the terminal.
-struct Text<'a>(&'a str);
+pub struct Text<'a>(pub &'a str);
 
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::super::size::thousands;
 use super::super::table::{Align, render};
 use super::Failure;
+use super::dump::Text;
 use super::json::Handle;
 use super::source::Source;
 
@@ -177,18 +178,20 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "{name:<11} {text}");
         };
+        let process = Text(&self.process);
         line(
             "Process",
             match self.pid {
-                0 => self.process.clone(),
-                pid => format!("{}, process id {pid}", self.process),
+                0 => process.to_string(),
+                pid => format!("{process}, process id {pid}"),
             },
         );
         line(
             "Format",
             format!(
                 "{}, recorded by version {}",
-                self.version, self.layer_version
+                self.version,
+                Text(&self.layer_version)
             ),
         );
         line(
@@ -291,10 +294,9 @@ impl Report {
             .map(|device| {
                 vec![
                     device.device.to_string(),
-                    device.name.clone(),
-                    format!("{} {}", device.driver_name, device.driver_info)
-                        .trim()
-                        .to_owned(),
+                    Text(&device.name).to_string(),
+                    Text(format!("{} {}", device.driver_name, device.driver_info).trim())
+                        .to_string(),
                     device.api_version.clone(),
                     if device.sparse_binding { "yes" } else { "no" }.to_owned(),
                 ]
