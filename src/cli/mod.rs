@@ -16,6 +16,7 @@ mod probe;
 mod scenario;
 mod size;
 mod table;
+mod trace;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -70,6 +71,8 @@ enum Command {
     Completions(generate::CompletionsArgs),
     /// Print the man page, or write those of all subcommands
     Man(generate::ManArgs),
+    /// Look into recordings of sparse binds, and merge them
+    Trace(trace::Args),
 }
 
 /// Why a command failed: one line for stderr.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Some(Command::Cts(args)) => return conformance(&args),
         Some(Command::Completions(args)) => generate::completions(&args),
         Some(Command::Man(args)) => generate::man(&args),
+        Some(Command::Trace(args)) => return trace::run(&args),
         None => Ok(Cli::command().render_long_help().to_string()),
     };
     match result.and_then(|output| print(&output)) {
