@@ -18,13 +18,14 @@ pub unsafe extern "system" fn queue_bind_sparse(
     fence: vk::Fence,
 ) -> vk::Result {
     guard_result(|| {
-        let Some(device) = QUEUES.get(queue.as_raw()) else {
+        let Some(of) = QUEUES.get(queue.as_raw()) else {
             log::error!(
                 "vkQueueBindSparse: VkQueue {:#x} is not known",
                 queue.as_raw()
             );
             return vk::Result::ERROR_UNKNOWN;
         };
+        let device = &of.device;
         let Some(backend) = &device.backend else {
             // SAFETY: the application's own arguments, passed on.
             return unsafe { (device.table.queue_bind_sparse)(queue, count, infos, fence) };
@@ -36,9 +37,14 @@ pub unsafe extern "system" fn queue_bind_sparse(
             Ok(call) => call,
             Err(error) => return fail(&"vkQueueBindSparse", &error),
         };
+        if device.aliases() {
+            if let Err(error) = device.starts.begin(device, queue, &of) {
+                return error;
+            }
+        }
         // SAFETY: `infos` is what `call` was read from, and the batches are of that call.
         let mut base =
-            |batches: &[BaseBatch]| unsafe { submit(&device, queue, infos, batches, fence) };
+            |batches: &[BaseBatch]| unsafe { submit(device, queue, infos, batches, fence) };
         match backend.bind(&call, &mut base) {
             Ok(()) => vk::Result::SUCCESS,
             Err(error) => fail(&"vkQueueBindSparse", &error),
@@ -50,7 +56,7 @@ pub unsafe extern "system" fn queue_bind_sparse(
 ///
 /// # Safety
 /// `infos` is valid, and the batches index into it.
-unsafe fn submit(
+pub unsafe fn submit(
     device: &Device,
     queue: vk::Queue,
     infos: &[vk::BindSparseInfo<'_>],

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use ash::vk;
 
-use crate::{bind, device, instance, physical_device, requirements, resources};
+use crate::{bind, device, instance, physical_device, requirements, resources, starts};
 
 /// What a function is dispatched by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Level {
     Device,
     /// A function that only devices with sparse binding need: the others get the base driver's own.
     SparseDevice,
+    /// As [`SparseDevice`](Self::SparseDevice), and only where `PANVK_SPARSE_DUMMY=alias`.
+    AliasDevice,
 }
 
 /// A function of this driver.
@@ -114,5 +116,9 @@ hooks! {
         b"vkDestroySemaphore" => resources::destroy_semaphore as vk::PFN_vkDestroySemaphore,
         b"vkDestroyFence" => resources::destroy_fence as vk::PFN_vkDestroyFence,
         b"vkQueueBindSparse" => bind::queue_bind_sparse as vk::PFN_vkQueueBindSparse,
+    }
+    AliasDevice {
+        b"vkQueueSubmit" => starts::queue_submit as vk::PFN_vkQueueSubmit,
+        b"vkQueueSubmit2" | b"vkQueueSubmit2KHR" => starts::queue_submit2 as vk::PFN_vkQueueSubmit2,
     }
 }

@@ -117,6 +117,7 @@ pub unsafe extern "system" fn destroy_buffer(
             .as_ref()
             .filter(|_| buffer != vk::Buffer::null())
         {
+            known.starts.settle(&known);
             backend.remove_resource(ResourceId::Buffer(buffer.as_raw()));
         }
         // SAFETY: the application's own arguments, passed on.
@@ -197,6 +198,7 @@ pub unsafe extern "system" fn destroy_image(
             .as_ref()
             .filter(|_| image != vk::Image::null())
         {
+            known.starts.settle(&known);
             backend.remove_resource(ResourceId::Image(image.as_raw()));
             known.images.remove(image.as_raw());
         }
