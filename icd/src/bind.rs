@@ -62,16 +62,12 @@ unsafe fn submit(
     #[cfg(feature = "faults")]
     let batches = &distorted;
     // Three passes, since each holds pointers into what the one before it has built.
-    let binds: Vec<Vec<Vec<vk::SparseMemoryBind>>> = batches
-        .iter()
-        .map(|batch| {
-            batch
-                .binds
-                .iter()
-                .map(|(_, binds)| binds.iter().map(base_bind).collect())
-                .collect()
-        })
-        .collect();
+    let mut binds: Vec<Vec<Vec<vk::SparseMemoryBind>>> = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let lists = batch.binds.iter();
+        let lists = lists.map(|(id, binds)| opaque_binds(device, *id, binds));
+        binds.push(lists.collect::<Result<_, _>>()?);
+    }
     let image_binds: Vec<Vec<Vec<vk::SparseImageMemoryBind>>> = batches
         .iter()
         .map(|batch| {
@@ -178,6 +174,24 @@ impl BatchParts<'_> {
         self.timeline.p_next = group;
         (&raw const self.timeline).cast()
     }
+}
+
+/// The opaque binds of a resource, by the base driver's offsets: those of a partially resident image are not this driver's.
+fn opaque_binds(
+    device: &Device,
+    id: ResourceId,
+    binds: &[Bind],
+) -> Result<Vec<vk::SparseMemoryBind>, vk::Result> {
+    if let ResourceId::Image(image) = id
+        && let Some(requirements) = device.images.get(image)
+    {
+        let binds = requirements.for_base(binds).map_err(|error| {
+            log::error!("{id}: {error}");
+            vk::Result::ERROR_UNKNOWN
+        })?;
+        return Ok(binds.iter().map(base_bind).collect());
+    }
+    Ok(binds.iter().map(base_bind).collect())
 }
 
 fn base_memory(memory: Option<u64>) -> vk::DeviceMemory {

@@ -10,15 +10,17 @@ use panvk_sparse::backend::hosted::Hosted;
 use panvk_sparse::backend::{Backend, BackendError, DUMMY_BYTES, Stats};
 use panvk_sparse::config::Dummy;
 use panvk_sparse::vulkan::base::first_proc;
+use panvk_sparse::vulkan::handles::HandleMap;
 use panvk_sparse::vulkan::pnext;
 
 use crate::guard::{guard, guard_result};
 use crate::instance::Instance;
 use crate::physical_device::{base_driver_name, device_properties};
 use crate::profile;
+use crate::requirements::Requirements;
 use crate::state::{DEVICES, QUEUES, device_of, instance_of};
 
-/// The base driver's functions of a device that this driver calls. All are Vulkan 1.0's, but the last.
+/// The base driver's functions of a device that this driver calls. The optional ones are not Vulkan 1.0's.
 #[derive(Debug)]
 pub struct DeviceTable {
     pub destroy_device: vk::PFN_vkDestroyDevice,
@@ -37,6 +39,11 @@ pub struct DeviceTable {
     pub destroy_fence: vk::PFN_vkDestroyFence,
     pub queue_bind_sparse: vk::PFN_vkQueueBindSparse,
     pub get_device_queue2: Option<vk::PFN_vkGetDeviceQueue2>,
+    pub get_image_memory_requirements2: Option<vk::PFN_vkGetImageMemoryRequirements2>,
+    pub get_image_sparse_memory_requirements2: Option<vk::PFN_vkGetImageSparseMemoryRequirements2>,
+    pub get_device_image_memory_requirements: Option<vk::PFN_vkGetDeviceImageMemoryRequirements>,
+    pub get_device_image_sparse_memory_requirements:
+        Option<vk::PFN_vkGetDeviceImageSparseMemoryRequirements>,
 }
 
 impl DeviceTable {
@@ -67,6 +74,34 @@ impl DeviceTable {
                 destroy_fence: first_proc(&[c"vkDestroyFence"], get)?,
                 queue_bind_sparse: first_proc(&[c"vkQueueBindSparse"], get)?,
                 get_device_queue2: first_proc(&[c"vkGetDeviceQueue2"], get),
+                get_image_memory_requirements2: first_proc(
+                    &[
+                        c"vkGetImageMemoryRequirements2",
+                        c"vkGetImageMemoryRequirements2KHR",
+                    ],
+                    get,
+                ),
+                get_image_sparse_memory_requirements2: first_proc(
+                    &[
+                        c"vkGetImageSparseMemoryRequirements2",
+                        c"vkGetImageSparseMemoryRequirements2KHR",
+                    ],
+                    get,
+                ),
+                get_device_image_memory_requirements: first_proc(
+                    &[
+                        c"vkGetDeviceImageMemoryRequirements",
+                        c"vkGetDeviceImageMemoryRequirementsKHR",
+                    ],
+                    get,
+                ),
+                get_device_image_sparse_memory_requirements: first_proc(
+                    &[
+                        c"vkGetDeviceImageSparseMemoryRequirements",
+                        c"vkGetDeviceImageSparseMemoryRequirementsKHR",
+                    ],
+                    get,
+                ),
             })
         }
     }
@@ -80,6 +115,8 @@ pub struct Device {
     /// `None` for a device that was created without the feature `sparseBinding`: nothing of it concerns
     /// this driver.
     pub backend: Option<Box<dyn Backend>>,
+    /// The partially resident images, by handle.
+    pub images: HandleMap<Requirements>,
     /// What unbound ranges are bound to, by memory type; empty but for `PANVK_SPARSE_DUMMY=alias`.
     dummies: Mutex<BTreeMap<u32, vk::DeviceMemory>>,
     /// The stats of a device without a backend.
@@ -246,6 +283,7 @@ pub unsafe extern "system" fn create_device(
                 instance,
                 table,
                 backend,
+                images: HandleMap::default(),
                 dummies: Mutex::default(),
                 untouched,
             }),

@@ -16,6 +16,7 @@ mod instance;
 mod logger;
 mod physical_device;
 mod profile;
+mod requirements;
 mod resources;
 mod state;
 

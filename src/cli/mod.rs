@@ -8,6 +8,7 @@
 
 mod compare;
 mod cts;
+mod generate;
 mod kernel;
 mod measure;
 mod plot;
@@ -66,6 +67,10 @@ enum Command {
     Probe(probe::Args),
     /// Run the sparse groups of the Vulkan conformance tests through the driver
     Cts(Box<cts::Args>),
+    /// Print a completion script for a shell
+    Completions(generate::CompletionsArgs),
+    /// Print the man page, or write those of all subcommands
+    Man(generate::ManArgs),
     /// Look into recordings of sparse binds, and merge them
     Trace(trace::Args),
 }
@@ -79,6 +84,8 @@ pub fn main() -> ExitCode {
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Cts(args)) => return conformance(&args),
+        Some(Command::Completions(args)) => generate::completions(&args),
+        Some(Command::Man(args)) => generate::man(&args),
         Some(Command::Trace(args)) => return trace::run(&args),
         None => Ok(Cli::command().render_long_help().to_string()),
     };
