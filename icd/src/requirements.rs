@@ -65,6 +65,7 @@ impl Requirements {
         let base = TileMap::new(&layout)?;
         let layout = layout.by_address()?;
         for (told, aspect) in aspects.iter_mut().zip(&layout.aspects) {
+            told.format_properties.aspect_mask = vk::ImageAspectFlags::from_raw(aspect.mask);
             told.image_mip_tail_offset = aspect.tail.offset;
             told.image_mip_tail_stride = aspect.tail.stride;
         }
