@@ -168,8 +168,7 @@ impl<'g> Tiles<'g> {
         let told = told(gpu, kind.format);
         let told = told.first().expect("a granularity");
         let g = told.image_granularity;
-        // In blocks of texels, where the format has them (VkSparseImageFormatProperties).
-        let tile = [g.width * kind.block[0], g.height * kind.block[1]];
+        let tile = [g.width, g.height];
         let grid = [3, 2];
         let extent = [
             grid[0] * tile[0] - 2 * kind.block[0],

@@ -236,7 +236,7 @@ pub unsafe extern "system" fn get_sparse_image_format_properties(
                 );
                 if !properties.is_null() {
                     for told in std::slice::from_raw_parts_mut(properties, *count as usize) {
-                        told.aspect_mask = images::aspects_of(told.aspect_mask, format);
+                        images::correct(told, format);
                     }
                 }
             } else {
@@ -273,8 +273,7 @@ pub unsafe extern "system" fn get_sparse_image_format_properties2(
                 get(physical_device, info, count, properties);
                 if !properties.is_null() {
                     for told in std::slice::from_raw_parts_mut(properties, *count as usize) {
-                        let told = &mut told.properties;
-                        told.aspect_mask = images::aspects_of(told.aspect_mask, kind.format);
+                        images::correct(&mut told.properties, kind.format);
                     }
                 }
             } else {

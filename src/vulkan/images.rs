@@ -4,6 +4,10 @@ use ash::vk;
 
 use super::formats;
 use crate::layout;
+use crate::units::SZ_64K;
+
+/// Bytes of a tile of one of Vulkan's standard block shapes.
+const STANDARD_BYTES: u64 = SZ_64K;
 
 /// What the tile map has to know of an image.
 pub fn layout_of(
@@ -14,12 +18,12 @@ pub fn layout_of(
     let extent = |e: vk::Extent3D| layout::Extent::new(e.width, e.height, e.depth);
     let aspects = aspects.iter().map(|needs| layout::Aspect {
         mask: aspects_of(needs.format_properties.aspect_mask, info.format).as_raw(),
-        granularity: granularity(
+        granularity: extent(granularity_of(
             needs.format_properties.image_granularity,
             info.format,
             needs.format_properties.aspect_mask,
             tile_bytes,
-        ),
+        )),
         flags: needs.format_properties.flags.as_raw(),
         subsampling: subsampling(info.format, needs.format_properties.aspect_mask),
         tail: layout::MipTail {
@@ -40,7 +44,7 @@ pub fn layout_of(
 
 /// The aspects that share tiles, by what an application binds: those that the base driver names, but for a format with depth
 /// or stencil that it calls `COLOR` (lavapipe does) the format's own.
-pub fn aspects_of(named: vk::ImageAspectFlags, format: vk::Format) -> vk::ImageAspectFlags {
+fn aspects_of(named: vk::ImageAspectFlags, format: vk::Format) -> vk::ImageAspectFlags {
     let own = formats::depth_stencil(format);
     if named.contains(vk::ImageAspectFlags::COLOR) && !own.is_empty() {
         return own;
@@ -48,37 +52,40 @@ pub fn aspects_of(named: vk::ImageAspectFlags, format: vk::Format) -> vk::ImageA
     named
 }
 
-/// A tile in texels. A driver gives it in blocks of texels, where the format has them, as Vulkan says
-/// (`VkSparseImageFormatProperties`); but some give texels, and which of the two fills a tile tells.
-fn granularity(
+/// A tile in texels, as Vulkan has it (`VkSparseImageFormatProperties`). Where a format has blocks of texels, some drivers count
+/// those (lavapipe does; until 1.3 the specification could be read so): then it is they that fill a tile of `tile_bytes`.
+fn granularity_of(
     given: vk::Extent3D,
     format: vk::Format,
     aspect: vk::ImageAspectFlags,
     tile_bytes: u64,
-) -> layout::Extent {
+) -> vk::Extent3D {
     let vk::Extent3D {
         width,
         height,
         depth,
     } = given;
-    let texels = layout::Extent::new(width, height, depth);
     let Some(block) = formats::block(format).filter(|_| aspect == vk::ImageAspectFlags::COLOR)
     else {
-        return texels;
+        return given;
     };
-    let [across, down] = block.texels;
-    let bytes = |columns: u32, rows: u32| {
-        let blocks = u128::from(columns) * u128::from(rows) * u128::from(depth);
-        blocks * u128::from(block.bytes)
-    };
-    if bytes(width.div_ceil(across), height.div_ceil(down)) == u128::from(tile_bytes) {
-        return texels;
+    let blocks = u128::from(width) * u128::from(height) * u128::from(depth);
+    if blocks * u128::from(block.bytes) != u128::from(tile_bytes) {
+        return given;
     }
-    layout::Extent::new(
-        width.saturating_mul(across),
-        height.saturating_mul(down),
+    let [across, down] = block.texels;
+    vk::Extent3D {
+        width: width.saturating_mul(across),
+        height: height.saturating_mul(down),
         depth,
-    )
+    }
+}
+
+/// Corrects what a base driver says of a format's tiles: their aspects, and their shape where a tile is of the standard size.
+pub fn correct(told: &mut vk::SparseImageFormatProperties, format: vk::Format) {
+    let (named, given) = (told.aspect_mask, told.image_granularity);
+    told.image_granularity = granularity_of(given, format, named, STANDARD_BYTES);
+    told.aspect_mask = aspects_of(named, format);
 }
 
 /// How many texels of the image lie on one of a plane, across and down.
@@ -126,7 +133,6 @@ pub fn residency_works(
 mod tests {
     use super::*;
     use crate::layout::{Extent, TileMap};
-    use crate::units::SZ_64K;
     use ash::vk::{Format, ImageAspectFlags as Aspects};
 
     fn told(mask: Aspects, [width, height]: [u32; 2]) -> vk::SparseImageFormatProperties {
@@ -157,6 +163,22 @@ mod tests {
             ..Default::default()
         };
         layout_of(&info, SZ_64K, &[needs])
+    }
+
+    #[test]
+    fn what_a_driver_says_is_put_right() {
+        let mut blocks = told(Aspects::COLOR, [64, 64]);
+        correct(&mut blocks, Format::BC7_UNORM_BLOCK);
+        assert_eq!(
+            format!("{blocks:?}"),
+            format!("{:?}", told(Aspects::COLOR, [256, 256]))
+        );
+        let mut depth = told(Aspects::COLOR, [128, 128]);
+        correct(&mut depth, Format::D32_SFLOAT);
+        assert_eq!(
+            format!("{depth:?}"),
+            format!("{:?}", told(Aspects::DEPTH, [128, 128]))
+        );
     }
 
     #[test]
