@@ -358,21 +358,19 @@ impl<'g> Tiles<'g> {
         }
     }
 
-    /// The bytes of every block of a plane, row by row, of those that come back.
-    fn read(&self, plane: Plane) -> Vec<Vec<u8>> {
+    /// The bytes of every block of a plane, row by row; 0 for those that need not come back.
+    fn read(&self, plane: Plane) -> Vec<u8> {
         let [columns, rows] = self.blocks();
-        let count = (columns * rows) as usize;
-        let staging = Staging::new(self.gpu, (count * plane.bytes).next_multiple_of(4) as u64);
+        let len = (columns * rows) as usize * plane.bytes;
+        let staging = Staging::new(self.gpu, len.next_multiple_of(4) as u64);
         self.copy(plane, &staging, false);
-        let bytes: Vec<u8> = staging
-            .read()
-            .iter()
-            .flat_map(|w| w.to_le_bytes())
-            .collect();
-        bytes[..count * plane.bytes]
-            .chunks_exact(plane.bytes)
-            .map(|b| b[..plane.kept].to_vec())
-            .collect()
+        let words = staging.read();
+        let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        bytes.truncate(len);
+        for block in bytes.chunks_exact_mut(plane.bytes) {
+            block[plane.kept..].fill(0);
+        }
+        bytes
     }
 
     /// Every block differs from its neighbours, and from the same place in other tiles.
@@ -433,7 +431,8 @@ fn wrong_tiles(gpu: &Gpu, kind: Kind) -> BTreeSet<u32> {
     for (&plane, before) in kind.planes.iter().zip(before) {
         let after = image.read(plane);
         let columns = image.blocks()[0] as usize;
-        for (block, bytes) in after.iter().enumerate() {
+        let size = plane.bytes;
+        for (block, bytes) in after.chunks_exact(size).enumerate() {
             let (tile, place) = image.tile_of(block);
             let from = match tile {
                 1 => 4,
@@ -446,7 +445,8 @@ fn wrong_tiles(gpu: &Gpu, kind: Kind) -> BTreeSet<u32> {
             ];
             // What lies beyond the level's edge in the one tile was never written.
             let [_, rows] = image.blocks();
-            if y < rows && bytes != &before[y as usize * columns + x as usize] {
+            let at = (y as usize * columns + x as usize) * size;
+            if y < rows && *bytes != before[at..at + size] {
                 wrong.insert(tile);
             }
         }
