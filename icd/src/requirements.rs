@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::Bind;
-use panvk_sparse::layout::{Change, Image, ImageError, Place, PlaceError, TileMap};
+use panvk_sparse::layout::{self, Change, Image, ImageError, Place, PlaceError, TileMap};
 use panvk_sparse::vulkan::images;
 
 use crate::device::Device;
@@ -65,6 +65,17 @@ impl Requirements {
         let base = TileMap::new(&layout)?;
         let layout = layout.by_address()?;
         for (told, aspect) in aspects.iter_mut().zip(&layout.aspects) {
+            let layout::Extent {
+                width,
+                height,
+                depth,
+            } = aspect.granularity;
+            told.format_properties.aspect_mask = vk::ImageAspectFlags::from_raw(aspect.mask);
+            told.format_properties.image_granularity = vk::Extent3D {
+                width,
+                height,
+                depth,
+            };
             told.image_mip_tail_offset = aspect.tail.offset;
             told.image_mip_tail_stride = aspect.tail.stride;
         }
@@ -90,7 +101,7 @@ impl Requirements {
             })
             .collect();
         let binds = self.base.binds(&changes)?;
-        let bind = |bind: panvk_sparse::layout::PlaceBind| match bind.place {
+        let bind = |bind: layout::PlaceBind| match bind.place {
             Place::Opaque {
                 offset,
                 size,
