@@ -68,10 +68,7 @@ impl Counts {
 
     fn with(self, other: Self, f: fn(u64, u64) -> u64) -> Self {
         Self {
-            queue_bind_sparse_calls: f(
-                self.queue_bind_sparse_calls,
-                other.queue_bind_sparse_calls,
-            ),
+            queue_bind_sparse_calls: f(self.queue_bind_sparse_calls, other.queue_bind_sparse_calls),
             binds: f(self.binds, other.binds),
             binds_elided: f(self.binds_elided, other.binds_elided),
             runs: f(self.runs, other.runs),

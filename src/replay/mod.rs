@@ -14,18 +14,23 @@
 mod counts;
 mod image;
 mod residency;
+mod side_by_side;
 mod steps;
 
 pub use counts::Counts;
 pub use residency::{Band, Residency};
-pub use steps::{Kept, Series, Step, Steps};
+pub use side_by_side::{Replayed, Stopped, Wanted, Way, side_by_side};
+pub use steps::{Kept, MOST_KEPT, Series, Step, Steps};
 
 use ash::vk;
 
 use crate::backend::hosted::Hosted;
-use crate::backend::{Backend, BackendError, Bind, BindCall, BindInfo, ImageBind, ResourceId, Stats};
+use crate::backend::{
+    Backend, BackendError, Bind, BindCall, BindInfo, ImageBind, ResourceId, Stats,
+};
 use crate::config::NullChoice;
 use crate::drm::KernelSpec;
+use crate::lower::Strategy;
 use crate::trace::{BufferCreated, DeviceCreated, Event, ImageCreated, Record};
 use crate::vulkan::handles::HandleHashMap;
 
@@ -37,6 +42,7 @@ const MOST_REMARKS: usize = 8;
 pub struct Replay {
     kernel: KernelSpec,
     choice: NullChoice,
+    strategy: Strategy,
     devices: Vec<Device>,
     /// The latest device of each handle, by its place in `devices`.
     by_handle: HandleHashMap<usize>,
@@ -75,22 +81,22 @@ impl Replay {
     /// # Errors
     /// The kernel is not a virtual one, or can't do what `choice` asks.
     pub fn new(kernel: &KernelSpec, choice: NullChoice) -> Result<Self, BackendError> {
-        let replay = Self {
+        // Says now what would go wrong with the first device.
+        let first = hosted(kernel, choice, &DeviceCreated::default())?;
+        Ok(Self {
             kernel: kernel.clone(),
             choice,
+            strategy: first.strategy(),
             devices: Vec::new(),
             by_handle: HandleHashMap::default(),
             gone: Counts::default(),
             remarks: Vec::new(),
-        };
-        // Says now what would go wrong with the first device.
-        replay.hosted(&DeviceCreated::default())?;
-        Ok(replay)
+        })
     }
 
-    fn hosted(&self, device: &DeviceCreated) -> Result<Hosted, BackendError> {
-        let (name, driver) = (device.name.clone(), device.driver_name.clone());
-        Hosted::counting(&self.kernel, self.choice, name, driver)
+    /// How unbound ranges are mapped.
+    pub fn strategy(&self) -> Strategy {
+        self.strategy
     }
 
     /// The next event of the recording.
@@ -167,6 +173,15 @@ impl Replay {
         &self.remarks
     }
 
+    /// Bytes of address space of a resource. `None`: there is no such resource now.
+    pub fn resource_size(&self, device: u64, id: ResourceId) -> Option<u64> {
+        let &index = self.by_handle.get(&device)?;
+        match &self.devices.get(index)?.state {
+            State::Alive(hosted) => hosted.resource_size(id),
+            State::Ended(_) => None,
+        }
+    }
+
     /// Every range that is bound to memory now: device, resource, bytes from its start. See [`Hosted::each_bound`].
     pub fn each_bound(&self, visit: &mut dyn FnMut(u64, ResourceId, std::ops::Range<u64>)) {
         for device in &self.devices {
@@ -180,12 +195,13 @@ impl Replay {
         // A handle that comes again without its end having been seen is a new object.
         self.end(device.device);
         let state = if device.sparse_binding {
-            State::Alive(Box::new(self.hosted(device)?))
+            State::Alive(Box::new(hosted(&self.kernel, self.choice, device)?))
         } else {
             State::Ended(Box::new(Stats {
                 device: device.name.clone(),
                 base_driver: device.driver_name.clone(),
                 kernel: self.kernel.to_string(),
+                strategy: self.strategy.to_string(),
                 ..Stats::default()
             }))
         };
@@ -256,6 +272,15 @@ impl Replay {
     }
 }
 
+fn hosted(
+    kernel: &KernelSpec,
+    choice: NullChoice,
+    device: &DeviceCreated,
+) -> Result<Hosted, BackendError> {
+    let (name, driver) = (device.name.clone(), device.driver_name.clone());
+    Hosted::counting(kernel, choice, name, driver)
+}
+
 /// Does with a call what the driver does. Gives what became of it, how many of its binds were skipped, and why.
 fn replay(hosted: &Hosted, call: &BindCall, result: vk::Result) -> (Fate, u64, Option<String>) {
     // This driver says so where a bind breaks a rule; then nothing of the call has happened.
@@ -264,7 +289,13 @@ fn replay(hosted: &Hosted, call: &BindCall, result: vk::Result) -> (Fate, u64, O
     }
     let taken = |call: &BindCall| {
         // What the driver below said, it says again: the operations are then taken back.
-        let mut base = |_: &[_]| if result.as_raw() < 0 { Err(result) } else { Ok(()) };
+        let mut base = |_: &[_]| {
+            if result.as_raw() < 0 {
+                Err(result)
+            } else {
+                Ok(())
+            }
+        };
         hosted.bind(call, &mut base)
     };
     match taken(call) {
@@ -274,7 +305,10 @@ fn replay(hosted: &Hosted, call: &BindCall, result: vk::Result) -> (Fate, u64, O
         Err(BackendError::Invalid(why)) => {
             // The driver of the recording took it. So will this one, but for those binds that it can't place.
             let (rest, skipped) = only_possible(hosted, call);
-            let why = format!("skipped {skipped} of {} binds of a call: {why}", binds_of(call));
+            let why = format!(
+                "skipped {skipped} of {} binds of a call: {why}",
+                binds_of(call)
+            );
             match taken(&rest) {
                 Ok(()) => (Fate::CarriedOut, skipped, Some(why)),
                 Err(error) => (Fate::Lost, skipped, Some(error.to_string())),
@@ -304,7 +338,8 @@ fn only_possible(hosted: &Hosted, call: &BindCall) -> (BindCall, u64) {
                 })
             });
         }
-        info.binds.retain(|(_, binds): &(_, Vec<Bind>)| !binds.is_empty());
+        info.binds
+            .retain(|(_, binds): &(_, Vec<Bind>)| !binds.is_empty());
         for (image, binds) in &mut info.image_binds {
             binds.retain(|&bind| {
                 let image_binds = vec![(*image, vec![bind])];

@@ -231,6 +231,11 @@ impl Hosted {
         })
     }
 
+    /// Bytes of address space that a resource has; of a partially resident image, those of its tile map.
+    pub fn resource_size(&self, id: ResourceId) -> Option<u64> {
+        self.state().spaces.get(id).map(|resource| resource.size)
+    }
+
     /// Every range that is bound to memory, by resource: bytes from its start, and length in bytes.
     ///
     /// Those of a partially resident image are offsets in its tile map. Ranges of one resource ascend.
