@@ -10,7 +10,7 @@ use crate::trace::Event;
 /// Moments that are kept.
 const MOST_SAMPLES: usize = 960;
 /// Resources that are kept one by one: the largest.
-const MOST_BANDS: usize = 64;
+const MOST_BANDS: usize = 10;
 /// Ranges of addresses that one resource is divided into.
 const MOST_BINS: u64 = 96;
 /// No range is smaller, in bytes.
