@@ -46,6 +46,7 @@ pub mod drm;
 pub mod layout;
 pub mod lower;
 pub mod replay;
+mod spans;
 pub mod trace;
 pub mod units;
 pub mod vpanthor;

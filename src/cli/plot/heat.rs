@@ -60,14 +60,15 @@ const COLD: RGBColor = RGBColor(228, 232, 232);
 const WARM: RGBColor = RGBColor(92, 161, 196);
 const HOT: RGBColor = RGBColor(18, 44, 84);
 
-/// The colour of a share, in so many levels that neighbours are told apart. A little is never shown as nothing.
+/// The level of a share: finer steps for small ones, and only nothing is 0. A level is of shares up to
+/// [`share_of`] it.
 fn level(share: f32) -> u32 {
-    let share = share.clamp(0.0, 1.0);
-    if share > 0.0 {
-        ((share * LEVELS as f32).round() as u32).max(1)
-    } else {
-        0
-    }
+    (share.clamp(0.0, 1.0).sqrt() * LEVELS as f32).ceil() as u32
+}
+
+/// The largest share of a level, in percent.
+fn share_of(level: u32) -> u32 {
+    (100 * level * level).div_ceil(LEVELS * LEVELS)
 }
 
 fn colour(level: u32) -> RGBColor {
@@ -229,7 +230,10 @@ impl Heat {
             let y = top + 8 + step * (LEVELS - level) as i32;
             rectangle(root, (SCALE, y), (SCALE + 22, y + step), colour(level))?;
             if level % (LEVELS / 4) == 0 {
-                let name = format!("{} %", 100 * level / LEVELS);
+                let name = match level {
+                    0 => "0 %".to_owned(),
+                    _ => format!("≤ {} %", share_of(level)),
+                };
                 text(
                     root,
                     &name,
@@ -260,7 +264,8 @@ mod tests {
 
     #[test]
     fn a_little_is_told_from_nothing_and_all_from_nearly_all() {
-        assert_eq!([0.0, 1e-6, 0.5, 1.0].map(level), [0, 1, 6, 12]);
+        assert_eq!([0.0, 1e-6, 0.25, 1.0].map(level), [0, 1, 6, 12]);
+        assert_eq!([0, 6, 12].map(share_of), [0, 25, 100]);
         assert_ne!(colour(0), colour(1));
         assert_ne!(colour(11), colour(12));
     }

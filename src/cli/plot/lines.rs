@@ -52,6 +52,14 @@ const FOOTER: i32 = 44;
 /// Where largest and smallest differ by this factor, the scale is logarithmic.
 const LOGARITHMIC_FROM: u64 = 20;
 
+impl Line {
+    /// Whether the two are the same at most points.
+    fn covers(&self, other: &Line) -> bool {
+        let pairs = self.values.iter().zip(&other.values);
+        2 * pairs.filter(|(one, other)| one == other).count() >= self.values.len()
+    }
+}
+
 impl Lines {
     /// The picture as SVG text.
     pub fn render(&self) -> Result<String, String> {
@@ -124,8 +132,10 @@ impl Lines {
         text(root, &self.x_name, middle, 14, QUIET, HPos::Center)?;
 
         for (i, drawn) in panel.lines.iter().enumerate() {
-            // Where lines lie on one another, the wider one below is seen.
-            let width = 2 + 2 * (panel.lines.len() - 1 - i) as u32;
+            // Below those that lie on it a line is wider, so that it is seen.
+            let above = panel.lines[i + 1..].iter();
+            let covered = above.filter(|other| other.covers(drawn)).count();
+            let width = 2 + 4 * covered as u32;
             let path: Vec<_> = (drawn.values.iter().enumerate())
                 .map(|(i, &value)| (x_of(i as f64), to - scale.pixel(value)))
                 .collect();
