@@ -30,7 +30,7 @@ pub(crate) struct Spans<T> {
 }
 
 /// Spans of a block at most.
-const MOST: usize = 64;
+const MOST: usize = 32;
 
 impl<T> Default for Spans<T> {
     fn default() -> Self {
@@ -92,6 +92,7 @@ impl<T: Span> Spans<T> {
     }
 
     /// The first span that ends after `address`.
+    #[inline]
     pub fn seek(&self, address: u64) -> Place {
         self.seek_from(Place::default(), address)
     }
