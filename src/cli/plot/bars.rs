@@ -237,7 +237,7 @@ mod tests {
         unknown.value = None;
         let panels = [Panel {
             title: "t".to_owned(),
-            tick: nanoseconds_tick,
+            tick: super::super::nanoseconds_tick,
             bars: vec![unknown, bar("chunk", 0.0)],
         }];
         assert!(render("a", "b", "c", &panels).is_ok());
