@@ -10,10 +10,8 @@ mod bind;
 mod device;
 #[cfg(feature = "faults")]
 mod faults;
-mod guard;
 mod hooks;
 mod instance;
-mod logger;
 mod physical_device;
 mod profile;
 mod resources;
@@ -23,6 +21,7 @@ use std::ffi::{CStr, c_char};
 
 use ash::vk;
 use panvk_sparse::vulkan::base::{Base, MAX_INTERFACE};
+use panvk_sparse::vulkan::guard;
 
 use guard::{guard, guard_result};
 use hooks::Level;
