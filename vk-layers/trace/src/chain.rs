@@ -20,9 +20,8 @@ pub struct NegotiateInterface {
     pub version: u32,
     pub get_instance_proc_addr: Option<vk::PFN_vkGetInstanceProcAddr>,
     pub get_device_proc_addr: Option<vk::PFN_vkGetDeviceProcAddr>,
-    pub get_physical_device_proc_addr: Option<
-        unsafe extern "system" fn(vk::Instance, *const c_char) -> vk::PFN_vkVoidFunction,
-    >,
+    pub get_physical_device_proc_addr:
+        Option<unsafe extern "system" fn(vk::Instance, *const c_char) -> vk::PFN_vkVoidFunction>,
 }
 
 /// `LAYER_NEGOTIATE_INTERFACE_STRUCT`.

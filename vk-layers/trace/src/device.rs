@@ -127,12 +127,9 @@ pub unsafe extern "system" fn create_device(
         let asked = unsafe { &*info };
         // SAFETY: a physical device of an instance that is alive; the loader calls this function, with its structs in
         // the chain.
-        let (Some(instance), Some(link)) = (unsafe {
-            (
-                instance_of(physical_device),
-                take_device_link(asked.p_next),
-            )
-        }) else {
+        let (Some(instance), Some(link)) =
+            (unsafe { (instance_of(physical_device), take_device_link(asked.p_next)) })
+        else {
             log::error!("vkCreateDevice: the loader's link to the next layer is missing");
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };

@@ -225,8 +225,7 @@ pub unsafe extern "system" fn destroy_instance(
         };
         // SAFETY: the type is that of the name; the application's own arguments, passed on.
         unsafe {
-            if let Some(destroy) =
-                known.below::<vk::PFN_vkDestroyInstance>(&[c"vkDestroyInstance"])
+            if let Some(destroy) = known.below::<vk::PFN_vkDestroyInstance>(&[c"vkDestroyInstance"])
             {
                 destroy(instance, allocator);
             }

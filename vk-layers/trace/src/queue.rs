@@ -98,7 +98,9 @@ pub unsafe extern "system" fn submit2(
         // SAFETY: a queue of a device that is alive; the application's own arguments, passed on.
         unsafe {
             let device = mark(queue, event);
-            let below = device.as_ref().and_then(|device| device.table()?.queue_submit2);
+            let below = device
+                .as_ref()
+                .and_then(|device| device.table()?.queue_submit2);
             below.map_or(vk::Result::ERROR_UNKNOWN, |below| {
                 below(queue, count, submits, fence)
             })
@@ -118,7 +120,9 @@ pub unsafe extern "system" fn present(
         // SAFETY: a queue of a device that is alive; the application's own arguments, passed on.
         unsafe {
             let device = mark(queue, event);
-            let below = device.as_ref().and_then(|device| device.table()?.queue_present);
+            let below = device
+                .as_ref()
+                .and_then(|device| device.table()?.queue_present);
             below.map_or(vk::Result::ERROR_UNKNOWN, |below| below(queue, info))
         }
     })

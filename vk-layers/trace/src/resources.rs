@@ -53,7 +53,7 @@ unsafe fn created<H: Copy>(
 ///
 /// # Safety
 /// `device` is alive.
-unsafe fn destroyed<H: Handle>(
+unsafe fn destroyed<H: Handle + Copy>(
     device: vk::Device,
     handle: H,
     event: impl FnOnce(u64, u64) -> Event,
