@@ -77,6 +77,7 @@ pub struct Device {
     recorder: Option<Arc<Recorder>>,
     /// Whether it was created with the feature `sparseBinding`.
     sparse: bool,
+    destroy_device: Option<vk::PFN_vkDestroyDevice>,
     table: Option<Table>,
 }
 
@@ -159,13 +160,16 @@ pub unsafe extern "system" fn create_device(
             created.sparse_binding = sparse;
             recorder.record(Event::DeviceCreated(created));
         }
+        // SAFETY: a device that is alive, a name that ends with NUL.
+        let below = |name: &CStr| unsafe { get(handle, name.as_ptr()) };
         let known = Device {
             handle,
             get_device_proc_addr: get,
             recorder,
             sparse,
-            // SAFETY: a device that is alive, a name that ends with NUL.
-            table: Table::load(|name| unsafe { get(handle, name.as_ptr()) }),
+            // SAFETY: the type is that of the name.
+            destroy_device: unsafe { first_proc(&[c"vkDestroyDevice"], below) },
+            table: Table::load(below),
         };
         // SAFETY: a device that was just created.
         DEVICES.insert(unsafe { dispatch_key(handle) }, Arc::new(known));
@@ -188,14 +192,9 @@ pub unsafe extern "system" fn destroy_device(
         if let Some(recorder) = &known.recorder {
             recorder.record(Event::DeviceDestroyed { device: known.id() });
         }
-        // SAFETY: the device is alive; the type is that of the name; the application's own arguments, passed on.
-        unsafe {
-            let destroy = first_proc::<vk::PFN_vkDestroyDevice>(&[c"vkDestroyDevice"], |name| {
-                (known.get_device_proc_addr)(device, name.as_ptr())
-            });
-            if let Some(destroy) = destroy {
-                destroy(device, allocator);
-            }
+        if let Some(destroy) = known.destroy_device {
+            // SAFETY: the application's own arguments, passed on.
+            unsafe { destroy(device, allocator) };
         }
     });
 }

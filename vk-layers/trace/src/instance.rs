@@ -17,6 +17,45 @@ use crate::settings::Settings;
 use crate::state::{INSTANCES, instance_of};
 use crate::{NAME, layer_settings, process};
 
+/// The functions below that this layer calls. They are asked for when the instance is created: later, a loader answers
+/// with what the application gets, which is this layer's own.
+#[derive(Debug)]
+struct Table {
+    destroy_instance: Option<vk::PFN_vkDestroyInstance>,
+    get_properties: Option<vk::PFN_vkGetPhysicalDeviceProperties>,
+    /// Where the application may call it: it asks for Vulkan 1.1, or for VK_KHR_get_physical_device_properties2.
+    get_properties2: Option<vk::PFN_vkGetPhysicalDeviceProperties2>,
+    enumerate_device_extensions: Option<vk::PFN_vkEnumerateDeviceExtensionProperties>,
+}
+
+impl Table {
+    /// # Safety
+    /// `info` is valid, and `get` answers functions of an instance that was created with it.
+    unsafe fn load(
+        info: &vk::InstanceCreateInfo<'_>,
+        get: impl Fn(&CStr) -> vk::PFN_vkVoidFunction + Copy,
+    ) -> Self {
+        // SAFETY: the caller's promise; each field's type is that of its name.
+        unsafe {
+            Self {
+                destroy_instance: first_proc(&[c"vkDestroyInstance"], get),
+                get_properties: first_proc(&[c"vkGetPhysicalDeviceProperties"], get),
+                get_properties2: if api_version(info) >= vk::API_VERSION_1_1 {
+                    first_proc(&[c"vkGetPhysicalDeviceProperties2"], get)
+                } else if enables(info, ash::khr::get_physical_device_properties2::NAME) {
+                    first_proc(&[c"vkGetPhysicalDeviceProperties2KHR"], get)
+                } else {
+                    None
+                },
+                enumerate_device_extensions: first_proc(
+                    &[c"vkEnumerateDeviceExtensionProperties"],
+                    get,
+                ),
+            }
+        }
+    }
+}
+
 /// What is known of a `VkInstance`.
 pub struct Instance {
     pub handle: vk::Instance,
@@ -26,9 +65,7 @@ pub struct Instance {
     pub settings: Option<Settings>,
     /// Begun with the first device. `None` in it where it could not be.
     recorder: OnceLock<Option<Arc<Recorder>>>,
-    /// Whether functions of Vulkan 1.1 may be called, else those of VK_KHR_get_physical_device_properties2 where it
-    /// is enabled.
-    properties2: Option<vk::PFN_vkGetPhysicalDeviceProperties2>,
+    table: Table,
 }
 
 impl fmt::Debug for Instance {
@@ -47,33 +84,15 @@ impl Instance {
         self.recorder.get_or_init(begin).clone()
     }
 
-    /// The function below, of a physical device or of the instance.
-    ///
-    /// # Safety
-    /// `F` is the type of the function of every one of `names`.
-    unsafe fn below<F: Copy>(&self, names: &[&CStr]) -> Option<F> {
-        // SAFETY: the instance is alive, a name ends with NUL; the caller says that the type fits.
-        unsafe {
-            first_proc(names, |name| {
-                (self.get_instance_proc_addr)(self.handle, name.as_ptr())
-            })
-        }
-    }
-
     /// What is known of a device before it is created; its handle is not.
     pub fn describe(&self, physical_device: vk::PhysicalDevice) -> DeviceCreated {
         let mut properties = vk::PhysicalDeviceProperties::default();
-        // SAFETY: the type is that of the name; a physical device of this instance, a struct that is written.
-        unsafe {
-            let get = self.below::<vk::PFN_vkGetPhysicalDeviceProperties>(&[
-                c"vkGetPhysicalDeviceProperties",
-            ]);
-            if let Some(get) = get {
-                get(physical_device, &mut properties);
-            }
+        if let Some(get) = self.table.get_properties {
+            // SAFETY: a physical device of this instance, a struct that is written.
+            unsafe { get(physical_device, &mut properties) };
         }
         let mut driver = vk::PhysicalDeviceDriverProperties::default();
-        if let Some(get) = self.properties2.filter(|_| {
+        if let Some(get) = self.table.get_properties2.filter(|_| {
             properties.api_version >= vk::API_VERSION_1_2
                 || self.has_driver_properties(physical_device)
         }) {
@@ -94,13 +113,7 @@ impl Instance {
     }
 
     fn has_driver_properties(&self, physical_device: vk::PhysicalDevice) -> bool {
-        // SAFETY: the type is that of the name.
-        let enumerate = unsafe {
-            self.below::<vk::PFN_vkEnumerateDeviceExtensionProperties>(&[
-                c"vkEnumerateDeviceExtensionProperties",
-            ])
-        };
-        let Some(enumerate) = enumerate else {
+        let Some(enumerate) = self.table.enumerate_device_extensions else {
             return false;
         };
         let layer = std::ptr::null();
@@ -189,22 +202,15 @@ pub unsafe extern "system" fn create_instance(
         }
         // SAFETY: the function below has succeeded, so it has written the handle.
         let handle = unsafe { *instance };
-        let mut known = Instance {
+        let known = Instance {
             handle,
             get_instance_proc_addr: get,
             // SAFETY: `info` is valid.
             settings: unsafe { settings(asked) },
             recorder: OnceLock::new(),
-            properties2: None,
+            // SAFETY: `info` is valid; the instance was just created by it, a name ends with NUL.
+            table: unsafe { Table::load(asked, |name| get(handle, name.as_ptr())) },
         };
-        // SAFETY: `info` is valid; both names are of functions of that type.
-        unsafe {
-            if api_version(asked) >= vk::API_VERSION_1_1 {
-                known.properties2 = known.below(&[c"vkGetPhysicalDeviceProperties2"]);
-            } else if enables(asked, ash::khr::get_physical_device_properties2::NAME) {
-                known.properties2 = known.below(&[c"vkGetPhysicalDeviceProperties2KHR"]);
-            }
-        }
         // SAFETY: an instance that was just created.
         INSTANCES.insert(unsafe { dispatch_key(handle) }, Arc::new(known));
         result
@@ -223,12 +229,9 @@ pub unsafe extern "system" fn destroy_instance(
         let Some(known) = INSTANCES.remove(unsafe { dispatch_key(instance) }) else {
             return;
         };
-        // SAFETY: the type is that of the name; the application's own arguments, passed on.
-        unsafe {
-            if let Some(destroy) = known.below::<vk::PFN_vkDestroyInstance>(&[c"vkDestroyInstance"])
-            {
-                destroy(instance, allocator);
-            }
+        if let Some(destroy) = known.table.destroy_instance {
+            // SAFETY: the application's own arguments, passed on.
+            unsafe { destroy(instance, allocator) };
         }
     });
 }
@@ -281,15 +284,10 @@ pub unsafe extern "system" fn enumerate_device_extensions(
         let Some(known) = (unsafe { instance_of(physical_device) }) else {
             return vk::Result::ERROR_UNKNOWN;
         };
-        // SAFETY: the type is that of the name; the application's own arguments, passed on.
-        unsafe {
-            known
-                .below::<vk::PFN_vkEnumerateDeviceExtensionProperties>(&[
-                    c"vkEnumerateDeviceExtensionProperties",
-                ])
-                .map_or(vk::Result::ERROR_UNKNOWN, |enumerate| {
-                    enumerate(physical_device, layer, count, properties)
-                })
+        match known.table.enumerate_device_extensions {
+            // SAFETY: the application's own arguments, passed on.
+            Some(enumerate) => unsafe { enumerate(physical_device, layer, count, properties) },
+            None => vk::Result::ERROR_UNKNOWN,
         }
     })
 }
