@@ -4,7 +4,7 @@ use crate::common::config::Config;
 use crate::common::gpu::{bind, unbind};
 use crate::common::objects::ImageShape;
 use crate::common::{App, Batch, Buffer, Fence, Gpu, Image, Memory, SZ_2M, SZ_64K, Semaphore};
-use crate::kit::{BARE, ICD, LAYER, VALIDATION, recorded};
+use crate::kit::{BARE, ICD, LAYER, VALIDATION, layer_path_with_ours_last, recorded};
 use crate::name_of;
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore as Waited};
@@ -341,8 +341,35 @@ fn line(event: &Event) -> String {
     format!("{event:?}")
 }
 
-fn the_script_is_recorded(test: &str, config: Config, extra: &[(&str, &str)]) {
-    recorded(test, config, extra, script, |recorded| {
+/// The text with each handle replaced by when it was first seen. Every handle is larger than every other number.
+fn numbered(text: &str, seen: &mut Vec<String>) -> String {
+    let mut numbered = String::new();
+    for word in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let digits = word.trim_end_matches(|c: char| !c.is_ascii_digit());
+        if digits.parse().is_ok_and(|n: u64| n > u64::from(u32::MAX)) {
+            let known = seen.iter().position(|handle| handle == digits);
+            let n = known.unwrap_or_else(|| {
+                seen.push(digits.to_owned());
+                seen.len() - 1
+            });
+            numbered += &format!("#{n}{}", &word[digits.len()..]);
+        } else {
+            numbered += word;
+        }
+    }
+    numbered
+}
+
+/// `layers`: from the application down.
+fn the_script_is_recorded(test: &str, config: Config, extra: &[(&str, &str)], layers: &[&str]) {
+    let mut extra = extra.to_vec();
+    // Then the loader says on stderr in which order layers are called.
+    extra.push(("VK_LOADER_DEBUG", "layer"));
+    recorded(test, config, &extra, script, |recorded| {
+        let stderr = &recorded.outcome.stderr;
+        let (_, stack) = stderr.split_once("layer callstack").expect("layers");
+        let places: Vec<_> = layers.iter().map(|layer| stack.find(layer)).collect();
+        assert!(places.is_sorted() && !places.contains(&None), "{stack}");
         let expected: Vec<_> = recorded
             .outcome
             .stdout
@@ -351,10 +378,18 @@ fn the_script_is_recorded(test: &str, config: Config, extra: &[(&str, &str)]) {
             .map(|(_, event)| event.to_owned())
             .collect();
         let mut found: Vec<_> = recorded.trace().events().map(line).collect();
+        // A layer may give the application handles of its own: then they can only be the same from event to event.
+        let wrapped = layers[0] != LAYER;
         let empty = found.iter().position(|line| line.starts_with("a call"));
         let fence = found.remove(empty.expect("a call without infos") + 1);
         assert!(fence.starts_with("FenceDestroyed"), "{fence}");
+        let (mut found_handles, mut expected_handles) = (Vec::new(), Vec::new());
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let (mut found, mut expected) = (found.clone(), expected.clone());
+            if wrapped {
+                found = numbered(&found, &mut found_handles);
+                expected = numbered(&expected, &mut expected_handles);
+            }
             assert_eq!(found, expected, "event {i}");
         }
         assert_eq!(found.len(), expected.len());
@@ -368,12 +403,12 @@ fn the_script_is_recorded(test: &str, config: Config, extra: &[(&str, &str)]) {
 
 #[test]
 fn a_script_on_the_base_driver() {
-    the_script_is_recorded(name_of!(a_script_on_the_base_driver), BARE, &[]);
+    the_script_is_recorded(name_of!(a_script_on_the_base_driver), BARE, &[], &[LAYER]);
 }
 
 #[test]
 fn a_script_above_our_driver() {
-    the_script_is_recorded(name_of!(a_script_above_our_driver), ICD, &[]);
+    the_script_is_recorded(name_of!(a_script_above_our_driver), ICD, &[], &[LAYER]);
 }
 
 /// The application's own VK_LAYER_KHRONOS_validation comes after those of the environment, so it is below. What it says
@@ -381,17 +416,31 @@ fn a_script_above_our_driver() {
 #[test]
 fn a_script_above_the_validation_layer() {
     let extra = [(crate::common::app::VALIDATION, "1")];
-    the_script_is_recorded(name_of!(a_script_above_the_validation_layer), BARE, &extra);
+    let layers = [LAYER, VALIDATION];
+    the_script_is_recorded(
+        name_of!(a_script_above_the_validation_layer),
+        BARE,
+        &extra,
+        &layers,
+    );
 }
 
+/// This loader orders layers as it finds them, whatever the order of VK_INSTANCE_LAYERS.
 #[test]
 fn a_script_below_the_validation_layer() {
-    let order = format!("{VALIDATION}:{LAYER}");
+    let (names, path) = (format!("{VALIDATION}:{LAYER}"), layer_path_with_ours_last());
     let extra = [
         (crate::common::app::VALIDATION, "1"),
-        ("VK_INSTANCE_LAYERS", order.as_str()),
+        ("VK_INSTANCE_LAYERS", names.as_str()),
+        ("VK_LAYER_PATH", path.as_str()),
     ];
-    the_script_is_recorded(name_of!(a_script_below_the_validation_layer), BARE, &extra);
+    let layers = [VALIDATION, LAYER];
+    the_script_is_recorded(
+        name_of!(a_script_below_the_validation_layer),
+        BARE,
+        &extra,
+        &layers,
+    );
 }
 
 /// What a driver refuses is recorded with its answer; what a backend has no words for is recorded as far as it has.
@@ -402,16 +451,17 @@ fn refused_calls_are_recorded_with_their_result() {
         let gpu = Gpu::new(&app);
         let buffer = gpu.sparse_buffer(SZ_2M);
         let beyond = Batch::buffer(&buffer, [unbind(0, 2 * SZ_2M)]);
-        gpu.try_bind(&[beyond]).expect_err("beyond the buffer");
+        let refused = gpu.try_bind(&[beyond]);
+        assert!(refused.is_err(), "beyond the buffer");
         let of_another_device = Batch {
             device_group: Some(1),
             ..Batch::buffer(&buffer, [unbind(0, SZ_64K)])
         };
-        gpu.try_bind(&[of_another_device]).expect_err("device 1");
+        assert!(gpu.try_bind(&[of_another_device]).is_err(), "device 1");
         let mut flags = unbind(SZ_64K, SZ_64K);
         flags.flags = vk::SparseMemoryBindFlags::from_raw(2);
-        gpu.try_bind(&[Batch::buffer(&buffer, [flags])])
-            .expect_err("unknown flags");
+        let unknown = Batch::buffer(&buffer, [flags]);
+        assert!(gpu.try_bind(&[unknown]).is_err(), "unknown flags");
     };
     let test = name_of!(refused_calls_are_recorded_with_their_result);
     recorded(test, ICD, &[], body, |recorded| {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 pub const LAYER: &str = "VK_LAYER_PANVK_sparse_trace";
 pub const VALIDATION: &str = "VK_LAYER_KHRONOS_validation";
@@ -56,12 +56,16 @@ pub fn layer_folder() -> &'static Path {
     })
 }
 
+const INSTALLED: &str = "/usr/share/vulkan/explicit_layer.d";
+
 /// Where the loader looks for layers: the build's, and those that are installed.
 pub fn layer_path() -> String {
-    format!(
-        "{}:/usr/share/vulkan/explicit_layer.d",
-        layer_folder().display()
-    )
+    format!("{}:{INSTALLED}", layer_folder().display())
+}
+
+/// As [`layer_path`], in the other order.
+pub fn layer_path_with_ours_last() -> String {
+    format!("{INSTALLED}:{}", layer_folder().display())
 }
 
 /// Whether this process is an application that a test has started.
@@ -147,7 +151,9 @@ pub fn recorded(
     check: impl FnOnce(&Recorded),
 ) {
     if is_child() {
-        child::run(test, config, &[], body, |_| ());
+        // A test that runs its application in several ways calls this several times, in the application too.
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| child::run(test, config, &[], body, |_| ()));
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -4,5 +4,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod endings;
 mod events;
 mod kit;
+mod neighbours;
+mod settings;
+mod threads;

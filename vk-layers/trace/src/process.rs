@@ -13,7 +13,7 @@ use crate::recorder::Recorder;
 use crate::settings::Settings;
 use crate::writer::{self, Target};
 
-/// How many forks this process and those before it have come from, since the first recording.
+/// How many forks lie between the process that began the first recording and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Recordings that this process has begun.
@@ -49,6 +49,7 @@ unsafe extern "C" {
 
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    BEGUN.store(0, Ordering::Relaxed);
 }
 
 /// What a process that ends without vkDestroyInstance has not written yet is written now.
