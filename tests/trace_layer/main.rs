@@ -8,5 +8,6 @@ mod endings;
 mod events;
 mod kit;
 mod neighbours;
+mod replay;
 mod settings;
 mod threads;
