@@ -10,8 +10,8 @@ use panvk_sparse::backend::hosted::Hosted;
 use panvk_sparse::backend::{Backend, BackendError, DUMMY_BYTES, Stats};
 use panvk_sparse::config::Dummy;
 use panvk_sparse::vulkan::base::first_proc;
+use panvk_sparse::vulkan::features;
 use panvk_sparse::vulkan::handles::HandleMap;
-use panvk_sparse::vulkan::pnext;
 
 use crate::guard::{guard, guard_result};
 use crate::instance::Instance;
@@ -211,6 +211,86 @@ pub fn fail(what: &dyn fmt::Display, error: &BackendError) -> vk::Result {
     error.result()
 }
 
+/// For each queue family whether it binds sparse resources.
+    binding_families: Vec<bool>,
+    /// The stats of a device without a backend.
+    untouched: Stats,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("handle", &self.handle)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Device {
+    /// Whether unbound ranges of its resources are bound to a [`dummy`](Self::dummy).
+    pub fn aliases(&self) -> bool {
+        self.backend.is_some() && self.instance.driver.config.dummy == Dummy::Alias
+    }
+
+    /// What there is to know of a queue of that family.
+    fn queue(self: Arc<Self>, family: u32) -> Arc<Queue> {
+        let binds = self.binding_families.get(family as usize);
+        Arc::new(Queue {
+            binds: binds.copied().unwrap_or(false),
+            device: self,
+        })
+    }
+
+    /// The memory that unbound ranges of a resource are bound to: none, but for `PANVK_SPARSE_DUMMY=alias`. It is of
+    /// the first of the memory types that `types` has a bit for, and is made when it is first asked for.
+    ///
+    /// # Errors
+    /// The base driver does not allocate it.
+    pub fn dummy(&self, types: u32) -> Result<Option<u64>, BackendError> {
+        if self.instance.driver.config.dummy == Dummy::Null {
+            return Ok(None);
+        }
+        let ty = types.trailing_zeros();
+        let mut dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = dummies.get(&ty) {
+            return Ok(Some(known.as_raw()));
+        }
+        let info = vk::MemoryAllocateInfo::default()
+            .allocation_size(DUMMY_BYTES)
+            .memory_type_index(ty);
+        let mut memory = vk::DeviceMemory::null();
+        let allocate = self.table.allocate_memory;
+        // SAFETY: a device of the base driver, structs that outlive the call.
+        unsafe { allocate(self.handle, &info, std::ptr::null(), &mut memory) }
+            .result()
+            .map_err(BackendError::Base)?;
+        dummies.insert(ty, memory);
+        Ok(Some(memory.as_raw()))
+    }
+
+    /// Whether the memory is a [`dummy`](Self::dummy).
+    #[cfg(feature = "faults")]
+    pub fn is_dummy(&self, memory: u64) -> bool {
+        let dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
+        dummies.values().any(|known| known.as_raw() == memory)
+    }
+
+    /// Frees what this driver has allocated for itself.
+    fn free_dummies(&self) {
+        let mut dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
+        for memory in std::mem::take(&mut *dummies).into_values() {
+            // SAFETY: memory of this device, which is about to be destroyed and so has no work left.
+            unsafe { (self.table.free_memory)(self.handle, memory, std::ptr::null()) };
+        }
+    }
+}
+
+/// Says an error in the log and gives its `VkResult`.
+pub fn fail(what: &dyn fmt::Display, error: &BackendError) -> vk::Result {
+    log::error!("{what}: {error}");
+    error.result()
+}
+
+<<<<<<< HEAD
 /// The features of Vulkan 1.0 that a device is created with.
 ///
 /// # Safety
@@ -263,7 +343,7 @@ pub unsafe extern "system" fn create_device(
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
         // SAFETY: `create_info` is valid, by the function's specification.
-        let mut enabled = unsafe { enabled_features(&*create_info) };
+        let mut enabled = unsafe { features::enabled(&*create_info) };
         let sparse = enabled.sparse_binding != vk::FALSE;
         let refused = profile::features(&instance.driver.config, &mut enabled);
         if !refused.is_empty() {
