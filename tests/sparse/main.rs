@@ -13,6 +13,7 @@ mod mistakes;
 mod model;
 mod residency;
 mod sync;
+mod usages;
 
 use common::config::Config;
 use common::gpu::unbind;
@@ -64,6 +65,20 @@ macro_rules! with_cases {
             many: devices_in_one_process_one_after_another;
             many: thousand_pieces_in_shuffled_order;
             model: random_sequences;
+        }
+    };
+}
+
+/// As `with_cases`, for what the dEQP-VK sparse groups cover beyond these.
+macro_rules! with_conformance_cases {
+    ($callback:ident $($arguments:tt)*) => {
+        $callback! { [$($arguments)*]
+            usages: uniform_blocks;
+            usages: storage_blocks;
+            usages: vertices;
+            usages: indices;
+            usages: indirect_draws;
+            usages: indirect_dispatches;
         }
     };
 }
@@ -134,6 +149,17 @@ icd! {
 with_cases! { tests validated_base_driver super::Config::Bare, super::VALIDATED }
 with_cases! { tests validated_v1_8_repeat super::Config::Icd { kernel: "1.8-repeat", null: "auto" }, super::VALIDATED }
 with_cases! { tests validated_v1_9 super::Config::Icd { kernel: "1.9", null: "auto" }, super::VALIDATED }
+
+mod conformance {
+    use super::{Config, VALIDATED, run, usages};
+
+    with_conformance_cases! { tests base_driver super::Config::Bare, &[] }
+    with_conformance_cases! { tests v1_5_chunk super::Config::Icd { kernel: "1.5", null: "chunk" }, &[] }
+    with_conformance_cases! { tests v1_8_repeat super::Config::Icd { kernel: "1.8-repeat", null: "repeat" }, &[] }
+    with_conformance_cases! { tests v1_9_sparse super::Config::Icd { kernel: "1.9", null: "sparse" }, &[] }
+    with_conformance_cases! { tests validated_base_driver super::Config::Bare, super::VALIDATED }
+    with_conformance_cases! { tests validated_v1_8_repeat super::Config::Icd { kernel: "1.8-repeat", null: "auto" }, super::VALIDATED }
+}
 
 // Kernels and strategies meet images as they meet buffers, so one of each kind will do for the tile maps.
 mod residency_tests {
