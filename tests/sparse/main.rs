@@ -11,6 +11,7 @@ mod images;
 mod many;
 mod mistakes;
 mod model;
+mod queue_bind;
 mod residency;
 mod sync;
 mod usages;
@@ -73,6 +74,9 @@ macro_rules! with_cases {
 macro_rules! with_conformance_cases {
     ($callback:ident $($arguments:tt)*) => {
         $callback! { [$($arguments)*]
+            queue_bind: all_forms_with_a_fence;
+            queue_bind: all_forms_without_a_fence;
+            queue_bind: a_chain_of_binds_alone;
             usages: uniform_blocks;
             usages: storage_blocks;
             usages: vertices;
@@ -151,7 +155,7 @@ with_cases! { tests validated_v1_8_repeat super::Config::Icd { kernel: "1.8-repe
 with_cases! { tests validated_v1_9 super::Config::Icd { kernel: "1.9", null: "auto" }, super::VALIDATED }
 
 mod conformance {
-    use super::{Config, VALIDATED, run, usages};
+    use super::{Config, VALIDATED, queue_bind, run, usages};
 
     with_conformance_cases! { tests base_driver super::Config::Bare, &[] }
     with_conformance_cases! { tests v1_5_chunk super::Config::Icd { kernel: "1.5", null: "chunk" }, &[] }
