@@ -166,7 +166,7 @@ fn losing_every_bind_is_noticed_by_every_case() {
 
 fn one_in_a_hundred(test: &str, control: &str) {
     let known = |name: &&str| cases().any(|case| case.0 == *name);
-    assert!(HUNDREDS.iter().all(|name| known(&name)), "names of cases");
+    assert!(HUNDREDS.iter().all(|name| known(name)), "names of cases");
     let passed = unnoticed(test, control);
     let missed: Vec<_> = HUNDREDS.iter().filter(|n| passed.contains(n)).collect();
     assert_eq!(missed, Vec::<&&str>::new());
