@@ -10,6 +10,8 @@ mod common;
 mod cases;
 #[path = "sparse/buffers.rs"]
 mod buffers;
+#[path = "sparse/groups.rs"]
+mod groups;
 #[path = "sparse/images.rs"]
 mod images;
 #[path = "sparse/many.rs"]
@@ -22,8 +24,12 @@ mod model;
 mod queue_bind;
 #[path = "sparse/residency/mod.rs"]
 mod residency;
+#[path = "sparse/shapes.rs"]
+mod shapes;
 #[path = "sparse/sync.rs"]
 mod sync;
+#[path = "sparse/transfers.rs"]
+mod transfers;
 #[path = "sparse/usages.rs"]
 mod usages;
 
@@ -139,6 +145,7 @@ fn unnoticed(test: &str, control: &str) -> Vec<&'static str> {
 const BIND_NOTHING: &[&str] = &[
     "sync::an_empty_submit_signals_its_fence",
     "sync::a_batch_without_binds_passes_semaphores_on",
+    "shapes::all_places_say_one_shape",
 ];
 
 /// Cases in which hundreds of binds reach the base driver, so that it matters what happens to one in a hundred. Others
@@ -166,7 +173,7 @@ fn losing_every_bind_is_noticed_by_every_case() {
 
 fn one_in_a_hundred(test: &str, control: &str) {
     let known = |name: &&str| cases().any(|case| case.0 == *name);
-    assert!(HUNDREDS.iter().all(|name| known(name)), "names of cases");
+    assert!(HUNDREDS.iter().all(known), "names of cases");
     let passed = unnoticed(test, control);
     let missed: Vec<_> = HUNDREDS.iter().filter(|n| passed.contains(n)).collect();
     assert_eq!(missed, Vec::<&&str>::new());

@@ -27,7 +27,7 @@ pub struct Tile {
 pub struct Contents(pub Vec<u8>);
 
 impl Contents {
-    fn of_words(words: &[u32]) -> Self {
+    pub fn of_words(words: &[u32]) -> Self {
         Self(words.iter().flat_map(|w| w.to_le_bytes()).collect())
     }
 

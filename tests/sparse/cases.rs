@@ -54,9 +54,15 @@ macro_rules! with_cases {
 macro_rules! with_conformance_cases {
     ($callback:ident $($arguments:tt)*) => {
         $callback! { [$($arguments)*]
+            groups: binds_of_the_only_device;
+            groups: binds_of_another_device_are_refused;
             queue_bind: all_forms_with_a_fence;
             queue_bind: all_forms_without_a_fence;
             queue_bind: a_chain_of_binds_alone;
+            shapes: all_places_say_one_shape;
+            shapes: one_block_is_exactly_its_texels;
+            transfers: buffer_copies;
+            transfers: image_copies;
             usages: uniform_blocks;
             usages: storage_blocks;
             usages: vertices;

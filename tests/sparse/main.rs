@@ -10,13 +10,16 @@ mod common;
 mod cases;
 
 mod buffers;
+mod groups;
 mod images;
 mod many;
 mod mistakes;
 mod model;
 mod queue_bind;
 mod residency;
+mod shapes;
 mod sync;
+mod transfers;
 mod usages;
 
 use common::config::Config;
@@ -66,12 +69,13 @@ with_cases! { tests validated_v1_8_repeat super::Config::Icd { kernel: "1.8-repe
 with_cases! { tests validated_v1_9 super::Config::Icd { kernel: "1.9", null: "auto" }, super::VALIDATED }
 
 mod conformance {
-    use super::{Config, VALIDATED, queue_bind, run, usages};
+    use super::{ALIAS, Config, VALIDATED, groups, queue_bind, run, shapes, transfers, usages};
 
     with_conformance_cases! { tests base_driver super::Config::Bare, &[] }
     with_conformance_cases! { tests v1_5_chunk super::Config::Icd { kernel: "1.5", null: "chunk" }, &[] }
     with_conformance_cases! { tests v1_8_repeat super::Config::Icd { kernel: "1.8-repeat", null: "repeat" }, &[] }
     with_conformance_cases! { tests v1_9_sparse super::Config::Icd { kernel: "1.9", null: "sparse" }, &[] }
+    with_conformance_cases! { tests v1_9_alias super::Config::Icd { kernel: "1.9", null: "sparse" }, super::ALIAS }
     with_conformance_cases! { tests validated_base_driver super::Config::Bare, super::VALIDATED }
     with_conformance_cases! { tests validated_v1_8_repeat super::Config::Icd { kernel: "1.8-repeat", null: "auto" }, super::VALIDATED }
 }
@@ -89,6 +93,7 @@ mod residency_tests {
     with_residency_cases! { tests validated_v1_8_repeat super::Config::Icd { kernel: "1.8-repeat", null: "auto" }, super::VALIDATED }
 }
 
+const ALIAS: &[(&str, &str)] = &[("PANVK_SPARSE_DUMMY", "alias")];
 const VALIDATED: &[(&str, &str)] = &[(common::app::VALIDATION, "1")];
 
 /// One case under one configuration, in a process of its own; the instance and a device are made for it.
