@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::config::{Config, base_manifest, tail_driver_manifest};
+use common::config::{Config, base_manifest, failing_icd_manifest, tail_driver_manifest};
 use common::gpu::{bind, unbind};
 use common::objects::ImageShape;
 use common::pattern::{assert_pattern, assert_words, words};
@@ -298,7 +298,9 @@ fn aligned(gpu: &Gpu) {
     }
 }
 
-fn under(test: &str, config: Config, tail: &str, case: fn(&Gpu)) {
+type Environment<'a> = &'a [(&'a str, &'a str)];
+
+fn under(test: &str, config: Config, more: Environment<'_>, tail: &str, case: fn(&Gpu)) {
     let driver = tail_driver_manifest().to_string_lossy().into_owned();
     let lavapipe = base_manifest().to_string_lossy().into_owned();
     let driver_of = if config.is_icd() {
@@ -306,11 +308,12 @@ fn under(test: &str, config: Config, tail: &str, case: fn(&Gpu)) {
     } else {
         "VK_ICD_FILENAMES"
     };
-    let extra = [
+    let mut extra = vec![
         ("PANVK_SPARSE_TEST_TAIL", tail),
         ("PANVK_SPARSE_TEST_TAIL_BASE", &lavapipe),
         (driver_of, &driver),
     ];
+    extra.extend(more);
     let body = || {
         let app = App::new().expect("vkCreateInstance");
         case(&Gpu::new(&app));
@@ -323,58 +326,88 @@ fn under(test: &str, config: Config, tail: &str, case: fn(&Gpu)) {
 }
 
 macro_rules! tests {
-    ($($module:ident: $config:expr;)*) => {
+    ($($module:ident: $config:expr, $more:expr;)*) => {
         $(mod $module {
             use super::{Config, aligned, arrays, cube, under, volume};
 
             #[test]
             fn arrays_with_a_single_tail() {
                 let test = crate::name_of!(arrays_with_a_single_tail);
-                under(test, $config, "2:single", arrays);
+                under(test, $config, $more, "2:single", arrays);
             }
 
             #[test]
             fn arrays_with_a_tail_a_layer() {
                 let test = crate::name_of!(arrays_with_a_tail_a_layer);
-                under(test, $config, "1:layer", arrays);
+                under(test, $config, $more, "1:layer", arrays);
             }
 
             #[test]
             fn arrays_that_are_all_tail() {
                 let test = crate::name_of!(arrays_that_are_all_tail);
-                under(test, $config, "0:layer", arrays);
+                under(test, $config, $more, "0:layer", arrays);
             }
 
             #[test]
             fn a_cube_with_a_single_tail() {
                 let test = crate::name_of!(a_cube_with_a_single_tail);
-                under(test, $config, "2:single", cube);
+                under(test, $config, $more, "2:single", cube);
             }
 
             #[test]
             fn a_cube_with_a_tail_a_layer() {
                 let test = crate::name_of!(a_cube_with_a_tail_a_layer);
-                under(test, $config, "2:layer", cube);
+                under(test, $config, $more, "2:layer", cube);
             }
 
             #[test]
             fn a_volume_with_a_tail() {
                 let test = crate::name_of!(a_volume_with_a_tail);
-                under(test, $config, "1:single", volume);
+                under(test, $config, $more, "1:single", volume);
             }
 
             #[test]
             fn aligned_mip_sizes() {
                 let test = crate::name_of!(aligned_mip_sizes);
-                under(test, $config, "9:layer:aligned", aligned);
+                under(test, $config, $more, "9:layer:aligned", aligned);
             }
         })*
     };
 }
 
 tests! {
-    driver_with_tails_alone: Config::Bare;
-    v1_5_chunk: Config::Icd { kernel: "1.5", null: "chunk" };
-    v1_8_repeat: Config::Icd { kernel: "1.8-repeat", null: "repeat" };
-    v1_9_sparse: Config::Icd { kernel: "1.9", null: "sparse" };
+    driver_with_tails_alone: Config::Bare, &[];
+    v1_5_chunk: Config::Icd { kernel: "1.5", null: "chunk" }, &[];
+    v1_8_repeat: Config::Icd { kernel: "1.8-repeat", null: "repeat" }, &[];
+    v1_9_sparse: Config::Icd { kernel: "1.9", null: "sparse" }, &[];
+    v1_8_repeat_alias: Config::Icd { kernel: "1.8-repeat", null: "repeat" }, &[("PANVK_SPARSE_DUMMY", "alias")];
+}
+
+/// As `tests/control.rs` has it for all other cases.
+fn without_binds(test: &str, tail: &str, case: fn(&Gpu)) {
+    let manifest = failing_icd_manifest().to_string_lossy().into_owned();
+    let config = Config::Icd {
+        kernel: "1.8-repeat",
+        null: "repeat",
+    };
+    let lost = [
+        ("VK_ICD_FILENAMES", &*manifest),
+        ("PANVK_SPARSE_DUMMY", "alias"),
+        ("PANVK_SPARSE_CONTROL", "drop"),
+    ];
+    under(test, config, &lost, tail, case);
+}
+
+#[test]
+#[should_panic(expected = "bound once")]
+fn losing_every_bind_is_noticed_in_arrays() {
+    let test = name_of!(losing_every_bind_is_noticed_in_arrays);
+    without_binds(test, "0:layer", arrays);
+}
+
+#[test]
+#[should_panic(expected = "bound once")]
+fn losing_every_bind_is_noticed_in_volumes() {
+    let test = name_of!(losing_every_bind_is_noticed_in_volumes);
+    without_binds(test, "0:single", volume);
 }
