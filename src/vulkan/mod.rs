@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod binds;
+pub mod formats;
 pub mod handles;
 pub mod images;
 pub mod manifest;
