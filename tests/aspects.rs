@@ -7,6 +7,7 @@ mod common;
 
 use ash::vk;
 use common::config::Config;
+use common::gpu::Engine;
 use common::objects::{Memory, Staging};
 use common::{App, Batch, Gpu};
 use std::collections::BTreeSet;
@@ -298,7 +299,7 @@ impl<'g> Tiles<'g> {
             device
                 .end_command_buffer(commands)
                 .expect("vkEndCommandBuffer");
-            gpu.submit(commands, &[], &[], fence.raw);
+            gpu.submit(Engine::Compute, commands, &[], &[], fence.raw);
             fence.wait();
             device.destroy_command_pool(pool, None);
         }

@@ -570,3 +570,28 @@ fn a_recording_without_frames_is_reported_call_by_call() {
         "{said}"
     );
 }
+
+#[test]
+fn what_would_take_more_memory_than_there_is_is_left_out_and_said() {
+    let huge = (40 << 30) / SZ_64K;
+    let records = [
+        device(DEVICE, true),
+        buffer(DEVICE, 1, huge),
+        call(DEVICE, vec![info(1, binds([(0, None)]))], 0),
+    ];
+    let by_page = replay(WAYS[0], &records);
+    assert_eq!(
+        (by_page.totals().unplaced, by_page.totals().skipped),
+        (1, 1)
+    );
+    assert!(
+        by_page.remarks()[0].contains("42949672960 bytes"),
+        "{:?}",
+        by_page.remarks()
+    );
+    let sparse = replay(WAYS[4], &records).totals();
+    assert_eq!(
+        (sparse.unplaced, sparse.null_ops, sparse.binds_elided),
+        (0, 1, 1)
+    );
+}

@@ -10,8 +10,8 @@ use panvk_sparse::backend::hosted::Hosted;
 use panvk_sparse::backend::{Backend, BackendError, DUMMY_BYTES, Stats};
 use panvk_sparse::config::Dummy;
 use panvk_sparse::vulkan::base::first_proc;
+use panvk_sparse::vulkan::features;
 use panvk_sparse::vulkan::handles::HandleMap;
-use panvk_sparse::vulkan::pnext;
 
 use crate::guard::{guard, guard_result};
 use crate::instance::Instance;
@@ -211,23 +211,6 @@ pub fn fail(what: &dyn fmt::Display, error: &BackendError) -> vk::Result {
     error.result()
 }
 
-/// The features of Vulkan 1.0 that a device is created with.
-///
-/// # Safety
-/// `create_info` is valid.
-unsafe fn enabled_features(create_info: &vk::DeviceCreateInfo<'_>) -> vk::PhysicalDeviceFeatures {
-    // SAFETY: the caller's promise: the chain and the struct are valid.
-    unsafe {
-        if let Some(features) = pnext::find::<vk::PhysicalDeviceFeatures2>(create_info.p_next) {
-            (*features).features
-        } else if !create_info.p_enabled_features.is_null() {
-            *create_info.p_enabled_features
-        } else {
-            vk::PhysicalDeviceFeatures::default()
-        }
-    }
-}
-
 /// For each queue family whether it binds sparse resources.
 fn binding_families(instance: &Instance, physical_device: vk::PhysicalDevice) -> Vec<bool> {
     let Some(get) = instance.table.get_queue_family_properties else {
@@ -263,7 +246,7 @@ pub unsafe extern "system" fn create_device(
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
         // SAFETY: `create_info` is valid, by the function's specification.
-        let mut enabled = unsafe { enabled_features(&*create_info) };
+        let mut enabled = unsafe { features::enabled(&*create_info) };
         let sparse = enabled.sparse_binding != vk::FALSE;
         let refused = profile::features(&instance.driver.config, &mut enabled);
         if !refused.is_empty() {

@@ -1,7 +1,5 @@
 //! Which functions this driver answers itself. Every other one is the base driver's own.
 
-use std::ffi::CStr;
-
 use ash::vk;
 
 use crate::{bind, device, instance, physical_device, requirements, resources, starts};
@@ -20,34 +18,8 @@ pub enum Level {
     AliasDevice,
 }
 
-/// A function of this driver.
-#[derive(Clone, Copy, Debug)]
-pub struct Hook {
-    pub level: Level,
-    pub function: unsafe extern "system" fn(),
-}
-
-/// A table from names to functions, each with the type that Vulkan gives it, checked at compile time.
-macro_rules! hooks {
-    ($($level:ident { $($($name:literal)|+ => $function:path as $type:ty,)* })*) => {
-        /// This driver's function of that name.
-        pub fn find(name: &CStr) -> Option<Hook> {
-            Some(match name.to_bytes() {
-                $($($($name)|+ => {
-                    let function: $type = $function;
-                    Hook {
-                        level: Level::$level,
-                        // SAFETY: function pointers all have one size; who asks for the name knows the type.
-                        function: unsafe { std::mem::transmute::<$type, unsafe extern "system" fn()>(function) },
-                    }
-                })*)*
-                _ => return None,
-            })
-        }
-    };
-}
-
-hooks! {
+panvk_sparse::hooks! {
+    Level:
     Global {
         b"vkCreateInstance" => instance::create_instance as vk::PFN_vkCreateInstance,
         b"vkGetInstanceProcAddr" => crate::vk_icdGetInstanceProcAddr as vk::PFN_vkGetInstanceProcAddr,

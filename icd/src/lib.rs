@@ -10,10 +10,8 @@ mod bind;
 mod device;
 #[cfg(feature = "faults")]
 mod faults;
-mod guard;
 mod hooks;
 mod instance;
-mod logger;
 mod physical_device;
 mod profile;
 mod requirements;
@@ -26,6 +24,7 @@ use std::ffi::{CStr, c_char};
 use ash::vk;
 use panvk_sparse::config::Dummy;
 use panvk_sparse::vulkan::base::{Base, MAX_INTERFACE};
+use panvk_sparse::vulkan::guard;
 
 use guard::{guard, guard_result};
 use hooks::Level;
