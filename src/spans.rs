@@ -30,7 +30,7 @@ pub(crate) struct Spans<T> {
 }
 
 /// Spans of a block at most.
-const MOST: usize = 64;
+const MOST: usize = 32;
 
 impl<T> Default for Spans<T> {
     fn default() -> Self {
@@ -92,6 +92,7 @@ impl<T: Span> Spans<T> {
     }
 
     /// The first span that ends after `address`.
+    #[inline]
     pub fn seek(&self, address: u64) -> Place {
         self.seek_from(Place::default(), address)
     }
@@ -99,6 +100,22 @@ impl<T: Span> Spans<T> {
     /// [`Spans::seek`], quicker where the answer is not far behind `from`. That may be any place, of any time.
     #[inline]
     pub fn seek_from(&self, from: Place, address: u64) -> Place {
+        if let Some(block) = self.blocks.get(from.block) {
+            let ends_after = |index: usize| block.get(index).map(|span| span.end() > address);
+            let not_before = match from.index.checked_sub(1) {
+                Some(before) => ends_after(before) == Some(false),
+                None => self.firsts[from.block] <= address,
+            };
+            if not_before {
+                match ends_after(from.index) {
+                    Some(true) => return from,
+                    Some(false) if ends_after(from.index + 1) == Some(true) => {
+                        return self.next(from);
+                    }
+                    _ => {}
+                }
+            }
+        }
         let near = |block: usize| {
             self.firsts
                 .get(block)

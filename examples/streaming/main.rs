@@ -30,7 +30,7 @@ use world::{Frame, POOL, WINDOW, World};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const HELP: &str = "Usage: streaming [--frames N] [--size N] [--json] [--compare F.svg] [--trace F]
+const HELP: &str = "Usage: streaming [--frames N] [--size N] [--json] [--compare F.svg] [--trace F [--laps N]]
 
 Streams a virtual texture through a fixed pool of memory: each frame one vkQueueBindSparse with the tiles that come into
 view and those that lose their memory, then an upload, then tiles are read back and compared. The driver is the one that
@@ -45,6 +45,7 @@ the Vulkan loader finds (VK_ICD_FILENAMES chooses).
                    --json, each kernel's ioctls and operations a frame
   --trace F        do not use Vulkan: write what the layer VK_LAYER_PANVK_sparse_trace would record of the flight, for
                    panvk-sparse replay; its frame 0 creates the texture
+  --laps N         with --trace: fly so many times, 1 to 10000 (default 1)
   --help           this text
 
 Exit status: 0 all was right, 1 something was wrong, 2 the arguments were not understood.";
@@ -55,6 +56,7 @@ struct Arguments {
     json: bool,
     compare: Option<PathBuf>,
     trace: Option<PathBuf>,
+    laps: u32,
 }
 
 /// `None`: help is wanted.
@@ -65,6 +67,7 @@ fn arguments() -> std::result::Result<Option<Arguments>, String> {
         json: false,
         compare: None,
         trace: None,
+        laps: 1,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -80,6 +83,9 @@ fn arguments() -> std::result::Result<Option<Arguments>, String> {
             "--json" => parsed.json = true,
             "--frames" => {
                 parsed.frames = number("1 to 10000", |n| (1..=10_000).contains(&n))?;
+            }
+            "--laps" => {
+                parsed.laps = number("1 to 10000", |n| (1..=10_000).contains(&n))?;
             }
             "--size" => {
                 parsed.size = number("a power of two, 1024 to 65536", |n| {
@@ -194,8 +200,9 @@ fn report(
 fn trace(arguments: &Arguments, path: &std::path::Path) -> Result<()> {
     let texture = count::board(arguments.size);
     let mut world = World::new(texture, arguments.frames);
-    let frames: Vec<_> = (0..arguments.frames).map(|_| world.frame()).collect();
-    record::write(path, &texture, &frames)
+    // The camera comes back to where it started.
+    let frames = arguments.frames * arguments.laps;
+    record::write(path, &texture, (0..frames).map(|_| world.frame()))
 }
 
 fn compare(arguments: &Arguments, path: &std::path::Path) -> Result<()> {

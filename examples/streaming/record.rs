@@ -26,7 +26,7 @@ const RGBA8: i32 = 37;
 const FRAME_NS: u64 = 16_666_667;
 
 /// Writes the flight to `path`. Its first frame creates the image and binds the mip tail; those of the flight follow.
-pub fn write(path: &Path, texture: &Texture, frames: &[Frame]) -> Result<()> {
+pub fn write(path: &Path, texture: &Texture, frames: impl Iterator<Item = Frame>) -> Result<()> {
     let file =
         File::create(path).map_err(|error| format!("writing {}: {error}", path.display()))?;
     let header = Header::new("streaming", std::process::id());
@@ -42,7 +42,7 @@ pub fn write(path: &Path, texture: &Texture, frames: &[Frame]) -> Result<()> {
     for frame in frames {
         time += FRAME_NS;
         let mut put = |event| writer.record(&Record { time, event });
-        let binds = frame_binds(texture, frame);
+        let binds = frame_binds(texture, &frame);
         if !binds.is_empty() {
             put(bind(Vec::new(), vec![(IMAGE, binds)]))?;
         }

@@ -2,7 +2,7 @@
 
 use ash::vk;
 
-use crate::{bind, device, instance, physical_device, resources};
+use crate::{bind, device, instance, physical_device, requirements, resources, starts};
 
 /// What a function is dispatched by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Level {
     Device,
     /// A function that only devices with sparse binding need: the others get the base driver's own.
     SparseDevice,
+    /// As [`SparseDevice`](Self::SparseDevice), and only where `PANVK_SPARSE_DUMMY=alias`.
+    AliasDevice,
 }
 
 panvk_sparse::hooks! {
@@ -69,9 +71,26 @@ panvk_sparse::hooks! {
         b"vkDestroyBuffer" => resources::destroy_buffer as vk::PFN_vkDestroyBuffer,
         b"vkCreateImage" => resources::create_image as vk::PFN_vkCreateImage,
         b"vkDestroyImage" => resources::destroy_image as vk::PFN_vkDestroyImage,
+        b"vkGetImageMemoryRequirements" =>
+            requirements::get_image_memory_requirements as vk::PFN_vkGetImageMemoryRequirements,
+        b"vkGetImageMemoryRequirements2" | b"vkGetImageMemoryRequirements2KHR" =>
+            requirements::get_image_memory_requirements2 as vk::PFN_vkGetImageMemoryRequirements2,
+        b"vkGetImageSparseMemoryRequirements" =>
+            requirements::get_image_sparse_memory_requirements as vk::PFN_vkGetImageSparseMemoryRequirements,
+        b"vkGetImageSparseMemoryRequirements2" | b"vkGetImageSparseMemoryRequirements2KHR" =>
+            requirements::get_image_sparse_memory_requirements2 as vk::PFN_vkGetImageSparseMemoryRequirements2,
+        b"vkGetDeviceImageMemoryRequirements" | b"vkGetDeviceImageMemoryRequirementsKHR" =>
+            requirements::get_device_image_memory_requirements as vk::PFN_vkGetDeviceImageMemoryRequirements,
+        b"vkGetDeviceImageSparseMemoryRequirements" | b"vkGetDeviceImageSparseMemoryRequirementsKHR" =>
+            requirements::get_device_image_sparse_memory_requirements
+            as vk::PFN_vkGetDeviceImageSparseMemoryRequirements,
         b"vkCreateSemaphore" => resources::create_semaphore as vk::PFN_vkCreateSemaphore,
         b"vkDestroySemaphore" => resources::destroy_semaphore as vk::PFN_vkDestroySemaphore,
         b"vkDestroyFence" => resources::destroy_fence as vk::PFN_vkDestroyFence,
         b"vkQueueBindSparse" => bind::queue_bind_sparse as vk::PFN_vkQueueBindSparse,
+    }
+    AliasDevice {
+        b"vkQueueSubmit" => starts::queue_submit as vk::PFN_vkQueueSubmit,
+        b"vkQueueSubmit2" | b"vkQueueSubmit2KHR" => starts::queue_submit2 as vk::PFN_vkQueueSubmit2,
     }
 }

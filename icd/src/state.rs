@@ -94,7 +94,15 @@ fn make() -> Result<Driver, SetupError> {
 pub static INSTANCES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);
 pub static PHYSICAL_DEVICES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);
 pub static DEVICES: LazyLock<HandleMap<Device>> = LazyLock::new(HandleMap::default);
-pub static QUEUES: LazyLock<HandleMap<Device>> = LazyLock::new(HandleMap::default);
+pub static QUEUES: LazyLock<HandleMap<Queue>> = LazyLock::new(HandleMap::default);
+
+/// What is known of a `VkQueue`.
+#[derive(Debug)]
+pub struct Queue {
+    pub device: Arc<Device>,
+    /// Whether its family has `VK_QUEUE_SPARSE_BINDING_BIT`.
+    pub binds: bool,
+}
 
 /// The state of a physical device's instance.
 pub fn instance_of(physical_device: vk::PhysicalDevice) -> Option<Arc<Instance>> {

@@ -8,6 +8,7 @@
 
 mod compare;
 mod cts;
+mod generate;
 mod kernel;
 mod measure;
 mod plot;
@@ -16,6 +17,7 @@ mod replay;
 mod scenario;
 mod size;
 mod table;
+mod trace;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -70,6 +72,12 @@ enum Command {
     Replay(replay::Args),
     /// Run the sparse groups of the Vulkan conformance tests through the driver
     Cts(Box<cts::Args>),
+    /// Print a completion script for a shell
+    Completions(generate::CompletionsArgs),
+    /// Print the man page, or write those of all subcommands
+    Man(generate::ManArgs),
+    /// Look into recordings of sparse binds, and merge them
+    Trace(trace::Args),
 }
 
 /// Why a command failed: one line for stderr.
@@ -82,6 +90,9 @@ pub fn main() -> ExitCode {
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Replay(args)) => return replayed(&args),
         Some(Command::Cts(args)) => return conformance(&args),
+        Some(Command::Completions(args)) => generate::completions(&args),
+        Some(Command::Man(args)) => generate::man(&args),
+        Some(Command::Trace(args)) => return trace::run(&args),
         None => Ok(Cli::command().render_long_help().to_string()),
     };
     match result.and_then(|output| print(&output)) {

@@ -30,12 +30,18 @@ use crate::backend::{
 };
 use crate::config::NullChoice;
 use crate::drm::KernelSpec;
+use crate::layout::TileMap;
 use crate::lower::Strategy;
 use crate::trace::{BufferCreated, DeviceCreated, Event, ImageCreated, Record};
 use crate::vulkan::handles::HandleHashMap;
 
 /// Reasons that are kept as text; the others are only counted.
 const MOST_REMARKS: usize = 8;
+
+/// Bytes of a resource at most. What is larger is left out: the virtual kernel keeps a page table for all of it.
+const MOST_BYTES: u64 = 1 << 40;
+/// Where each page is an operation and a mapping.
+const MOST_BYTES_BY_PAGE: u64 = 32 << 30;
 
 /// One recording on one kernel with one way to map unbound ranges.
 #[derive(Debug)]
@@ -377,17 +383,37 @@ fn find<'a>(
 fn add_buffer(hosted: &Hosted, buffer: &BufferCreated) -> Result<(), BackendError> {
     let id = ResourceId::Buffer(buffer.buffer);
     let needs = &buffer.requirements;
+    fits(hosted, id, needs.size)?;
     hosted.add_resource(id, needs.size, needs.alignment, None)
 }
 
 fn add_image(hosted: &Hosted, image: &ImageCreated) -> Result<(), BackendError> {
+    let id = ResourceId::Image(image.image);
     let flags = vk::ImageCreateFlags::from_raw(image.flags);
     if flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
-        return hosted.add_image(image.image, &image::layout(image), None);
+        let layout = image::layout(image);
+        if let Ok(tiles) = TileMap::new(&layout) {
+            fits(hosted, id, tiles.size())?;
+        }
+        return hosted.add_image(image.image, &layout, None);
     }
-    let id = ResourceId::Image(image.image);
     let needs = &image.requirements;
+    fits(hosted, id, needs.size)?;
     hosted.add_resource(id, needs.size, needs.alignment, None)
+}
+
+fn fits(hosted: &Hosted, id: ResourceId, size: u64) -> Result<(), BackendError> {
+    let strategy = hosted.strategy();
+    let most = match strategy {
+        Strategy::Page => MOST_BYTES_BY_PAGE,
+        _ => MOST_BYTES,
+    };
+    if size <= most {
+        return Ok(());
+    }
+    Err(BackendError::Refused(format!(
+        "{id} of {size} bytes: expected at most {most} where {strategy} is replayed"
+    )))
 }
 
 impl Device {

@@ -37,6 +37,8 @@ impl Span for Placed {
 #[derive(Debug, Default)]
 pub(super) struct Mappings {
     spans: Spans<Placed>,
+    /// Where the last change was: the next look is close by as a rule.
+    near: Place,
 }
 
 impl Mappings {
@@ -51,7 +53,7 @@ impl Mappings {
 
     /// The first mapping that starts before `end` and ends after `va`.
     pub fn first_overlap(&self, va: u64, end: u64) -> Option<Placed> {
-        let found = self.spans.get(self.spans.seek(va))?;
+        let found = self.spans.get(self.seek(va))?;
         // An empty range is in a mapping where that begins before it.
         (found.va < end).then_some(*found)
     }
@@ -59,7 +61,7 @@ impl Mappings {
     /// The last mapping that starts before `end` and ends after `va`.
     pub fn last_overlap(&self, va: u64, end: u64) -> Option<Placed> {
         let last = end.checked_sub(1)?;
-        let at = self.spans.seek(last);
+        let at = self.seek(last);
         let here = self.spans.get(at).filter(|found| found.va < end);
         let found = match here {
             Some(found) => found,
@@ -73,7 +75,7 @@ impl Mappings {
         if va >= end {
             return None;
         }
-        let at = self.spans.seek(va);
+        let at = self.seek(va);
         let found = match self.spans.get(at) {
             Some(found) if found.va < va => self.spans.get(self.spans.next(at))?,
             found => found?,
@@ -83,7 +85,8 @@ impl Mappings {
 
     /// Adds a mapping to a range where there is none.
     pub fn insert(&mut self, va: u64, mapping: Mapping) {
-        let at = self.spans.seek(va);
+        let at = self.seek(va);
+        self.near = at;
         debug_assert!(
             self.spans
                 .get(at)
@@ -95,6 +98,7 @@ impl Mappings {
     /// Removes the mapping that starts at `va`.
     pub fn remove(&mut self, va: u64) {
         if let Some(at) = self.starting_at(va) {
+            self.near = at;
             self.spans.replace(at, 1, &[]);
         }
     }
@@ -104,13 +108,19 @@ impl Mappings {
         if let Some(at) = self.starting_at(va)
             && let Some(mut placed) = self.spans.get(at).copied()
         {
+            self.near = at;
             placed.mapping.size = size;
             self.spans.replace(at, 1, &[placed]);
         }
     }
 
+    /// The first mapping that ends after `va`.
+    fn seek(&self, va: u64) -> Place {
+        self.spans.seek_from(self.near, va)
+    }
+
     fn starting_at(&self, va: u64) -> Option<Place> {
-        let at = self.spans.seek(va);
+        let at = self.seek(va);
         self.spans
             .get(at)
             .is_some_and(|found| found.va == va)

@@ -162,10 +162,18 @@ impl Gpu {
             };
             let mut features12 =
                 vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true);
-            let info = vk::DeviceCreateInfo::default()
+            let mut features13 =
+                vk::PhysicalDeviceVulkan13Features::default().synchronization2(true);
+            let version = instance
+                .get_physical_device_properties(app.physical)
+                .api_version;
+            let mut info = vk::DeviceCreateInfo::default()
                 .queue_create_infos(&queues)
                 .enabled_features(&features)
                 .push_next(&mut features12);
+            if version >= vk::API_VERSION_1_3 {
+                info = info.push_next(&mut features13);
+            }
             let device = instance
                 .create_device(app.physical, &info, None)
                 .expect("vkCreateDevice");

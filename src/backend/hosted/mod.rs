@@ -17,9 +17,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use address_space::AddressSpace;
 use memories::Memories;
+use mirror::{Mirror, Mirrored};
 use stand_ins::StandIns;
 
-use super::{Backend, BackendError, BaseQueue, BindCall, ResourceId, Stats};
+use super::{Backend, BackendError, BaseBatch, BaseQueue, BindCall, ResourceId, Stats};
 use crate::bind::{Planner, Run, Shadow, Target};
 use crate::config::NullChoice;
 use crate::drm::{self, BindMode, Counters, KernelSpec, NullBacking, NullMapError};
@@ -311,6 +312,21 @@ impl State {
         memories.sweep(shadow);
     }
 
+    /// The dummies of new resources.
+    fn started(&self) -> BaseBatch {
+        let mut mirrored = Mirrored::default();
+        let mut mirror = Mirror::new(&self.spaces, &self.memories);
+        for &id in &self.fresh {
+            mirror.start(id, &mut mirrored);
+        }
+        BaseBatch {
+            first: 0,
+            last: 0,
+            binds: mirrored.binds,
+            image_binds: mirrored.image_binds,
+        }
+    }
+
     /// Unmaps a resource and gives its addresses back.
     fn release(&mut self, id: ResourceId) {
         self.fresh.retain(|&fresh| fresh != id);
@@ -396,6 +412,18 @@ impl Backend for Hosted {
 
     fn remove_fence(&self, fence: u64) {
         self.state().stand_ins.remove_fence(fence);
+    }
+
+    fn start(&self, base: BaseQueue<'_>) -> Result<(), BackendError> {
+        let mut state = self.state();
+        state.alive()?;
+        if state.fresh.is_empty() {
+            return Ok(());
+        }
+        let batch = state.started();
+        base(&[batch]).map_err(BackendError::Base)?;
+        state.fresh.clear();
+        Ok(())
     }
 
     fn bind(&self, call: &BindCall, base: BaseQueue<'_>) -> Result<(), BackendError> {

@@ -230,4 +230,16 @@ mod tests {
             assert!(svg.contains(part), "{part} is not in {svg}");
         }
     }
+
+    #[test]
+    fn values_that_are_not_known_or_zero_leave_a_picture_all_the_same() {
+        let mut unknown = bar("page", 0.0);
+        unknown.value = None;
+        let panels = [Panel {
+            title: "t".to_owned(),
+            tick: super::super::nanoseconds_tick,
+            bars: vec![unknown, bar("chunk", 0.0)],
+        }];
+        assert!(render("a", "b", "c", &panels).is_ok());
+    }
 }

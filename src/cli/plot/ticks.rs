@@ -51,18 +51,6 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_not_known_or_zero_leave_a_picture_all_the_same() {
-        let mut unknown = bar("page", 0.0);
-        unknown.value = None;
-        let panels = [Panel {
-            title: "t".to_owned(),
-            tick: nanoseconds_tick,
-            bars: vec![unknown, bar("chunk", 0.0)],
-        }];
-        assert!(render("a", "b", "c", &panels).is_ok());
-    }
-
-    #[test]
     fn steps_of_an_axis_are_round_and_few() {
         assert_eq!(whole_steps(0, 60, 9), [0, 10, 20, 30, 40, 50, 60]);
         assert_eq!(whole_steps(3, 7, 9), [3, 4, 5, 6, 7]);
