@@ -148,24 +148,23 @@ fn have_ended(pids: &[i32]) {
 
 #[test]
 fn a_crash_is_that_of_the_running_case_and_the_others_still_run() {
-    let output = Bench::new().cts(
-        SOON,
-        "dEQP-VK.t.fail,Fail\ndEQP-VK.t.worse,Fail",
-        &["--json"],
-    );
+    // Ten cases for one job are three a process: `after` is of that which crashes.
+    let list = "dEQP-VK.t.*\ndEQP-VK.slow.odd\ndEQP-VK.slow.next\ndEQP-VK.once";
+    let fails = "dEQP-VK.t.fail,Fail\ndEQP-VK.t.worse,Fail\ndEQP-VK.once,Fail";
+    let output = Bench::new().cts(list, fails, &["--json", "--jobs", "1"]);
     assert_eq!(output.status.code(), Some(1));
     let report = json(&output);
     let run = &report["runs"][0];
     for (key, n) in [
-        ("passed", 3),
-        ("failed", 2),
+        ("passed", 5),
+        ("failed", 3),
         ("not_supported", 1),
         ("crashed", 1),
     ] {
         assert_eq!(run["counts"][key], n, "{key} in {report}");
     }
     assert_eq!(run["results"]["dEQP-VK.t.after"]["status"], "Pass");
-    assert_eq!(run["expected_failures"], 2);
+    assert_eq!(run["expected_failures"], 3);
     assert_eq!(names(&run["unexpected"]), ["dEQP-VK.t.crash"]);
 }
 
@@ -331,7 +330,11 @@ fn a_run_that_cannot_go_on_does_not_take_the_others_with_it() {
 #[test]
 fn a_case_that_hangs_times_out_and_the_next_one_is_run() {
     let bench = Bench::new();
-    let output = bench.cts("dEQP-VK.slow.*", "", &["--json", "--timeout", "1"]);
+    // Two cases a process: `hang` and `next`.
+    let list =
+        "dEQP-VK.t.pass\ndEQP-VK.t.after\ndEQP-VK.slow.hang\ndEQP-VK.slow.next\ndEQP-VK.once";
+    let more = ["--json", "--timeout", "1", "--jobs", "1"];
+    let output = bench.cts(list, "dEQP-VK.once,Fail", &more);
     assert_eq!(output.status.code(), Some(1));
     let results = &json(&output)["runs"][0]["results"];
     assert_eq!(results["dEQP-VK.slow.hang"]["status"], "Timeout");

@@ -335,7 +335,7 @@ fn lines(
     }
     if logarithmic {
         let note = "where lines are the same, their colours take turns";
-        text(area, note, (318, 17), 12, QUIET)?;
+        text(area, note, (345, 17), 12, QUIET)?;
     }
     Ok(())
 }
