@@ -10,7 +10,8 @@ use rustix::thread::futex;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::bo::{self, Bo};
-use super::fds::Exports;
+use super::fds::{Exported, Exports};
+use super::fence::FenceSet;
 use super::file::File;
 use super::flavour::Flavour;
 use super::flush_id::FlushId;
@@ -175,6 +176,19 @@ impl Kernel {
             bos: self.counters.bos.load(Ordering::Relaxed),
             syncobjs: self.counters.syncobjs.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether a file descriptor is a buffer object of this kernel.
+    pub fn is_buffer(&self, fd: i32) -> bool {
+        bo::identity(fd, &self.name).is_ok()
+    }
+
+    /// A sync file of work that is over.
+    ///
+    /// # Errors
+    /// Those of making a file descriptor.
+    pub fn signalled_sync_file(&self) -> Result<OwnedFd, Errno> {
+        self.exports.export(Exported::SyncFile(FenceSet::default()))
     }
 
     pub(super) fn count_vm(&self) -> Alive {
