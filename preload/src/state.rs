@@ -296,7 +296,7 @@ impl State {
     /// Where a path leads instead: into the folder.
     pub fn redirect(&self, path: &[u8]) -> Option<std::path::PathBuf> {
         // The parts of /dev and /sys that the folder has; most paths end here.
-        const PARTS: [&[u8]; 4] = [b"/dri", b"/drm", b"226:", b"platform/d"];
+        const PARTS: [&[u8]; 5] = [b"/dri", b"/drm", b"226:", b".gpu", b"/panthor"];
         if !PARTS.iter().any(|part| contains(path, part)) {
             return None;
         }

@@ -214,7 +214,7 @@ fn null_map(device: &Device, choice: Option<Strategy>) -> Result<NullMap, NullMa
 
 #[test]
 fn the_best_strategy_is_chosen_with_a_dummy_of_the_right_size() {
-    let best = |flavour| null_map(&open(flavour), None).unwrap();
+    let best = |flavour| null_map(&open_model(flavour), None).unwrap();
     assert_eq!(best(Flavour::V1_9), NullMap::Sparse);
     assert!(matches!(
         best(Flavour::V1_8),

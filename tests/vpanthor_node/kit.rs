@@ -125,6 +125,17 @@ pub fn run_tests(arguments: &[&str], variables: &[(&str, &str)], vpanthor: &str)
 
 /// Runs `body` in a process of its own under the preload, and hands what it left to `check` in this one.
 pub fn on_node(test: &str, vpanthor: &str, body: impl FnOnce(), check: impl FnOnce(&Ran)) {
+    on_node_with(test, vpanthor, &[], body, check);
+}
+
+/// [`on_node`], with more variables.
+pub fn on_node_with(
+    test: &str,
+    vpanthor: &str,
+    variables: &[(&str, &str)],
+    body: impl FnOnce(),
+    check: impl FnOnce(&Ran),
+) {
     let test = test.split_once("::").map_or(test, |(_, rest)| rest);
     if std::env::var(CHILD).is_ok_and(|name| name == test) {
         body();
@@ -133,11 +144,8 @@ pub fn on_node(test: &str, vpanthor: &str, body: impl FnOnce(), check: impl FnOn
     if !machine_has_no_nodes() {
         return;
     }
-    let ran = run_tests(
-        &["--exact", test, "--nocapture"],
-        &[(CHILD, test)],
-        vpanthor,
-    );
+    let variables: Vec<_> = variables.iter().copied().chain([(CHILD, test)]).collect();
+    let ran = run_tests(&["--exact", test, "--nocapture"], &variables, vpanthor);
     assert!(ran.stdout.contains("1 passed"), "{}", ran.stdout);
     check(&ran);
 }

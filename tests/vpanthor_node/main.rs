@@ -13,8 +13,9 @@ mod drm;
 mod command;
 mod dump;
 mod kit;
-mod libdrm;
+
 mod panvk;
 mod program;
 mod settings;
+mod system;
 mod transport;
