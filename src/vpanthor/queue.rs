@@ -36,7 +36,8 @@ impl Queues {
             if !progress {
                 break;
             }
-            lock(&self.0).retain(|queue| queue.has_queued());
         }
+        // Also a queue that was emptied without running anything.
+        lock(&self.0).retain(|queue| queue.has_queued());
     }
 }
