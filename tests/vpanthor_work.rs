@@ -90,7 +90,7 @@ fn a_job_ends_at_once_and_signals() {
 
 #[test]
 fn a_job_waits_for_its_syncs_and_for_the_job_before_it_in_its_queue_alone() {
-    let p = Process::new(Flavour::V1_8);
+    let p = Process::model(Flavour::V1_8);
     let group = group(&p, p.vm());
     let [first, second, other, gate] = [(); 4].map(|()| p.syncobj(false));
     let work = p.file.attach_foreign_fence(gate, 0).unwrap();
@@ -114,7 +114,7 @@ fn a_job_waits_for_its_syncs_and_for_the_job_before_it_in_its_queue_alone() {
 
 #[test]
 fn a_bind_waits_for_a_job_and_a_job_for_a_bind() {
-    let p = Process::new(Flavour::V1_9);
+    let p = Process::model(Flavour::V1_9);
     let (vm, bo) = (p.vm(), p.bo(PAGE));
     let group = group(&p, vm);
     let [gate, ran, bound, last] = [(); 4].map(|()| p.syncobj(false));
@@ -133,7 +133,7 @@ fn a_bind_waits_for_a_job_and_a_job_for_a_bind() {
 
 #[test]
 fn jobs_of_one_call_are_taken_all_or_none() {
-    let p = Process::new(Flavour::V1_9);
+    let p = Process::model(Flavour::V1_9);
     let group = group(&p, p.vm());
     let done = p.syncobj(false);
     let good = job(&p, 0, &[signal(done)]);
@@ -177,7 +177,7 @@ fn jobs_of_one_call_are_taken_all_or_none() {
 
 #[test]
 fn a_group_that_goes_lets_nobody_wait_and_its_vm_lives_as_long_as_it() {
-    let p = Process::new(Flavour::V1_9);
+    let p = Process::model(Flavour::V1_9);
     let vm = p.vm();
     let group = group(&p, vm);
     let (gate, done) = (p.syncobj(false), p.syncobj(false));
@@ -357,7 +357,7 @@ fn tiler_heaps_lie_apart_in_the_kernels_addresses() {
 
 #[test]
 fn a_label_is_kept_up_to_4096_bytes() {
-    let p = Process::new(Flavour::V1_5);
+    let p = Process::model(Flavour::V1_5);
     let handle = p.bo(PAGE);
     let set = |handle, label| {
         p.call(
@@ -439,7 +439,7 @@ fn flush_id(p: &Process, offset: u64) -> Result<u32, Errno> {
 
 #[test]
 fn a_job_that_has_seen_the_last_flush_flushes_again() {
-    let p = Process::new(Flavour::V1_9);
+    let p = Process::model(Flavour::V1_9);
     let group = group(&p, p.vm());
     let seen = flush_id(&p, USER_FLUSH_ID_MMIO_OFFSET).unwrap();
     assert_ne!(seen, 0);
@@ -471,7 +471,7 @@ fn a_job_that_has_seen_the_last_flush_flushes_again() {
 
 #[test]
 fn the_register_moves_to_where_a_32_bit_process_can_map_it() {
-    let p = Process::new(Flavour::V1_5);
+    let p = Process::model(Flavour::V1_5);
     let set = |offset| {
         p.call(
             IOCTL_SET_USER_MMIO_OFFSET,
@@ -492,7 +492,7 @@ fn the_register_moves_to_where_a_32_bit_process_can_map_it() {
 #[test]
 fn an_eventfd_is_told_once_when_a_point_is_reached_or_available() {
     use std::os::fd::AsRawFd;
-    let p = Process::new(Flavour::V1_9);
+    let p = Process::model(Flavour::V1_9);
     let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap();
     let count = || {
         let mut bytes = [0; 8];

@@ -32,6 +32,8 @@
 //!   objects is shared with the parent, what is created or bound later is not. A program that is started gets a new one, and
 //!   a descriptor that it inherits is of no use to it.
 //! - Work on the GPU ends at once and does nothing; see [`panvk_sparse::vpanthor`].
+//! - A buffer object that was ever mapped takes a file descriptor of the process. Where they run out, the library raises
+//!   RLIMIT_NOFILE to its hard limit.
 //! - `write` on a node is `EBADF`, and `fdopen` takes it for reading only.
 //! - A process that ends by a signal or with `_exit` writes no dump and leaves its folder behind, which the next one removes.
 //! - A handler that the program sets for SIGUSR1 after it has opened a node takes the place of ours.

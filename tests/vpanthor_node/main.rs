@@ -10,6 +10,16 @@ macro_rules! name_of {
 #[path = "../drm/main.rs"]
 mod drm;
 
+// The tests of the virtual kernel's ioctls, see `transport`.
+#[path = "../vpanthor_ioctl.rs"]
+mod vpanthor_ioctl;
+#[path = "../vpanthor_syncobj.rs"]
+mod vpanthor_syncobj;
+#[path = "../vpanthor_vm_bind.rs"]
+mod vpanthor_vm_bind;
+#[path = "../vpanthor_work.rs"]
+mod vpanthor_work;
+
 mod command;
 mod dump;
 mod kit;

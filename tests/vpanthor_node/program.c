@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -181,6 +182,16 @@ static void maps(void)
 	CHECK((errno = 0, mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, other, FLUSH_ID_OFFSET) == MAP_FAILED)
 		&& errno == EINVAL);
 	CHECK(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+
+	/* A map costs no descriptor that the program would miss. */
+	struct rlimit limit;
+	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = 64;
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	for (int i = 0; i < 200; i++) {
+		offset = mmap_offset(other, bo_create(other, 4096));
+		CHECK(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, other, offset) != MAP_FAILED);
+	}
 }
 
 /* A pointer to nowhere is an error, and not the end. */
@@ -276,6 +287,71 @@ static void forks(void)
 	CHECK(has_vm(shared_fd, shared_vm));
 }
 
+static uint64_t random_state;
+
+static uint64_t random_word(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	return random_state ^= random_state << 17;
+}
+
+/* Calls of any number, size and bytes, with pointers to memory, to nothing and to nowhere. */
+static void any_calls(void)
+{
+	enum { WORDS = 512 };
+	uint64_t *memory = mmap(NULL, 8 * WORDS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(memory != MAP_FAILED);
+	int fd = -1, succeeded = 0;
+	random_state = 0x9e3779b97f4a7c15;
+	for (int i = 0; i < 200000; i++) {
+		if (i % 1000 == 0) {
+			close(fd);
+			fd = open_node(0);
+		}
+		/* Numbers of panthor, of syncobjs, of any kind. */
+		uint64_t r = random_word();
+		unsigned nr = r & 1 ? 0x40 + (r >> 8) % 18 : r & 2 ? 0xbf + (r >> 8) % 17 : (r >> 8) & 0xff;
+		unsigned long request = _IOC(3, 'd', nr, r & 4 ? 8 * ((r >> 16) % 9) : (r >> 16) % 300);
+		/* What a driver passes for this number, often enough. */
+		if (nr == 0x41 || nr == 0x43 || nr == 0x45)
+			request = nr == 0x41 ? VM_CREATE : nr == 0x43 ? VM_BIND : BO_CREATE;
+		for (int w = 0; w < WORDS / 8; w++) {
+			uint64_t v = random_word();
+			switch (v >> 61) {
+			case 0: memory[w] = v; break;
+			case 1: memory[w] = (uintptr_t)(memory + (v & 0x3f)); break;
+			case 2: memory[w] = (v & 0xff) << 12; break;
+			case 3: memory[w] = v & 3; break;
+			case 4: memory[w] = (v & 3) << 32 | (v >> 8 & 3); break;
+			default: memory[w] = 0; break;
+			}
+		}
+		/* Nothing that waits for ever, and no map that takes as long as a large one takes. */
+		if (nr == 0xc3)
+			memory[1] = 0;
+		if (nr == 0xca || nr == 0xcc)
+			memory[2] = 0, memory[3] = 0;
+		if (nr == 0x43) {
+			memory[1] = 48 | (r >> 40 & 1) << 32, memory[2] = (uintptr_t)(memory + 8);
+			memory[11] &= 0xff000;
+		}
+		void *arg = (r >> 50) % 20 == 0 ? NULL : (r >> 50) % 20 == 1 ? (void *)8 : memory;
+		errno = 0;
+		int result = ioctl(fd, request, arg);
+		CHECK(result >= -1);
+		CHECK(result >= 0 || errno != 0);
+		succeeded += result == 0;
+		/* What it was given, such as exported buffer objects. */
+		if (result == 0 && (nr == 0x2d || nr == 0xc1))
+			close(((int *)memory)[2]);
+	}
+	CHECK(succeeded > 1000);
+	fd = open_node(0);
+	uint32_t vm = vm_create(fd), bo = bo_create(fd, 65536);
+	CHECK(bind(fd, vm, (struct bind_op){ NOEXEC, bo, 0, 1 << 30, 65536 }) == 0);
+}
+
 static volatile sig_atomic_t handled;
 
 static void handler(int signal)
@@ -303,7 +379,7 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*run)(void); } cases[] = {
 		{ "descriptor", descriptor }, { "duplicates", duplicates }, { "maps", maps },
-		{ "wrong_pointers", wrong_pointers }, { "threads", threads }, { "forks", forks }, { "dumps", dumps },
+		{ "wrong_pointers", wrong_pointers }, { "threads", threads }, { "forks", forks }, { "dumps", dumps }, { "any_calls", any_calls },
 	};
 	CHECK(argc == 3);
 	node = argv[2];

@@ -103,3 +103,22 @@ fn a_child_goes_on_with_the_file_of_its_parent_though_threads_were_in_calls() {
         run("forks");
     }
 }
+
+#[test]
+fn no_call_of_any_number_size_and_bytes_ends_the_program() {
+    if kit::machine_has_no_nodes() {
+        let dump = run("any_calls").dump();
+        let node = &dump["nodes"][0];
+        assert!(
+            node["refused"].as_u64() > Some(100_000),
+            "{}",
+            node["refused"]
+        );
+        // Of all files together; the last has its one mapping.
+        assert!(
+            node["vm_bind"]["map"].as_u64() > Some(1),
+            "{}",
+            node["vm_bind"]
+        );
+    }
+}

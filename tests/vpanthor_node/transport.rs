@@ -145,18 +145,28 @@ fn the_node_answers_and_counts_as_the_kernel_in_the_process_does() {
     );
 }
 
-/// `tests/drm`, but with a node for each flavour behind what it opens.
-#[test]
-fn the_tests_of_the_transport_pass_on_nodes() {
+/// Runs all tests below `modules` of this binary with a node for each flavour behind what they open. Those that look
+/// inside the kernel have one in their process, as ever.
+fn again_on_nodes(modules: &[&str]) {
     if !kit::machine_has_no_nodes() {
         return;
     }
-    let ran = kit::run_tests(&["drm::"], &[(crate::drm::NODES, "1")], &all_flavours());
+    let ran = kit::run_tests(modules, &[(crate::drm::NODES, "1")], &all_flavours());
     let dump = ran.dump();
     for node in dump["nodes"].as_array().unwrap() {
         let opened = node["files"].as_array().unwrap().len();
         assert!(opened >= 5, "{} was opened {opened} times", node["path"]);
     }
+}
+
+#[test]
+fn the_tests_of_the_transport_pass_on_nodes() {
+    again_on_nodes(&["drm::"]);
+}
+
+#[test]
+fn the_tests_of_the_virtual_kernels_ioctls_pass_on_nodes() {
+    again_on_nodes(&["vpanthor_"]);
 }
 
 #[test]

@@ -156,9 +156,30 @@ fn backing(
     if writes && (flags & libc::MAP_TYPE == libc::MAP_PRIVATE || file.is_register(at)) {
         return Err(Errno::INVAL);
     }
-    let (memory, offset) = file.mmap(at, len as u64)?;
+    let (memory, offset) = match file.mmap(at, len as u64) {
+        // A buffer object that is mapped takes a file descriptor here, which it does not with a real kernel.
+        Err(Errno::MFILE) if raise_limit() => file.mmap(at, len as u64)?,
+        result => result?,
+    };
     Ok((
         memory,
         libc::off64_t::try_from(offset).map_err(|_| Errno::OVERFLOW)?,
     ))
+}
+
+/// Allows this process all the file descriptors that it may allow itself. `false`: it has them already.
+fn raise_limit() -> bool {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: a struct to be filled, and the same to be read.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 || limit.rlim_cur == limit.rlim_max
+        {
+            return false;
+        }
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
+    }
 }
