@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode};
 
 pub enum Backend {
-    Model(File),
+    Model(Box<File>),
     Node(StdFile),
 }
 

@@ -50,7 +50,7 @@ impl Process {
 
     pub fn on(kernel: &Arc<Kernel>, options: OpenOptions) -> Self {
         Self {
-            file: Backend::Model(kernel.open(options)),
+            file: Backend::Model(Box::new(kernel.open(options))),
             mem: Memory::Arena(Arena::new(BASE, ARENA)),
             next: Cell::new(BASE),
         }

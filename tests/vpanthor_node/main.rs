@@ -1,5 +1,10 @@
 //! The virtual kernel as a device node, for programs that know nothing of it: `libvpanthor_preload.so`.
 
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each of the included tests has the kit as its own module"
+)]
+
 /// The path of the test `$name` in the module of the call, as libtest names it, behind the crate's name.
 macro_rules! name_of {
     ($name:ident) => {
