@@ -12,7 +12,7 @@ Checks that this machine has what panvk-sparse needs, and installs what is missi
 
   run    (default) a Rust toolchain, a C linker, the Vulkan loader, vulkaninfo, and Mesa's
          lavapipe from Mesa 25.0 or later
-  test   the same, and rustfmt, clippy, a C++ compiler and the Vulkan validation layer
+  test   the same, and rustfmt, clippy, a C++ compiler, the Vulkan validation layer and meson
 
 Nothing missing: apt is not called. Otherwise root or sudo is needed, and the packages and the
 reason for each are printed first. On Debian 12, whose own Mesa is too old, the suite
@@ -132,6 +132,7 @@ check_system() {
     command -v c++ >/dev/null || need g++ -- "a C++ compiler: the fuzz targets bring libFuzzer, which is C++"
     vulkan_file explicit_layer.d 'VkLayer_khronos_validation.json' >/dev/null ||
       need vulkan-validationlayers -- "the Vulkan validation layer, under which the tests must be clean"
+    command -v meson >/dev/null || need meson ninja-build -- "meson and ninja, by which distributions build and install"
   fi
 }
 

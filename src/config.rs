@@ -203,7 +203,7 @@ fn parse<T>(
 
 /// A variable of the environment. A process with raised rights has none: its user chooses nothing, least of all
 /// what is loaded.
-pub(crate) fn variable(name: &str) -> Option<OsString> {
+pub fn variable(name: &str) -> Option<OsString> {
     if runs_with_raised_rights() {
         return None;
     }

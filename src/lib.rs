@@ -27,9 +27,10 @@
 //! | [`lower`] | runs become operations, for one kernel's capabilities | pure |
 //! | [`drm`] | the kernel boundary: uAPI structs, transport, probe, VM, BO, syncobj, counters | unsafe |
 //! | [`vpanthor`] | a virtual panthor kernel: the same ioctls, gpuvm, page tables, faults on demand | |
-//! | [`vulkan`] | what the ICD needs of Vulkan: base driver, handle maps, `pNext` chains | unsafe |
+//! | [`vulkan`] | what the ICD and the layers need of Vulkan: base driver, handle maps, `pNext` chains | unsafe |
 //! | [`backend`] | who owns memory and addresses; [`backend::hosted`]: any base driver, and vpanthor | |
 //! | [`trace`] | recordings of an application's sparse binds: the format, writing and reading it | pure |
+//! | [`replay`] | what a recording asks of a kernel, counted | |
 //! | [`config`] | the environment variables | |
 //!
 //! Pure means: no I/O, no unsafe, no clock, no global. The driver itself, `libvulkan_panvk_sparse.so`, is the
@@ -44,6 +45,8 @@ pub mod config;
 pub mod drm;
 pub mod layout;
 pub mod lower;
+pub mod replay;
+mod spans;
 pub mod trace;
 pub mod units;
 pub mod vpanthor;

@@ -9,6 +9,44 @@ pub const SZ_64K: u64 = 64 << 10;
 /// 2 MiB: the largest page that panthor maps with one page-table entry.
 pub const SZ_2M: u64 = 2 << 20;
 
+/// Reads a number of bytes: a whole number, alone or with a suffix.
+///
+/// `K`, `M`, `G` (or `KB`, `MB`, `GB`) are powers of 1000, `KiB`, `MiB`, `GiB` powers of 1024; case does not
+/// matter, and `_` may group digits.
+///
+/// # Errors
+/// Which of these rules the text breaks; or `None`: it is more than 64 bits hold.
+pub fn parse_bytes(text: &str) -> Result<u64, Option<String>> {
+    let trimmed = text.trim();
+    let digits_end = trimmed
+        .find(|c: char| !c.is_ascii_digit() && c != '_')
+        .unwrap_or(trimmed.len());
+    let (digits, suffix) = trimmed.split_at(digits_end);
+    let digits = digits.replace('_', "");
+    if digits.is_empty() {
+        return Err(Some(
+            "expected a whole number of bytes, such as 100000000, 100M or 64KiB".to_owned(),
+        ));
+    }
+    let unit: u64 = match suffix.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1_000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => {
+            return Err(Some(format!(
+                "the suffix \"{}\" is unknown; K, M and G are powers of 1000, KiB, MiB and GiB powers of 1024",
+                suffix.trim_start()
+            )));
+        }
+    };
+    let number = digits.parse::<u64>().ok();
+    number.and_then(|n| n.checked_mul(unit)).ok_or(None)
+}
+
 /// A GPU virtual address, in bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]

@@ -133,6 +133,42 @@ fn the_comparison_needs_no_device_and_draws_every_strategy() {
 }
 
 #[test]
+fn the_flight_replayed_asks_what_the_comparison_counts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let trace = folder.path().join("flight.trace");
+    let mut command = example();
+    command
+        .args(["--size", "8192", "--frames", "12", "--json", "--compare"])
+        .arg(folder.path().join("streaming.svg"))
+        .arg("--trace")
+        .arg(&trace);
+    let compared = json(command);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_panvk-sparse"));
+    command
+        .stdin(Stdio::null())
+        .args(["replay", "--json"])
+        .arg(trace);
+    let replayed = json(command);
+    let cost = |counts: &Value| [counts["ops"].as_u64(), counts["ioctls"].as_u64()];
+    let asked = |counts: &Value| {
+        [
+            counts["vm_bind_ops"].as_u64(),
+            counts["vm_bind_ioctls"].as_u64(),
+        ]
+    };
+    let list = |value: &Value| value.as_array().expect("a list").clone();
+    let ways = list(&compared["strategies"]);
+    assert_eq!(ways.len(), 4);
+    for (counted, replayed) in ways.iter().zip(list(&replayed["strategies"])) {
+        assert_eq!(counted["strategy"], replayed["strategy"]);
+        let frames: Vec<_> = list(&counted["frames"]).iter().map(cost).collect();
+        let steps: Vec<_> = list(&replayed["steps"]).iter().map(asked).collect();
+        assert_eq!(steps[0], cost(&counted["creation"]));
+        assert_eq!(steps[1..], frames);
+    }
+}
+
+#[test]
 fn arguments_that_make_no_sense_are_named() {
     for arguments in [
         &["--size", "1000"][..],

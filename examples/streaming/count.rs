@@ -19,9 +19,9 @@ use crate::world::{Frame, POOL, Texture, Tile};
 
 /// `VK_IMAGE_ASPECT_COLOR_BIT`.
 const COLOR: u32 = 1;
-const IMAGE: u64 = 1;
-const POOL_MEMORY: u64 = 1;
-const TAIL_MEMORY: u64 = 2;
+pub const IMAGE: u64 = 1;
+pub const POOL_MEMORY: u64 = 1;
+pub const TAIL_MEMORY: u64 = 2;
 
 /// The kernels in the field, each with the way that it maps unbound ranges.
 pub const WAYS: [(Flavour, Strategy); 4] = [
@@ -78,7 +78,8 @@ pub fn board(side: u32) -> Texture {
     }
 }
 
-fn layout(texture: &Texture) -> Image {
+/// What the tile map has to know of the texture.
+pub fn layout(texture: &Texture) -> Image {
     Image {
         extent: Extent::new(texture.side, texture.side, 1),
         levels: texture.mip_levels(),
@@ -116,17 +117,10 @@ pub fn count(
     hosted.add_memory(TAIL_MEMORY, SZ_64K)?;
     let mut before = hosted.stats();
     hosted.add_image(IMAGE, &layout(texture), None)?;
-    let tail = Bind {
-        resource_offset: 0,
-        size: SZ_64K,
-        memory: Some(TAIL_MEMORY),
-        memory_offset: 0,
-        metadata: false,
-    };
     bind(
         &hosted,
         BindInfo {
-            binds: vec![(ResourceId::Image(IMAGE), vec![tail])],
+            binds: vec![(ResourceId::Image(IMAGE), vec![tail_bind()])],
             ..BindInfo::default()
         },
     )?;
@@ -139,12 +133,7 @@ pub fn count(
     let creation = step();
     let mut costs = Vec::new();
     for frame in frames {
-        let unbinds = frame.unbinds.iter().map(|&tile| (tile, None));
-        let binds = frame.binds.iter().map(|&(tile, slot)| (tile, Some(slot)));
-        let binds: Vec<_> = unbinds
-            .chain(binds)
-            .map(|(tile, slot)| image_bind(texture, tile, slot))
-            .collect();
+        let binds = frame_binds(texture, frame);
         if !binds.is_empty() {
             bind(
                 &hosted,
@@ -162,6 +151,27 @@ pub fn count(
         creation,
         frames: costs,
     })
+}
+
+/// The bind of the mip tail.
+pub fn tail_bind() -> Bind {
+    Bind {
+        resource_offset: 0,
+        size: SZ_64K,
+        memory: Some(TAIL_MEMORY),
+        memory_offset: 0,
+        metadata: false,
+    }
+}
+
+/// The binds of a frame: what is evicted, then what is new.
+pub fn frame_binds(texture: &Texture, frame: &Frame) -> Vec<ImageBind> {
+    let unbinds = frame.unbinds.iter().map(|&tile| (tile, None));
+    let binds = frame.binds.iter().map(|&(tile, slot)| (tile, Some(slot)));
+    unbinds
+        .chain(binds)
+        .map(|(tile, slot)| image_bind(texture, tile, slot))
+        .collect()
 }
 
 fn image_bind(texture: &Texture, tile: Tile, slot: Option<u32>) -> ImageBind {

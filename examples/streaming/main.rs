@@ -8,11 +8,13 @@
 //! ```text
 //! VK_ICD_FILENAMES=$PWD/target/release/panvk_sparse_icd.json cargo run --release --example streaming
 //! cargo run --release --example streaming -- --compare streaming.svg
+//! cargo run --release --example streaming -- --trace flight.trace
 //! ```
 
 mod count;
 mod gpu;
 mod plot;
+mod record;
 mod stream;
 mod world;
 
@@ -28,7 +30,7 @@ use world::{Frame, POOL, WINDOW, World};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const HELP: &str = "Usage: streaming [--frames N] [--size N] [--json] [--compare F.svg]
+const HELP: &str = "Usage: streaming [--frames N] [--size N] [--json] [--compare F.svg] [--trace F [--laps N]]
 
 Streams a virtual texture through a fixed pool of memory: each frame one vkQueueBindSparse with the tiles that come into
 view and those that lose their memory, then an upload, then tiles are read back and compared. The driver is the one that
@@ -41,6 +43,9 @@ the Vulkan loader finds (VK_ICD_FILENAMES chooses).
                    tiles, checked, wrong), passed
   --compare F.svg  do not use Vulkan: count what the same flight asks of each virtual kernel and draw it; with
                    --json, each kernel's ioctls and operations a frame
+  --trace F        do not use Vulkan: write what the layer VK_LAYER_PANVK_sparse_trace would record of the flight, for
+                   panvk-sparse replay; its frame 0 creates the texture
+  --laps N         with --trace: fly so many times, 1 to 10000 (default 1)
   --help           this text
 
 Exit status: 0 all was right, 1 something was wrong, 2 the arguments were not understood.";
@@ -50,6 +55,8 @@ struct Arguments {
     size: u32,
     json: bool,
     compare: Option<PathBuf>,
+    trace: Option<PathBuf>,
+    laps: u32,
 }
 
 /// `None`: help is wanted.
@@ -59,6 +66,8 @@ fn arguments() -> std::result::Result<Option<Arguments>, String> {
         size: 32768,
         json: false,
         compare: None,
+        trace: None,
+        laps: 1,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -75,6 +84,9 @@ fn arguments() -> std::result::Result<Option<Arguments>, String> {
             "--frames" => {
                 parsed.frames = number("1 to 10000", |n| (1..=10_000).contains(&n))?;
             }
+            "--laps" => {
+                parsed.laps = number("1 to 10000", |n| (1..=10_000).contains(&n))?;
+            }
             "--size" => {
                 parsed.size = number("a power of two, 1024 to 65536", |n| {
                     n.is_power_of_two() && (1024..=65536).contains(&n)
@@ -82,6 +94,9 @@ fn arguments() -> std::result::Result<Option<Arguments>, String> {
             }
             "--compare" => {
                 parsed.compare = Some(arguments.next().ok_or("--compare takes a file")?.into());
+            }
+            "--trace" => {
+                parsed.trace = Some(arguments.next().ok_or("--trace takes a file")?.into());
             }
             other => return Err(format!("{other} is not an argument; --help lists them")),
         }
@@ -182,6 +197,14 @@ fn report(
     );
 }
 
+fn trace(arguments: &Arguments, path: &std::path::Path) -> Result<()> {
+    let texture = count::board(arguments.size);
+    let mut world = World::new(texture, arguments.frames);
+    // The camera comes back to where it started.
+    let frames = arguments.frames * arguments.laps;
+    record::write(path, &texture, (0..frames).map(|_| world.frame()))
+}
+
 fn compare(arguments: &Arguments, path: &std::path::Path) -> Result<()> {
     let texture = count::board(arguments.size);
     let mut world = World::new(texture, arguments.frames);
@@ -245,9 +268,18 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let result = match &arguments.compare {
-        Some(path) => compare(&arguments, path).map(|()| true),
-        None => run(&arguments),
+    let without_device = || {
+        if let Some(path) = &arguments.trace {
+            trace(&arguments, path)?;
+        }
+        if let Some(path) = &arguments.compare {
+            compare(&arguments, path)?;
+        }
+        Ok(true)
+    };
+    let result = match (&arguments.compare, &arguments.trace) {
+        (None, None) => run(&arguments),
+        _ => without_device(),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

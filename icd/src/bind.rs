@@ -18,13 +18,14 @@ pub unsafe extern "system" fn queue_bind_sparse(
     fence: vk::Fence,
 ) -> vk::Result {
     guard_result(|| {
-        let Some(device) = QUEUES.get(queue.as_raw()) else {
+        let Some(of) = QUEUES.get(queue.as_raw()) else {
             log::error!(
                 "vkQueueBindSparse: VkQueue {:#x} is not known",
                 queue.as_raw()
             );
             return vk::Result::ERROR_UNKNOWN;
         };
+        let device = &of.device;
         let Some(backend) = &device.backend else {
             // SAFETY: the application's own arguments, passed on.
             return unsafe { (device.table.queue_bind_sparse)(queue, count, infos, fence) };
@@ -36,9 +37,14 @@ pub unsafe extern "system" fn queue_bind_sparse(
             Ok(call) => call,
             Err(error) => return fail(&"vkQueueBindSparse", &error),
         };
+        if device.aliases() {
+            if let Err(error) = device.starts.begin(device, queue, &of) {
+                return error;
+            }
+        }
         // SAFETY: `infos` is what `call` was read from, and the batches are of that call.
         let mut base =
-            |batches: &[BaseBatch]| unsafe { submit(&device, queue, infos, batches, fence) };
+            |batches: &[BaseBatch]| unsafe { submit(device, queue, infos, batches, fence) };
         match backend.bind(&call, &mut base) {
             Ok(()) => vk::Result::SUCCESS,
             Err(error) => fail(&"vkQueueBindSparse", &error),
@@ -50,7 +56,7 @@ pub unsafe extern "system" fn queue_bind_sparse(
 ///
 /// # Safety
 /// `infos` is valid, and the batches index into it.
-unsafe fn submit(
+pub unsafe fn submit(
     device: &Device,
     queue: vk::Queue,
     infos: &[vk::BindSparseInfo<'_>],
@@ -62,16 +68,12 @@ unsafe fn submit(
     #[cfg(feature = "faults")]
     let batches = &distorted;
     // Three passes, since each holds pointers into what the one before it has built.
-    let binds: Vec<Vec<Vec<vk::SparseMemoryBind>>> = batches
-        .iter()
-        .map(|batch| {
-            batch
-                .binds
-                .iter()
-                .map(|(_, binds)| binds.iter().map(base_bind).collect())
-                .collect()
-        })
-        .collect();
+    let mut binds: Vec<Vec<Vec<vk::SparseMemoryBind>>> = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let lists = batch.binds.iter();
+        let lists = lists.map(|(id, binds)| opaque_binds(device, *id, binds));
+        binds.push(lists.collect::<Result<_, _>>()?);
+    }
     let image_binds: Vec<Vec<Vec<vk::SparseImageMemoryBind>>> = batches
         .iter()
         .map(|batch| {
@@ -178,6 +180,24 @@ impl BatchParts<'_> {
         self.timeline.p_next = group;
         (&raw const self.timeline).cast()
     }
+}
+
+/// The opaque binds of a resource, by the base driver's offsets: those of a partially resident image are not this driver's.
+fn opaque_binds(
+    device: &Device,
+    id: ResourceId,
+    binds: &[Bind],
+) -> Result<Vec<vk::SparseMemoryBind>, vk::Result> {
+    if let ResourceId::Image(image) = id
+        && let Some(requirements) = device.images.get(image)
+    {
+        let binds = requirements.for_base(binds).map_err(|error| {
+            log::error!("{id}: {error}");
+            vk::Result::ERROR_UNKNOWN
+        })?;
+        return Ok(binds.iter().map(base_bind).collect());
+    }
+    Ok(binds.iter().map(base_bind).collect())
 }
 
 fn base_memory(memory: Option<u64>) -> vk::DeviceMemory {

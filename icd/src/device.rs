@@ -10,15 +10,18 @@ use panvk_sparse::backend::hosted::Hosted;
 use panvk_sparse::backend::{Backend, BackendError, DUMMY_BYTES, Stats};
 use panvk_sparse::config::Dummy;
 use panvk_sparse::vulkan::base::first_proc;
-use panvk_sparse::vulkan::pnext;
+use panvk_sparse::vulkan::features;
+use panvk_sparse::vulkan::handles::HandleMap;
 
 use crate::guard::{guard, guard_result};
 use crate::instance::Instance;
 use crate::physical_device::{base_driver_name, device_properties};
 use crate::profile;
-use crate::state::{DEVICES, QUEUES, device_of, instance_of};
+use crate::requirements::Requirements;
+use crate::starts::Starts;
+use crate::state::{DEVICES, QUEUES, Queue, device_of, instance_of};
 
-/// The base driver's functions of a device that this driver calls. All are Vulkan 1.0's, but the last.
+/// The base driver's functions of a device that this driver calls. The optional ones are not Vulkan 1.0's.
 #[derive(Debug)]
 pub struct DeviceTable {
     pub destroy_device: vk::PFN_vkDestroyDevice,
@@ -35,8 +38,18 @@ pub struct DeviceTable {
     pub create_semaphore: vk::PFN_vkCreateSemaphore,
     pub destroy_semaphore: vk::PFN_vkDestroySemaphore,
     pub destroy_fence: vk::PFN_vkDestroyFence,
+    pub create_fence: vk::PFN_vkCreateFence,
+    pub wait_for_fences: vk::PFN_vkWaitForFences,
+    pub reset_fences: vk::PFN_vkResetFences,
+    pub queue_submit: vk::PFN_vkQueueSubmit,
     pub queue_bind_sparse: vk::PFN_vkQueueBindSparse,
     pub get_device_queue2: Option<vk::PFN_vkGetDeviceQueue2>,
+    pub queue_submit2: Option<vk::PFN_vkQueueSubmit2>,
+    pub get_image_memory_requirements2: Option<vk::PFN_vkGetImageMemoryRequirements2>,
+    pub get_image_sparse_memory_requirements2: Option<vk::PFN_vkGetImageSparseMemoryRequirements2>,
+    pub get_device_image_memory_requirements: Option<vk::PFN_vkGetDeviceImageMemoryRequirements>,
+    pub get_device_image_sparse_memory_requirements:
+        Option<vk::PFN_vkGetDeviceImageSparseMemoryRequirements>,
 }
 
 impl DeviceTable {
@@ -65,8 +78,41 @@ impl DeviceTable {
                 create_semaphore: first_proc(&[c"vkCreateSemaphore"], get)?,
                 destroy_semaphore: first_proc(&[c"vkDestroySemaphore"], get)?,
                 destroy_fence: first_proc(&[c"vkDestroyFence"], get)?,
+                create_fence: first_proc(&[c"vkCreateFence"], get)?,
+                wait_for_fences: first_proc(&[c"vkWaitForFences"], get)?,
+                reset_fences: first_proc(&[c"vkResetFences"], get)?,
+                queue_submit: first_proc(&[c"vkQueueSubmit"], get)?,
                 queue_bind_sparse: first_proc(&[c"vkQueueBindSparse"], get)?,
                 get_device_queue2: first_proc(&[c"vkGetDeviceQueue2"], get),
+                queue_submit2: first_proc(&[c"vkQueueSubmit2", c"vkQueueSubmit2KHR"], get),
+                get_image_memory_requirements2: first_proc(
+                    &[
+                        c"vkGetImageMemoryRequirements2",
+                        c"vkGetImageMemoryRequirements2KHR",
+                    ],
+                    get,
+                ),
+                get_image_sparse_memory_requirements2: first_proc(
+                    &[
+                        c"vkGetImageSparseMemoryRequirements2",
+                        c"vkGetImageSparseMemoryRequirements2KHR",
+                    ],
+                    get,
+                ),
+                get_device_image_memory_requirements: first_proc(
+                    &[
+                        c"vkGetDeviceImageMemoryRequirements",
+                        c"vkGetDeviceImageMemoryRequirementsKHR",
+                    ],
+                    get,
+                ),
+                get_device_image_sparse_memory_requirements: first_proc(
+                    &[
+                        c"vkGetDeviceImageSparseMemoryRequirements",
+                        c"vkGetDeviceImageSparseMemoryRequirementsKHR",
+                    ],
+                    get,
+                ),
             })
         }
     }
@@ -80,8 +126,14 @@ pub struct Device {
     /// `None` for a device that was created without the feature `sparseBinding`: nothing of it concerns
     /// this driver.
     pub backend: Option<Box<dyn Backend>>,
+    /// The partially resident images, by handle.
+    pub images: HandleMap<Requirements>,
     /// What unbound ranges are bound to, by memory type; empty but for `PANVK_SPARSE_DUMMY=alias`.
     dummies: Mutex<BTreeMap<u32, vk::DeviceMemory>>,
+    /// The new resources that are being bound to them.
+    pub starts: Starts,
+    /// For each queue family whether it binds sparse resources.
+    binding_families: Vec<bool>,
     /// The stats of a device without a backend.
     untouched: Stats,
 }
@@ -95,6 +147,20 @@ impl fmt::Debug for Device {
 }
 
 impl Device {
+    /// Whether unbound ranges of its resources are bound to a [`dummy`](Self::dummy).
+    pub fn aliases(&self) -> bool {
+        self.backend.is_some() && self.instance.driver.config.dummy == Dummy::Alias
+    }
+
+    /// What there is to know of a queue of that family.
+    fn queue(self: Arc<Self>, family: u32) -> Arc<Queue> {
+        let binds = self.binding_families.get(family as usize);
+        Arc::new(Queue {
+            binds: binds.copied().unwrap_or(false),
+            device: self,
+        })
+    }
+
     /// The memory that unbound ranges of a resource are bound to: none, but for `PANVK_SPARSE_DUMMY=alias`. It is of
     /// the first of the memory types that `types` has a bit for, and is made when it is first asked for.
     ///
@@ -145,21 +211,22 @@ pub fn fail(what: &dyn fmt::Display, error: &BackendError) -> vk::Result {
     error.result()
 }
 
-/// The features of Vulkan 1.0 that a device is created with.
-///
-/// # Safety
-/// `create_info` is valid.
-unsafe fn enabled_features(create_info: &vk::DeviceCreateInfo<'_>) -> vk::PhysicalDeviceFeatures {
-    // SAFETY: the caller's promise: the chain and the struct are valid.
-    unsafe {
-        if let Some(features) = pnext::find::<vk::PhysicalDeviceFeatures2>(create_info.p_next) {
-            (*features).features
-        } else if !create_info.p_enabled_features.is_null() {
-            *create_info.p_enabled_features
-        } else {
-            vk::PhysicalDeviceFeatures::default()
-        }
-    }
+/// For each queue family whether it binds sparse resources.
+fn binding_families(instance: &Instance, physical_device: vk::PhysicalDevice) -> Vec<bool> {
+    let Some(get) = instance.table.get_queue_family_properties else {
+        return Vec::new();
+    };
+    let mut count = 0;
+    // SAFETY: a physical device of the instance; no array asks for the count.
+    unsafe { get(physical_device, &mut count, std::ptr::null_mut()) };
+    let mut families = vec![vk::QueueFamilyProperties::default(); count as usize];
+    // SAFETY: as above; the array has room for `count` structs.
+    unsafe { get(physical_device, &mut count, families.as_mut_ptr()) };
+    families.truncate(count as usize);
+    families
+        .iter()
+        .map(|family| family.queue_flags.contains(vk::QueueFlags::SPARSE_BINDING))
+        .collect()
 }
 
 pub unsafe extern "system" fn create_device(
@@ -179,7 +246,7 @@ pub unsafe extern "system" fn create_device(
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
         // SAFETY: `create_info` is valid, by the function's specification.
-        let mut enabled = unsafe { enabled_features(&*create_info) };
+        let mut enabled = unsafe { features::enabled(&*create_info) };
         let sparse = enabled.sparse_binding != vk::FALSE;
         let refused = profile::features(&instance.driver.config, &mut enabled);
         if !refused.is_empty() {
@@ -239,6 +306,7 @@ pub unsafe extern "system" fn create_device(
         } else {
             None
         };
+        let binding_families = binding_families(&instance, physical_device);
         DEVICES.insert(
             handle.as_raw(),
             Arc::new(Device {
@@ -246,7 +314,10 @@ pub unsafe extern "system" fn create_device(
                 instance,
                 table,
                 backend,
+                images: HandleMap::default(),
                 dummies: Mutex::default(),
+                starts: Starts::default(),
+                binding_families,
                 untouched,
             }),
         );
@@ -265,13 +336,14 @@ pub unsafe extern "system" fn destroy_device(
         let Some(known) = DEVICES.remove(device.as_raw()) else {
             return;
         };
-        QUEUES.remove_where(|of| of.handle == device);
+        QUEUES.remove_where(|of| of.device.handle == device);
         if let Some(sink) = &known.instance.driver.config.stats {
             let stats = known.backend.as_ref().map(|backend| backend.stats());
             if let Err(error) = stats.as_ref().unwrap_or(&known.untouched).write_to(sink) {
                 log::error!("{}: {error}", panvk_sparse::config::STATS);
             }
         }
+        known.starts.clear(&known);
         known.free_dummies();
         // SAFETY: the application's own arguments, passed on.
         unsafe { (known.table.destroy_device)(device, allocator) }
@@ -293,7 +365,7 @@ pub unsafe extern "system" fn get_device_queue(
             (known.table.get_device_queue)(device, family, index, queue);
             *queue
         };
-        QUEUES.insert(handle.as_raw(), known);
+        QUEUES.insert(handle.as_raw(), known.queue(family));
     });
 }
 
@@ -316,7 +388,9 @@ pub unsafe extern "system" fn get_device_queue2(
             *queue
         };
         if handle != vk::Queue::null() {
-            QUEUES.insert(handle.as_raw(), known);
+            // SAFETY: `info` is valid, by the function's specification.
+            let family = unsafe { (*info).queue_family_index };
+            QUEUES.insert(handle.as_raw(), known.queue(family));
         }
     });
 }

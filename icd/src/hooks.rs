@@ -1,10 +1,8 @@
 //! Which functions this driver answers itself. Every other one is the base driver's own.
 
-use std::ffi::CStr;
-
 use ash::vk;
 
-use crate::{bind, device, instance, physical_device, resources};
+use crate::{bind, device, instance, physical_device, requirements, resources, starts};
 
 /// What a function is dispatched by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,36 +14,12 @@ pub enum Level {
     Device,
     /// A function that only devices with sparse binding need: the others get the base driver's own.
     SparseDevice,
+    /// As [`SparseDevice`](Self::SparseDevice), and only where `PANVK_SPARSE_DUMMY=alias`.
+    AliasDevice,
 }
 
-/// A function of this driver.
-#[derive(Clone, Copy, Debug)]
-pub struct Hook {
-    pub level: Level,
-    pub function: unsafe extern "system" fn(),
-}
-
-/// A table from names to functions, each with the type that Vulkan gives it, checked at compile time.
-macro_rules! hooks {
-    ($($level:ident { $($($name:literal)|+ => $function:path as $type:ty,)* })*) => {
-        /// This driver's function of that name.
-        pub fn find(name: &CStr) -> Option<Hook> {
-            Some(match name.to_bytes() {
-                $($($($name)|+ => {
-                    let function: $type = $function;
-                    Hook {
-                        level: Level::$level,
-                        // SAFETY: function pointers all have one size; who asks for the name knows the type.
-                        function: unsafe { std::mem::transmute::<$type, unsafe extern "system" fn()>(function) },
-                    }
-                })*)*
-                _ => return None,
-            })
-        }
-    };
-}
-
-hooks! {
+panvk_sparse::hooks! {
+    Level:
     Global {
         b"vkCreateInstance" => instance::create_instance as vk::PFN_vkCreateInstance,
         b"vkGetInstanceProcAddr" => crate::vk_icdGetInstanceProcAddr as vk::PFN_vkGetInstanceProcAddr,
@@ -97,9 +71,26 @@ hooks! {
         b"vkDestroyBuffer" => resources::destroy_buffer as vk::PFN_vkDestroyBuffer,
         b"vkCreateImage" => resources::create_image as vk::PFN_vkCreateImage,
         b"vkDestroyImage" => resources::destroy_image as vk::PFN_vkDestroyImage,
+        b"vkGetImageMemoryRequirements" =>
+            requirements::get_image_memory_requirements as vk::PFN_vkGetImageMemoryRequirements,
+        b"vkGetImageMemoryRequirements2" | b"vkGetImageMemoryRequirements2KHR" =>
+            requirements::get_image_memory_requirements2 as vk::PFN_vkGetImageMemoryRequirements2,
+        b"vkGetImageSparseMemoryRequirements" =>
+            requirements::get_image_sparse_memory_requirements as vk::PFN_vkGetImageSparseMemoryRequirements,
+        b"vkGetImageSparseMemoryRequirements2" | b"vkGetImageSparseMemoryRequirements2KHR" =>
+            requirements::get_image_sparse_memory_requirements2 as vk::PFN_vkGetImageSparseMemoryRequirements2,
+        b"vkGetDeviceImageMemoryRequirements" | b"vkGetDeviceImageMemoryRequirementsKHR" =>
+            requirements::get_device_image_memory_requirements as vk::PFN_vkGetDeviceImageMemoryRequirements,
+        b"vkGetDeviceImageSparseMemoryRequirements" | b"vkGetDeviceImageSparseMemoryRequirementsKHR" =>
+            requirements::get_device_image_sparse_memory_requirements
+            as vk::PFN_vkGetDeviceImageSparseMemoryRequirements,
         b"vkCreateSemaphore" => resources::create_semaphore as vk::PFN_vkCreateSemaphore,
         b"vkDestroySemaphore" => resources::destroy_semaphore as vk::PFN_vkDestroySemaphore,
         b"vkDestroyFence" => resources::destroy_fence as vk::PFN_vkDestroyFence,
         b"vkQueueBindSparse" => bind::queue_bind_sparse as vk::PFN_vkQueueBindSparse,
+    }
+    AliasDevice {
+        b"vkQueueSubmit" => starts::queue_submit as vk::PFN_vkQueueSubmit,
+        b"vkQueueSubmit2" | b"vkQueueSubmit2KHR" => starts::queue_submit2 as vk::PFN_vkQueueSubmit2,
     }
 }

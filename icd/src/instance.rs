@@ -26,6 +26,7 @@ pub struct InstanceTable {
         Option<vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties2>,
     pub get_properties: Option<vk::PFN_vkGetPhysicalDeviceProperties>,
     pub get_properties2: Option<vk::PFN_vkGetPhysicalDeviceProperties2>,
+    pub get_queue_family_properties: Option<vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties>,
     pub create_device: Option<vk::PFN_vkCreateDevice>,
     pub get_device_proc_addr: Option<vk::PFN_vkGetDeviceProcAddr>,
 }
@@ -89,6 +90,10 @@ impl Instance {
                         c"vkGetPhysicalDeviceProperties2",
                         c"vkGetPhysicalDeviceProperties2KHR",
                     ],
+                    get,
+                ),
+                get_queue_family_properties: first_proc(
+                    &[c"vkGetPhysicalDeviceQueueFamilyProperties"],
                     get,
                 ),
                 create_device: first_proc(&[c"vkCreateDevice"], get),

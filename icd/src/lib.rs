@@ -10,19 +10,21 @@ mod bind;
 mod device;
 #[cfg(feature = "faults")]
 mod faults;
-mod guard;
 mod hooks;
 mod instance;
-mod logger;
 mod physical_device;
 mod profile;
+mod requirements;
 mod resources;
+mod starts;
 mod state;
 
 use std::ffi::{CStr, c_char};
 
 use ash::vk;
+use panvk_sparse::config::Dummy;
 use panvk_sparse::vulkan::base::{Base, MAX_INTERFACE};
+use panvk_sparse::vulkan::guard;
 
 use guard::{guard, guard_result};
 use hooks::Level;
@@ -73,6 +75,8 @@ pub unsafe extern "system" fn vk_icdGetInstanceProcAddr(
         let Ok(driver) = state::driver() else {
             return without_base(name);
         };
+        let aliases = driver.config.dummy == Dummy::Alias;
+        let hook = hook.filter(|hook| aliases || hook.level != Level::AliasDevice);
         if let Some(hook) = hook.filter(|hook| hook.level == Level::Global) {
             return Some(hook.function);
         }
@@ -119,6 +123,7 @@ pub unsafe extern "system" fn get_device_proc_addr(
         let hook = hooks::find(unsafe { CStr::from_ptr(name) }).filter(|hook| match hook.level {
             Level::Device => true,
             Level::SparseDevice => known.backend.is_some(),
+            Level::AliasDevice => known.aliases(),
             Level::Global | Level::Instance | Level::PhysicalDevice => false,
         });
         Some(hook.map_or(base, |hook| hook.function))

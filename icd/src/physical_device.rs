@@ -3,7 +3,7 @@
 
 use ash::vk;
 use panvk_sparse::vulkan::base::{set_text, text};
-use panvk_sparse::vulkan::pnext;
+use panvk_sparse::vulkan::{images, pnext};
 
 use crate::guard::{guard, guard_result};
 use crate::instance::Instance;
@@ -138,6 +138,64 @@ pub unsafe extern "system" fn get_properties(
     });
 }
 
+/// What has to be known of an image to tell whether it can be partially resident.
+#[derive(Clone, Copy)]
+struct Kind {
+    format: vk::Format,
+    ty: vk::ImageType,
+    samples: vk::SampleCountFlags,
+    usage: vk::ImageUsageFlags,
+    tiling: vk::ImageTiling,
+}
+
+/// Whether images of the kind can be bound tile by tile on the base driver, if it says that they can.
+fn residency_works(instance: &Instance, physical_device: vk::PhysicalDevice, kind: Kind) -> bool {
+    images::residency_works(kind.format, || {
+        let Some(get) = instance.table.get_sparse_image_format_properties else {
+            return Vec::new();
+        };
+        let ask = |count: &mut u32, list| {
+            // SAFETY: a physical device of the instance; `list` is null or has room for `count` structs.
+            unsafe {
+                get(
+                    physical_device,
+                    kind.format,
+                    kind.ty,
+                    kind.samples,
+                    kind.usage,
+                    kind.tiling,
+                    count,
+                    list,
+                );
+            }
+        };
+        let mut count = 0;
+        ask(&mut count, std::ptr::null_mut());
+        let mut told = vec![vk::SparseImageFormatProperties::default(); count as usize];
+        ask(&mut count, told.as_mut_ptr());
+        told.truncate(count as usize);
+        told
+    })
+}
+
+/// Whether an image with these flags can be created at all.
+fn has_image(
+    instance: &Instance,
+    physical_device: vk::PhysicalDevice,
+    kind: Kind,
+    flags: vk::ImageCreateFlags,
+) -> bool {
+    profile::has_image(instance.driver.config.profile, kind.ty, flags)
+        && (!flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY)
+            || residency_works(instance, physical_device, kind))
+}
+
+/// Whether images of the kind can be partially resident.
+fn has_residency(instance: &Instance, physical_device: vk::PhysicalDevice, kind: Kind) -> bool {
+    profile::has_residency(instance.driver.config.profile, kind.ty, kind.samples)
+        && residency_works(instance, physical_device, kind)
+}
+
 pub unsafe extern "system" fn get_sparse_image_format_properties(
     physical_device: vk::PhysicalDevice,
     format: vk::Format,
@@ -155,9 +213,17 @@ pub unsafe extern "system" fn get_sparse_image_format_properties(
         let Some(get) = instance.table.get_sparse_image_format_properties else {
             return;
         };
-        // SAFETY: the application's own arguments, passed on; `count` can be written.
+        let kind = Kind {
+            format,
+            ty,
+            samples,
+            usage,
+            tiling,
+        };
+        // SAFETY: the application's own arguments, passed on; `count` can be written, and so can the structs that the base
+        // driver has written.
         unsafe {
-            if profile::has_residency(instance.driver.config.profile, ty, samples) {
+            if has_residency(&instance, physical_device, kind) {
                 get(
                     physical_device,
                     format,
@@ -168,6 +234,11 @@ pub unsafe extern "system" fn get_sparse_image_format_properties(
                     count,
                     properties,
                 );
+                if !properties.is_null() {
+                    for told in std::slice::from_raw_parts_mut(properties, *count as usize) {
+                        images::correct(told, format);
+                    }
+                }
             } else {
                 *count = 0;
             }
@@ -188,10 +259,23 @@ pub unsafe extern "system" fn get_sparse_image_format_properties2(
         let Some(get) = instance.table.get_sparse_image_format_properties2 else {
             return;
         };
-        // SAFETY: the application's own arguments, passed on; `info` can be read and `count` written.
+        // SAFETY: the application's own arguments, passed on; `info` can be read and `count` written, and so can the structs
+        // that the base driver has written.
         unsafe {
-            if profile::has_residency(instance.driver.config.profile, (*info).ty, (*info).samples) {
+            let kind = Kind {
+                format: (*info).format,
+                ty: (*info).ty,
+                samples: (*info).samples,
+                usage: (*info).usage,
+                tiling: (*info).tiling,
+            };
+            if has_residency(&instance, physical_device, kind) {
                 get(physical_device, info, count, properties);
+                if !properties.is_null() {
+                    for told in std::slice::from_raw_parts_mut(properties, *count as usize) {
+                        images::correct(&mut told.properties, kind.format);
+                    }
+                }
             } else {
                 *count = 0;
             }
@@ -215,7 +299,14 @@ pub unsafe extern "system" fn get_image_format_properties(
         let Some(get) = instance.table.get_image_format_properties else {
             return vk::Result::ERROR_UNKNOWN;
         };
-        if !profile::has_image(instance.driver.config.profile, ty, flags) {
+        let kind = Kind {
+            format,
+            ty,
+            samples: vk::SampleCountFlags::TYPE_1,
+            usage,
+            tiling,
+        };
+        if !has_image(&instance, physical_device, kind, flags) {
             // SAFETY: `properties` is a valid pointer, by the function's specification; it asks for zeros here.
             unsafe { *properties = vk::ImageFormatProperties::default() };
             return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
@@ -249,7 +340,14 @@ pub unsafe extern "system" fn get_image_format_properties2(
         };
         // SAFETY: both are valid pointers, by the function's specification, which asks for zeros on this error.
         unsafe {
-            if !profile::has_image(instance.driver.config.profile, (*info).ty, (*info).flags) {
+            let kind = Kind {
+                format: (*info).format,
+                ty: (*info).ty,
+                samples: vk::SampleCountFlags::TYPE_1,
+                usage: (*info).usage,
+                tiling: (*info).tiling,
+            };
+            if !has_image(&instance, physical_device, kind, (*info).flags) {
                 (*properties).image_format_properties = vk::ImageFormatProperties::default();
                 return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
             }

@@ -1,12 +1,15 @@
 //! Memory, sparse buffers and images, semaphores and fences. Each function calls the base driver's and tells the
 //! backend of it.
 
+use std::sync::Arc;
+
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::{Backend, BackendError, ResourceId};
-use panvk_sparse::vulkan::{images, pnext};
+use panvk_sparse::vulkan::pnext;
 
 use crate::device::{Device, fail};
 use crate::guard::{guard, guard_result};
+use crate::requirements::Requirements;
 use crate::state::device_of;
 
 pub unsafe extern "system" fn allocate_memory(
@@ -114,6 +117,7 @@ pub unsafe extern "system" fn destroy_buffer(
             .as_ref()
             .filter(|_| buffer != vk::Buffer::null())
         {
+            known.starts.settle(&known);
             backend.remove_resource(ResourceId::Buffer(buffer.as_raw()));
         }
         // SAFETY: the application's own arguments, passed on.
@@ -168,20 +172,16 @@ unsafe fn add_image(
     // SAFETY: the caller's promise.
     unsafe { (device.table.get_image_memory_requirements)(device.handle, image, &mut needs) };
     let dummy = device.dummy(needs.memory_type_bits)?;
+    let id = ResourceId::Image(image.as_raw());
     if !info.flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
-        let id = ResourceId::Image(image.as_raw());
         return backend.add_resource(id, needs.size, needs.alignment, dummy);
     }
-    let get = device.table.get_image_sparse_memory_requirements;
-    let mut count = 0;
-    // SAFETY: the caller's promise; no array asks for the count.
-    unsafe { get(device.handle, image, &mut count, std::ptr::null_mut()) };
-    let mut aspects = vec![vk::SparseImageMemoryRequirements::default(); count as usize];
-    // SAFETY: the caller's promise; the array has room for `count` structs.
-    unsafe { get(device.handle, image, &mut count, aspects.as_mut_ptr()) };
-    aspects.truncate(count as usize);
-    let layout = images::layout_of(info, needs.alignment, &aspects);
-    backend.add_image(image.as_raw(), &layout, dummy)
+    // SAFETY: the caller's promise.
+    let (requirements, layout) = unsafe { Requirements::of(device, image, info) }
+        .map_err(|error| BackendError::Refused(format!("{id}: {error}")))?;
+    backend.add_image(image.as_raw(), &layout, dummy)?;
+    device.images.insert(image.as_raw(), Arc::new(requirements));
+    Ok(())
 }
 
 pub unsafe extern "system" fn destroy_image(
@@ -198,7 +198,9 @@ pub unsafe extern "system" fn destroy_image(
             .as_ref()
             .filter(|_| image != vk::Image::null())
         {
+            known.starts.settle(&known);
             backend.remove_resource(ResourceId::Image(image.as_raw()));
+            known.images.remove(image.as_raw());
         }
         // SAFETY: the application's own arguments, passed on.
         unsafe { (known.table.destroy_image)(device, image, allocator) }

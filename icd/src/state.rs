@@ -13,10 +13,10 @@ use panvk_sparse::config::{BASE_ICD, Config, STATS};
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::vulkan::base::Base;
 use panvk_sparse::vulkan::handles::HandleMap;
+use panvk_sparse::vulkan::logger::Logger;
 
 use crate::device::Device;
 use crate::instance::Instance;
-use crate::logger;
 
 /// The settings and the base driver.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ impl fmt::Display for SetupError {
     }
 }
 
+static LOGGER: Logger = Logger::new("panvk-sparse");
+
 static DRIVER: OnceLock<Result<Driver, SetupError>> = OnceLock::new();
 
 /// The driver, made at the first call. Where that fails, the reason is said on stderr, once, and every later
@@ -46,7 +48,7 @@ pub fn driver() -> Result<&'static Driver, &'static SetupError> {
         .get_or_init(|| {
             let made = make();
             if let Err(error) = &made {
-                logger::say(log::Level::Error, format_args!("{error}"));
+                LOGGER.say(log::Level::Error, format_args!("{error}"));
             }
             made
         })
@@ -55,7 +57,7 @@ pub fn driver() -> Result<&'static Driver, &'static SetupError> {
 
 fn make() -> Result<Driver, SetupError> {
     let config = Config::from_env().map_err(|error| SetupError(error.to_string()))?;
-    logger::start(config.log);
+    LOGGER.start(config.log);
     if let Some(sink) = &config.stats {
         stats::check(sink).map_err(|error| {
             SetupError(format!(
@@ -92,7 +94,15 @@ fn make() -> Result<Driver, SetupError> {
 pub static INSTANCES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);
 pub static PHYSICAL_DEVICES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);
 pub static DEVICES: LazyLock<HandleMap<Device>> = LazyLock::new(HandleMap::default);
-pub static QUEUES: LazyLock<HandleMap<Device>> = LazyLock::new(HandleMap::default);
+pub static QUEUES: LazyLock<HandleMap<Queue>> = LazyLock::new(HandleMap::default);
+
+/// What is known of a `VkQueue`.
+#[derive(Debug)]
+pub struct Queue {
+    pub device: Arc<Device>,
+    /// Whether its family has `VK_QUEUE_SPARSE_BINDING_BIT`.
+    pub binds: bool,
+}
 
 /// The state of a physical device's instance.
 pub fn instance_of(physical_device: vk::PhysicalDevice) -> Option<Arc<Instance>> {

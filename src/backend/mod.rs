@@ -120,7 +120,7 @@ pub trait Backend: Send + Sync {
     /// `granularity` bytes (both of `VkMemoryRequirements`), and starts unbound.
     ///
     /// `dummy`: a `VkDeviceMemory` of [`DUMMY_BYTES`] that the base driver shall have unbound ranges of it bound to;
-    /// `None` for nothing. That happens with the first bind after the creation.
+    /// `None` for nothing. That happens with the next [`Backend::start`] or [`Backend::bind`].
     ///
     /// # Errors
     /// No address space or no memory for page tables: then nothing of it stays.
@@ -150,6 +150,13 @@ pub trait Backend: Send + Sync {
 
     /// A fence is destroyed.
     fn remove_fence(&self, fence: u64);
+
+    /// Has the base driver bind the unbound ranges of new resources to their dummies: one batch, which stands for an
+    /// info that is the caller's own. Calls it only where there are new resources with a dummy.
+    ///
+    /// # Errors
+    /// The base driver's, or the VM is lost. New resources stay new then.
+    fn start(&self, base: BaseQueue<'_>) -> Result<(), BackendError>;
 
     /// Carries out one `vkQueueBindSparse`.
     ///

@@ -1,4 +1,4 @@
-//! Binds of a partially resident image, checked and turned into requests: of regions of tiles, and of mip tails.
+//! Binds of a partially resident image, checked and turned into requests: of regions of tiles, and of ranges of bytes.
 //!
 //! Each becomes as few requests as its addresses have gaps. As for a buffer, all that Vulkan promises about the numbers is
 //! checked before there is a request.
@@ -34,7 +34,7 @@ pub struct ImageBindError {
 pub enum ImageBindErrorKind {
     /// The region is none of the image's.
     Region(RegionError),
-    /// The range of opaque offsets is in no mip tail.
+    /// The range of opaque offsets is not in the image.
     Opaque(OpaqueError),
     /// A rule about bytes, as for any sparse resource.
     Bytes(BindErrorKind),
@@ -95,8 +95,8 @@ pub fn resolve_image(
 /// `metadata`: whether it has `VK_SPARSE_MEMORY_BIND_METADATA_BIT`.
 ///
 /// # Errors
-/// Then nothing is appended. A size of 0; a byte in no tail; offsets that are no multiples of the granularity; a
-/// size that is none, unless the range ends where a tail ends; a range that isn't wholly inside the memory.
+/// Then nothing is appended. A size of 0; a byte outside the image; offsets that are no multiples of the granularity; a
+/// size that is none, unless the range ends where a tail or the image ends; a range that isn't wholly inside the memory.
 pub fn resolve_image_opaque(
     resource: &Resource,
     map: &TileMap,
@@ -142,10 +142,10 @@ fn append_opaque(
     let pieces = map.opaque_pieces(resource_offset, size, metadata)?;
     aligned("resourceOffset", resource_offset, resource.granularity)?;
     // The last tile of a tail may be a part of one, but the kernel maps whole pages.
-    let ends_a_tail = map
-        .tails()
-        .iter()
-        .any(|tail| tail.metadata == metadata && tail.offset + tail.size == resource_offset + size);
+    let end = resource_offset + size;
+    let ends_a_tail = map.tails().iter().any(|tail| {
+        tail.offset + tail.size == end && (tail.metadata == metadata || tail.offset == tail.at)
+    });
     let granularity = if ends_a_tail {
         SZ_4K
     } else {
@@ -221,7 +221,11 @@ mod tests {
 
     /// RGBA8 of 1024x1000 texels, 8x8 tiles on level 0, and a mip tail from level 3.
     fn map() -> TileMap {
-        TileMap::new(&Image {
+        TileMap::new(&image()).unwrap()
+    }
+
+    fn image() -> Image {
+        Image {
             extent: Extent::new(1024, 1000, 1),
             levels: 11,
             layers: 1,
@@ -238,8 +242,7 @@ mod tests {
                     stride: 0,
                 },
             }],
-        })
-        .unwrap()
+        }
     }
 
     fn resource(map: &TileMap) -> Resource {
@@ -381,6 +384,37 @@ mod tests {
             target: Target::Memory { bo: BO, offset: 0 },
         };
         assert_eq!(resolve_opaque(&bind), Ok(vec![expected]));
+    }
+
+    #[test]
+    fn an_opaque_bind_reaches_over_tiles_and_tail() {
+        let map = map();
+        let tail = map.tails()[0];
+        let own = image().by_address().unwrap();
+        let bind = MemoryBind {
+            resource_offset: tail.at - SZ_64K,
+            size: SZ_64K + tail.size,
+            memory: memory(3),
+            memory_offset: 0,
+        };
+        let expected = Request {
+            va: Va(BASE + bind.resource_offset),
+            len: bind.size,
+            target: Target::Memory { bo: BO, offset: 0 },
+        };
+        let mut requests = Vec::new();
+        let own = TileMap::new(&own).unwrap();
+        resolve_image_opaque(&resource(&own), &own, &bind, false, &mut requests).unwrap();
+        assert_eq!(requests, [expected]);
+        // Under another driver's offsets the same addresses are no part of the tail: whole tiles only.
+        assert_eq!(
+            resolve_opaque(&bind),
+            Err(ImageBindErrorKind::Bytes(BindErrorKind::Misaligned {
+                field: "size",
+                value: bind.size,
+                granularity: SZ_64K
+            }))
+        );
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! What one VM maps now, as far as sparse resources go.
 
-use std::collections::{BTreeMap, btree_map};
-
 use super::{Run, Target, Tentative};
+use crate::spans::{Place, Span, Spans};
 use crate::units::Va;
 
 /// What one VM maps now: the driver's memory of the mappings that the kernel has taken.
@@ -12,17 +11,38 @@ use crate::units::Va;
 /// # Invariants
 /// Extents are not empty, are disjoint, and no two neighbours could be one: what a byte maps to has one
 /// representation only, so that equal states compare equal.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Shadow {
-    /// By first address.
-    extents: BTreeMap<u64, Extent>,
+    extents: Spans<Run>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Extent {
-    len: u64,
-    target: Target,
+impl Span for Run {
+    #[inline]
+    fn start(&self) -> u64 {
+        self.va.0
+    }
+
+    #[inline]
+    fn end(&self) -> u64 {
+        Run::end(self).0
+    }
 }
+
+impl PartialEq for Shadow {
+    fn eq(&self, other: &Self) -> bool {
+        let all = |shadow: &'_ Self| {
+            shadow
+                .extents
+                .iter_from(Place::default())
+                .copied()
+                .collect()
+        };
+        let (one, two): (Vec<Run>, Vec<Run>) = (all(self), all(other));
+        one == two
+    }
+}
+
+impl Eq for Shadow {}
 
 /// From this many runs on, [`Shadow::apply`] thinks about building the map anew instead of changing it.
 const BULK: usize = 64;
@@ -37,22 +57,17 @@ impl Shadow {
 
     /// What the byte at `va` is mapped to; the offset of memory is that of this byte. `None` in a hole.
     pub fn get(&self, va: Va) -> Option<Target> {
-        let (&start, extent) = self.extents.range(..=va.0).next_back()?;
-        let distance = va.0 - start;
-        (distance < extent.len).then(|| extent.target.advanced(distance))
+        let extent = self.extents.get(self.extents.seek(va.0))?;
+        (extent.va <= va).then(|| extent.target.advanced(va.0 - extent.va.0))
     }
 
     /// The extents in `len` bytes from `va`, ascending, clipped to that range, without the holes.
     pub fn extents(&self, va: Va, len: u64) -> impl Iterator<Item = Run> + '_ {
         let end = Va(va.0.saturating_add(len));
-        let first = self
-            .extents
-            .range(..va.0)
-            .next_back()
-            .map_or(va.0, |(&start, _)| start);
         self.extents
-            .range(first..end.0.max(first))
-            .filter_map(move |(&start, extent)| extent.as_run(start).clipped(va, end))
+            .iter_from(self.extents.seek(va.0))
+            .take_while(move |extent| extent.va < end)
+            .filter_map(move |extent| extent.clipped(va, end))
     }
 
     /// Number of extents in the whole VM.
@@ -69,14 +84,15 @@ impl Shadow {
             self.rebuild_with(runs);
             return;
         }
+        let mut near = Place::default();
         for run in runs {
-            self.set(*run);
+            near = self.put(run.va.0, run.end().0, Some(run.target), near);
         }
     }
 
     /// `len` bytes from `va` become a hole: the resource is gone.
     pub fn forget(&mut self, va: Va, len: u64) {
-        self.clear(va.0, va.0.saturating_add(len));
+        self.put(va.0, va.0.saturating_add(len), None, Place::default());
     }
 
     /// A state on trial: dropped, it takes back all that was applied to it.
@@ -88,79 +104,75 @@ impl Shadow {
     pub(crate) fn cursor(&self) -> Cursor<'_> {
         Cursor {
             extents: &self.extents,
-            ahead: self.extents.range(0..0),
+            place: Place::default(),
             current: None,
             placed: false,
         }
     }
 
-    fn set(&mut self, run: Run) {
-        if run.len == 0 {
-            return;
-        }
-        let mut start = run.va.0;
-        let mut end = run.end().0;
-        let mut target = run.target;
-        self.clear(start, end);
-        // Neighbours that the run continues become one extent with it.
-        if let Some((&before, extent)) = self.extents.range(..start).next_back()
-            && before + extent.len == start
-            && extent.target.advanced(extent.len) == target
-        {
-            (start, target) = (before, extent.target);
-        }
-        if let Some(extent) = self.extents.get(&end)
-            && target.advanced(end - start) == extent.target
-        {
-            let after = end;
-            end += extent.len;
-            self.extents.remove(&after);
-        }
-        self.extents.insert(
-            start,
-            Extent {
-                len: end - start,
-                target,
-            },
-        );
-    }
-
-    /// Makes `[start, end)` a hole.
-    fn clear(&mut self, start: u64, end: u64) {
+    /// Makes `[start, end)` map `target`, or a hole. Gives a place near it, as `near` is one.
+    fn put(&mut self, start: u64, end: u64, target: Option<Target>, near: Place) -> Place {
         if start >= end {
-            return;
+            return near;
         }
-        let mut tail = None;
-        if let Some((&before, extent)) = self.extents.range_mut(..start).next_back() {
-            let run = extent.as_run(before);
-            tail = run.clipped(Va(end), run.end());
-            extent.len = extent.len.min(start - before);
-        }
-        let inside = self.extents.range(start..end).count();
-        if let Some((&last, extent)) = self.extents.range(start..end).next_back() {
-            let run = extent.as_run(last);
-            tail = run.clipped(Va(end), run.end());
-        }
-        if inside > BULK && inside.saturating_mul(CHANGE_TO_REBUILD) > self.extents.len() {
-            let mut after = self.extents.split_off(&start).split_off(&end);
-            self.extents.append(&mut after);
-        } else {
-            for _ in 0..inside {
-                let Some((&first, _)) = self.extents.range(start..end).next() else {
-                    break;
-                };
-                self.extents.remove(&first);
+        let mut new = target.map(|target| Run {
+            va: Va(start),
+            len: end - start,
+            target,
+        });
+        let (mut head, mut tail) = (None, None);
+        // What touches the range may continue it.
+        let mut first = self.extents.seek_from(near, start.saturating_sub(1));
+        if let Some(before) = self.extents.get(first)
+            && before.end().0 == start
+        {
+            match &mut new {
+                Some(new) if continues(before, new) => *new = joined(before, new),
+                _ => first = self.extents.next(first),
             }
         }
-        if let Some(tail) = tail {
-            self.extents.insert(
-                end,
-                Extent {
-                    len: tail.len,
-                    target: tail.target,
-                },
-            );
+        let mut count = 0;
+        for extent in self.extents.iter_from(first) {
+            if extent.va.0 > end || (extent.va.0 == end && new.is_none()) {
+                break;
+            }
+            if extent.va.0 == end {
+                if let Some(new) = new.as_mut().filter(|new| continues(new, extent)) {
+                    *new = joined(new, extent);
+                    count += 1;
+                }
+                break;
+            }
+            count += 1;
+            // One that was joined above ends where the range starts.
+            if extent.end().0 == start {
+                continue;
+            }
+            if let Some(before) = extent.clipped(Va(0), Va(start)) {
+                match &mut new {
+                    Some(new) if continues(&before, new) => *new = joined(&before, new),
+                    _ => head = Some(before),
+                }
+            }
+            if let Some(after) = extent.clipped(Va(end), extent.end()) {
+                match &mut new {
+                    Some(new) if continues(new, &after) => *new = joined(new, &after),
+                    _ => tail = Some(after),
+                }
+            }
         }
+        let mut with = [Run {
+            va: Va(0),
+            len: 0,
+            target: Target::Null,
+        }; 3];
+        let mut pieces = 0;
+        for piece in [head, new, tail].into_iter().flatten() {
+            with[pieces] = piece;
+            pieces += 1;
+        }
+        self.extents.replace(first, count, &with[..pieces]);
+        first
     }
 
     /// [`Shadow::apply`] by merging the two lists.
@@ -169,7 +181,7 @@ impl Shadow {
         let mut merged = Merged {
             list: Vec::with_capacity(old.len() + runs.len()),
         };
-        let mut old = old.into_iter().map(|(start, extent)| extent.as_run(start));
+        let mut old = old.iter_from(Place::default()).copied();
         let mut rest = old.next();
         for run in runs {
             while let Some(extent) = rest {
@@ -187,29 +199,20 @@ impl Shadow {
         for extent in rest.into_iter().chain(old) {
             merged.push(extent);
         }
-        self.extents = merged
-            .list
-            .into_iter()
-            .map(|run| {
-                (
-                    run.va.0,
-                    Extent {
-                        len: run.len,
-                        target: run.target,
-                    },
-                )
-            })
-            .collect();
+        self.extents = Spans::from_sorted(&merged.list);
     }
 }
 
-impl Extent {
-    fn as_run(&self, start: u64) -> Run {
-        Run {
-            va: Va(start),
-            len: self.len,
-            target: self.target,
-        }
+/// Whether `next`, which begins where `run` ends, maps what `run` would map there.
+fn continues(run: &Run, next: &Run) -> bool {
+    run.target.advanced(next.va.0 - run.va.0) == next.target
+}
+
+/// Both as one; the second continues the first.
+fn joined(run: &Run, next: &Run) -> Run {
+    Run {
+        len: next.end().0 - run.va.0,
+        ..*run
     }
 }
 
@@ -240,14 +243,14 @@ impl Merged {
 /// many extents costs O(log n).
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
-    extents: &'a BTreeMap<u64, Extent>,
-    ahead: btree_map::Range<'a, u64, Extent>,
+    extents: &'a Spans<Run>,
+    place: Place,
     current: Option<Run>,
     placed: bool,
 }
 
-/// So many extents are stepped over before the cursor jumps: a jump costs about that many steps.
-const STEPS: usize = 16;
+/// So many extents are stepped over before the cursor jumps.
+const STEPS: usize = 4;
 
 impl Cursor<'_> {
     /// The first extent that ends after `va`. No call may ask for a smaller address than the call before.
@@ -263,10 +266,8 @@ impl Cursor<'_> {
     fn advance(&mut self, va: Va) -> Option<Run> {
         if self.placed {
             for _ in 0..STEPS {
-                self.current = self
-                    .ahead
-                    .next()
-                    .map(|(&start, extent)| extent.as_run(start));
+                self.place = self.extents.next(self.place);
+                self.current = self.extents.get(self.place).copied();
                 match self.current {
                     Some(extent) if extent.end() <= va => {}
                     _ => return self.current,
@@ -274,15 +275,8 @@ impl Cursor<'_> {
             }
         }
         self.placed = true;
-        let first = match self.extents.range(..=va.0).next_back() {
-            Some((&start, extent)) if extent.as_run(start).end() > va => start,
-            _ => va.0,
-        };
-        self.ahead = self.extents.range(first..);
-        self.current = self
-            .ahead
-            .next()
-            .map(|(&start, extent)| extent.as_run(start));
+        self.place = self.extents.seek_from(self.place, va.0);
+        self.current = self.extents.get(self.place).copied();
         self.current
     }
 

@@ -1,5 +1,5 @@
-//! The command: what a kernel can do (`probe`), what each of its ways to leave a range unbound costs (`compare`), and
-//! whether the driver passes the conformance tests (`cts`).
+//! The command: what a kernel can do (`probe`), what each of its ways to leave a range unbound costs (`compare`), what a
+//! recorded application asks of it (`replay`), and whether the driver passes the conformance tests (`cts`).
 //!
 //! Everything is written to stdout at once when it is known; progress and errors go to stderr. The exit status is 0
 //! for success, 1 for something that went wrong while running, 2 for a command line that makes no sense.
@@ -8,13 +8,16 @@
 
 mod compare;
 mod cts;
+mod generate;
 mod kernel;
 mod measure;
 mod plot;
 mod probe;
+mod replay;
 mod scenario;
 mod size;
 mod table;
+mod trace;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -37,6 +40,8 @@ Examples:
   panvk-sparse compare --json | jq '.strategies[] | {strategy, vm_bind_ops}'
   panvk-sparse probe --kernel /dev/dri/renderD128
       what the panthor kernel of this machine can do
+  panvk-sparse replay game.trace --plot cost.svg --map residency.svg
+      what the sparse binds of a recorded application ask of each kernel
   panvk-sparse cts --deqp-vk ~/VK-GL-CTS/build/external/vulkancts/modules/vulkan/deqp-vk --baseline
       the sparse conformance tests, through the driver and on the bare base driver
 
@@ -63,8 +68,16 @@ enum Command {
     Compare(compare::Args),
     /// Show what the kernel can do: what was tried, what it said, the strategy chosen
     Probe(probe::Args),
+    /// Show what a recording of an application's sparse binds asks of each kernel
+    Replay(replay::Args),
     /// Run the sparse groups of the Vulkan conformance tests through the driver
     Cts(Box<cts::Args>),
+    /// Print a completion script for a shell
+    Completions(generate::CompletionsArgs),
+    /// Print the man page, or write those of all subcommands
+    Man(generate::ManArgs),
+    /// Look into recordings of sparse binds, and merge them
+    Trace(trace::Args),
 }
 
 /// Why a command failed: one line for stderr.
@@ -75,7 +88,11 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
+        Some(Command::Replay(args)) => return replayed(&args),
         Some(Command::Cts(args)) => return conformance(&args),
+        Some(Command::Completions(args)) => generate::completions(&args),
+        Some(Command::Man(args)) => generate::man(&args),
+        Some(Command::Trace(args)) => return trace::run(&args),
         None => Ok(Cli::command().render_long_help().to_string()),
     };
     match result.and_then(|output| print(&output)) {
@@ -98,6 +115,21 @@ fn conformance(args: &cts::Args) -> ExitCode {
         Err(cts::Error::Run(message)) => (message, 1),
         // As shells say it: 128 + SIGINT.
         Err(cts::Error::Stopped) => ("stopped".to_owned(), 130),
+    };
+    eprintln!("panvk-sparse: {message}");
+    ExitCode::from(status)
+}
+
+/// `replay`, which can be stopped.
+fn replayed(args: &replay::Args) -> ExitCode {
+    let (message, status) = match replay::run(args) {
+        Ok(output) => match print(&output) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(failure) => (failure, 1),
+        },
+        Err(replay::Error::Usage(message)) => (message, 2),
+        Err(replay::Error::Run(message)) => (message, 1),
+        Err(replay::Error::Stopped) => ("stopped".to_owned(), 130),
     };
     eprintln!("panvk-sparse: {message}");
     ExitCode::from(status)

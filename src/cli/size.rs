@@ -1,6 +1,6 @@
 //! Sizes as people write them on a command line, and numbers as people read them.
 
-use panvk_sparse::units::SZ_4K;
+use panvk_sparse::units::{self, SZ_4K};
 
 /// The largest buffer that `compare` accepts, in bytes: 16 GiB.
 ///
@@ -8,47 +8,13 @@ use panvk_sparse::units::SZ_4K;
 /// still fits the memory of a small machine.
 pub const MAX_BYTES: u64 = 16 << 30;
 
-/// Reads a size in bytes: a whole number, alone or with a suffix.
-///
-/// `K`, `M`, `G` (or `KB`, `MB`, `GB`) are powers of 1000, `KiB`, `MiB`, `GiB` powers of 1024; case does not
-/// matter, and `_` may group digits. The error says which of these rules the text breaks.
+/// Reads a size in bytes, as [`units::parse_bytes`] does, and as large as a buffer may be.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
-    let trimmed = text.trim();
-    let digits_end = trimmed
-        .find(|c: char| !c.is_ascii_digit() && c != '_')
-        .unwrap_or(trimmed.len());
-    let (digits, suffix) = trimmed.split_at(digits_end);
-    let digits = digits.replace('_', "");
-    if digits.is_empty() {
-        return Err(
-            "expected a whole number of bytes, such as 100000000, 100M or 64KiB".to_owned(),
-        );
-    }
-    let unit: u64 = match suffix.trim_start().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1_000,
-        "m" | "mb" => 1_000_000,
-        "g" | "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => {
-            return Err(format!(
-                "the suffix \"{}\" is unknown; K, M and G are powers of 1000, KiB, MiB and GiB powers of 1024",
-                suffix.trim_start()
-            ));
-        }
-    };
-    // Digits that do not fit 64 bits are simply too large: the same message as for a product that is.
-    let bytes = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(unit))
-        .filter(|&n| n <= MAX_BYTES);
-    match bytes {
-        Some(0) => Err("a sparse buffer has at least 1 byte".to_owned()),
-        Some(bytes) => Ok(bytes),
-        None => Err(format!(
+    match units::parse_bytes(text) {
+        Ok(0) => Err("a sparse buffer has at least 1 byte".to_owned()),
+        Ok(bytes) if bytes <= MAX_BYTES => Ok(bytes),
+        Err(Some(reason)) => Err(reason),
+        Ok(_) | Err(None) => Err(format!(
             "more than the {} bytes (16 GiB) that are compared at most",
             thousands(MAX_BYTES)
         )),

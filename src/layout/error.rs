@@ -203,10 +203,7 @@ impl fmt::Display for RegionError {
 
 impl std::error::Error for RegionError {}
 
-/// A range of opaque offsets with a byte that lies in no tail. In bytes.
-///
-/// Vulkan also allows opaque binds of what isn't a tail; but which tiles such a range means is only known to who
-/// chose the offsets.
+/// A range of opaque offsets with a byte that is none of the image's. In bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpaqueError {
     /// `VkSparseMemoryBind::resourceOffset`.
@@ -214,8 +211,11 @@ pub struct OpaqueError {
     pub size: u64,
     /// Whether the bind has `VK_SPARSE_MEMORY_BIND_METADATA_BIT`.
     pub metadata: bool,
-    /// The first opaque offset of the range that lies in no tail.
+    /// The first opaque offset of the range that lies neither in a tail nor, where the bind is not of metadata, in the
+    /// image.
     pub outside: u64,
+    /// Bytes of the image.
+    pub image_size: u64,
 }
 
 impl fmt::Display for OpaqueError {
@@ -225,13 +225,17 @@ impl fmt::Display for OpaqueError {
             size,
             metadata,
             outside,
+            image_size,
         } = self;
-        let tails = if *metadata { "metadata" } else { "mip tails" };
         write!(
             f,
-            "resourceOffset is {offset} and size is {size}, which reaches {outside}; \
-             expected a range inside the {tails} of the image"
-        )
+            "resourceOffset is {offset} and size is {size}, which reaches {outside}; expected a range inside the "
+        )?;
+        if *metadata {
+            write!(f, "metadata of the image")
+        } else {
+            write!(f, "{image_size} bytes of the image")
+        }
     }
 }
 

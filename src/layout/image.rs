@@ -1,6 +1,6 @@
 //! An image as the map has to know it: what its creation and its base driver say of it.
 
-use super::{ASPECT_METADATA, Extent, FORMAT_SINGLE_MIPTAIL};
+use super::{ASPECT_METADATA, Extent, FORMAT_SINGLE_MIPTAIL, ImageError, TileMap};
 
 /// A partially resident image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,26 @@ pub struct MipTail {
     pub offset: u64,
     /// Bytes of opaque offset from a layer's tail to the next layer's. Of no meaning where there is but one tail.
     pub stride: u64,
+}
+
+impl Image {
+    /// The same image, where the opaque offset of every tail is its address in the map: so opaque offsets from 0 up to
+    /// [`TileMap::size`] name all of the image, tiles and tails, metadata too.
+    ///
+    /// # Errors
+    /// As of [`TileMap::new`].
+    pub fn by_address(&self) -> Result<Self, ImageError> {
+        let map = TileMap::new(self)?;
+        let mut image = self.clone();
+        for aspect in &mut image.aspects {
+            let mut tails = map.tails().iter().filter(|tail| tail.aspect == aspect.mask);
+            if let Some(first) = tails.next() {
+                aspect.tail.offset = first.at;
+                aspect.tail.stride = tails.next().map_or(0, |second| second.at - first.at);
+            }
+        }
+        Ok(image)
+    }
 }
 
 impl Aspect {

@@ -57,7 +57,7 @@ pub struct Tail {
     pub layer: u32,
     /// Whether binds of it carry `VK_SPARSE_MEMORY_BIND_METADATA_BIT`.
     pub metadata: bool,
-    /// Opaque offset in bytes: the base driver's name for where it starts.
+    /// Opaque offset in bytes: the driver's name for where it starts.
     pub offset: u64,
     /// Bytes that can be bound. What is left of its last tile is never used.
     pub size: u64,

@@ -16,8 +16,9 @@
 //! spans whole rows of its level is one range of addresses.
 //!
 //! Two spaces of numbers must not be confused. `at` is always a distance in bytes from the first address of the image,
-//! in the order above. An *opaque offset* is what `VkSparseMemoryBind::resourceOffset` holds for a mip tail: it
-//! means something to the base driver only.
+//! in the order above. An *opaque offset* is what `VkSparseMemoryBind::resourceOffset` holds: for a mip tail, what the driver
+//! that was asked calls it. A driver may choose that the two are one ([`Image::by_address`]); for a driver that chose
+//! otherwise, what lies in no tail is taken for an address ([`TileMap::opaque_pieces`]).
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! From opaque offsets of mip tails and metadata to ranges of addresses.
+//! From opaque offsets to ranges of addresses.
 
 use super::{OpaqueError, Piece, TileMap};
 
@@ -19,11 +19,15 @@ impl Iterator for OpaquePieces {
 }
 
 impl TileMap {
-    /// The addresses of `size` bytes from the opaque offset `offset`, of metadata or of mip tails: one piece for each
-    /// tail, fewer where tails that follow one another in opaque offsets also do so in addresses.
+    /// The addresses of `size` bytes from the opaque offset `offset`, of metadata or of the image: as few pieces as there
+    /// are gaps.
+    ///
+    /// An opaque offset in a tail means that tail. Any other below [`TileMap::size`] is an address, but for metadata,
+    /// which is nothing but tails. (Where a tail's offset is its address, as in [`Image::by_address`](super::Image::by_address), the two
+    /// agree, and every opaque offset is an address.)
     ///
     /// # Errors
-    /// A byte of the range lies in no tail.
+    /// A byte of the range lies neither in a tail nor in a whole tile of the image that is left beside the tails.
     pub fn opaque_pieces(
         &self,
         offset: u64,
@@ -35,6 +39,7 @@ impl TileMap {
             size,
             metadata,
             outside,
+            image_size: self.size(),
         };
         let end = offset.checked_add(size).ok_or(error(u64::MAX))?;
         let mut pieces: Vec<Piece> = Vec::new();
@@ -46,16 +51,36 @@ impl TileMap {
         // The last one that starts at or before the range, and those after it.
         let mut tails = self.tails_by_offset[after.saturating_sub(1)..]
             .iter()
-            .map(|&i| &self.tails[i]);
+            .map(|&i| &self.tails[i])
+            .filter(|tail| tail.metadata == metadata)
+            .peekable();
         while from < end {
-            let tail = tails
-                .next()
-                .filter(|tail| tail.metadata == metadata && tail.offset <= from)
-                .filter(|tail| from - tail.offset < tail.size)
-                .ok_or(error(from))?;
-            let to = end.min(tail.offset + tail.size);
+            while tails
+                .next_if(|tail| tail.offset + tail.size <= from)
+                .is_some()
+            {}
+            let (at, to) = match tails.peek() {
+                Some(tail) if tail.offset <= from => {
+                    (tail.at + (from - tail.offset), tail.offset + tail.size)
+                }
+                _ if metadata || from >= self.size() => return Err(error(from)),
+                Some(tail) => (from, self.size().min(tail.offset)),
+                None => (from, self.size()),
+            };
+            let to = to.min(end);
+            // Where a tail's offsets begin or end inside a tile, what is left of the tile has no name.
+            let part_of_tile = |edge: u64| {
+                (offset + 1..end).contains(&edge)
+                    && edge < self.tiles_end
+                    && edge % self.tile_bytes != 0
+            };
+            if at == from
+                && let Some(edge) = [from, to].into_iter().find(|&edge| part_of_tile(edge))
+            {
+                return Err(error(edge));
+            }
             let piece = Piece {
-                at: tail.at + (from - tail.offset),
+                at,
                 len: to - from,
                 memory: from - offset,
             };

@@ -84,6 +84,40 @@ pub enum Event {
     },
 }
 
+/// Where an event names its device: for shared and for exclusive access alike.
+macro_rules! device_of {
+    ($event:expr) => {
+        match $event {
+            Event::DeviceCreated(DeviceCreated { device, .. })
+            | Event::DeviceDestroyed { device }
+            | Event::MemoryAllocated { device, .. }
+            | Event::MemoryFreed { device, .. }
+            | Event::BufferCreated(BufferCreated { device, .. })
+            | Event::ImageCreated(ImageCreated { device, .. })
+            | Event::ResourceDestroyed { device, .. }
+            | Event::TimelineCreated { device, .. }
+            | Event::SemaphoreDestroyed { device, .. }
+            | Event::FenceDestroyed { device, .. }
+            | Event::BindSparse { device, .. }
+            | Event::Present { device, .. }
+            | Event::Submit { device, .. } => Some(device),
+            Event::Lost { .. } => None,
+        }
+    };
+}
+
+impl Event {
+    /// The VkDevice that it is of; `None` for [`Event::Lost`].
+    pub fn device(&self) -> Option<u64> {
+        device_of!(self).copied()
+    }
+
+    /// As [`Event::device`], to be changed.
+    pub fn device_mut(&mut self) -> Option<&mut u64> {
+        device_of!(self)
+    }
+}
+
 /// The VkDevice, and the driver below the recorder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceCreated {

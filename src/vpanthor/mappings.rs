@@ -1,12 +1,8 @@
 //! The ordered set of a VM's mappings.
 //!
-//! Sparse resources are bound in pieces of 64 KiB, so there are tens of thousands of mappings, close together. They are
-//! kept by the 2 MiB slot in which they start, in short sorted lists: finding one is a search among the slots and one
-//! within the list, and cutting one moves no more than a list.
+//! Sparse resources are bound in pieces of 64 KiB, so there are tens of thousands of mappings, close together.
 
-use std::collections::BTreeMap;
-
-use crate::units::SZ_2M;
+use crate::spans::{Place, Span, Spans};
 
 use super::mapping::Mapping;
 
@@ -24,46 +20,54 @@ impl Placed {
     }
 }
 
+impl Span for Placed {
+    #[inline]
+    fn start(&self) -> u64 {
+        self.va
+    }
+
+    #[inline]
+    fn end(&self) -> u64 {
+        self.va + self.mapping.size
+    }
+}
+
 /// # Invariants
-/// No two mappings overlap, none is empty. No list is empty; each is ascending and has what starts in its slot.
+/// No two mappings overlap, none is empty.
 #[derive(Debug, Default)]
 pub(super) struct Mappings {
-    /// By address / 2 MiB.
-    slots: BTreeMap<u64, Vec<Placed>>,
-    len: usize,
+    spans: Spans<Placed>,
+    /// Where the last change was: the next look is close by as a rule.
+    near: Place,
 }
 
 impl Mappings {
     /// All mappings, ascending.
     pub fn iter(&self) -> impl Iterator<Item = &Placed> {
-        self.slots.values().flatten()
+        self.spans.iter_from(Place::default())
     }
 
     pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The last mapping that starts before `va`.
-    fn last_start_before(&self, va: u64) -> Option<&Placed> {
-        let (slot, list) = self.slots.range(..=va / SZ_2M).next_back()?;
-        match position(list, va) {
-            0 => self.slots.range(..slot).next_back()?.1.last(),
-            after => list.get(after - 1),
-        }
+        self.spans.len()
     }
 
     /// The first mapping that starts before `end` and ends after `va`.
     pub fn first_overlap(&self, va: u64, end: u64) -> Option<Placed> {
-        match self.last_start_before(va) {
-            Some(found) if found.end() > va => Some(*found),
-            _ => self.first_start(va, end),
-        }
+        let found = self.spans.get(self.seek(va))?;
+        // An empty range is in a mapping where that begins before it.
+        (found.va < end).then_some(*found)
     }
 
     /// The last mapping that starts before `end` and ends after `va`.
     pub fn last_overlap(&self, va: u64, end: u64) -> Option<Placed> {
-        let last = self.last_start_before(end).copied();
-        last.filter(|found| found.end() > va)
+        let last = end.checked_sub(1)?;
+        let at = self.seek(last);
+        let here = self.spans.get(at).filter(|found| found.va < end);
+        let found = match here {
+            Some(found) => found,
+            None => self.spans.get(self.spans.previous(at)?)?,
+        };
+        (found.end() > va).then_some(*found)
     }
 
     /// The first mapping that starts in `va..end`.
@@ -71,52 +75,55 @@ impl Mappings {
         if va >= end {
             return None;
         }
-        let mut lists = self.slots.range(va / SZ_2M..=(end - 1) / SZ_2M);
-        let (_, list) = lists.next()?;
-        let first = match list.get(position(list, va)) {
-            Some(found) => found,
-            None => lists.next()?.1.first()?,
+        let at = self.seek(va);
+        let found = match self.spans.get(at) {
+            Some(found) if found.va < va => self.spans.get(self.spans.next(at))?,
+            found => found?,
         };
-        (first.va < end).then_some(*first)
+        (found.va < end).then_some(*found)
     }
 
     /// Adds a mapping to a range where there is none.
     pub fn insert(&mut self, va: u64, mapping: Mapping) {
-        let list = self.slots.entry(va / SZ_2M).or_default();
-        let at = position(list, va);
-        debug_assert!(list.get(at).is_none_or(|next| next.va >= va + mapping.size));
-        list.insert(at, Placed { va, mapping });
-        self.len += 1;
+        let at = self.seek(va);
+        self.near = at;
+        debug_assert!(
+            self.spans
+                .get(at)
+                .is_none_or(|next| next.va >= va + mapping.size)
+        );
+        self.spans.replace(at, 0, &[Placed { va, mapping }]);
     }
 
     /// Removes the mapping that starts at `va`.
     pub fn remove(&mut self, va: u64) {
-        let slot = va / SZ_2M;
-        let Some(list) = self.slots.get_mut(&slot) else {
-            return;
-        };
-        let at = position(list, va);
-        if list.get(at).is_some_and(|found| found.va == va) {
-            list.remove(at);
-            self.len -= 1;
-            if list.is_empty() {
-                self.slots.remove(&slot);
-            }
+        if let Some(at) = self.starting_at(va) {
+            self.near = at;
+            self.spans.replace(at, 1, &[]);
         }
     }
 
     /// Lets the mapping that starts at `va` be `size` bytes long, which is less than it was.
     pub fn shorten(&mut self, va: u64, size: u64) {
-        if let Some(list) = self.slots.get_mut(&(va / SZ_2M)) {
-            let at = position(list, va);
-            if let Some(found) = list.get_mut(at).filter(|found| found.va == va) {
-                found.mapping.size = size;
-            }
+        if let Some(at) = self.starting_at(va)
+            && let Some(mut placed) = self.spans.get(at).copied()
+        {
+            self.near = at;
+            placed.mapping.size = size;
+            self.spans.replace(at, 1, &[placed]);
         }
     }
-}
 
-/// How many of the list start before `va`.
-fn position(list: &[Placed], va: u64) -> usize {
-    list.partition_point(|placed| placed.va < va)
+    /// The first mapping that ends after `va`.
+    fn seek(&self, va: u64) -> Place {
+        self.spans.seek_from(self.near, va)
+    }
+
+    fn starting_at(&self, va: u64) -> Option<Place> {
+        let at = self.seek(va);
+        self.spans
+            .get(at)
+            .is_some_and(|found| found.va == va)
+            .then_some(at)
+    }
 }

@@ -31,6 +31,23 @@ pub unsafe fn read_call(
     infos: &[vk::BindSparseInfo<'_>],
     fence: vk::Fence,
 ) -> Result<BindCall, BackendError> {
+    for info in infos {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Extensions::read(info.p_next).check()?;
+            check_flags(info)?;
+        }
+    }
+    // SAFETY: the caller's promise.
+    Ok(unsafe { describe_call(infos, fence) })
+}
+
+/// What a `vkQueueBindSparse` asks of the address space of the first device, also where [`read_call`] refuses it: flags
+/// that are not known are not there, binds of resources of another device of a group are left out.
+///
+/// # Safety
+/// All structs are valid, and so is all they point to.
+pub unsafe fn describe_call(infos: &[vk::BindSparseInfo<'_>], fence: vk::Fence) -> BindCall {
     let mut call = BindCall {
         infos: Vec::with_capacity(infos.len()),
         fence: (fence != vk::Fence::null()).then_some(fence.as_raw()),
@@ -39,14 +56,13 @@ pub unsafe fn read_call(
     for info in infos {
         // SAFETY: the caller's promise.
         let extensions = unsafe { Extensions::read(info.p_next) };
-        extensions.check()?;
         // SAFETY: as above.
-        let mut read = unsafe { read_info(info, &extensions)? };
+        let mut read = unsafe { read_info(info, &extensions) };
         read.joins_previous = previous.is_some_and(|previous| previous.allows_joining(&extensions));
         previous = Some(extensions);
         call.infos.push(read);
     }
-    Ok(call)
+    call
 }
 
 /// What stands in the `pNext` chain of a `VkBindSparseInfo`.
@@ -115,12 +131,41 @@ impl Extensions<'_> {
     }
 }
 
+/// # Errors
+/// A bind has flags that are not known.
+///
+/// # Safety
+/// `info` is valid, and so is all it points to.
+unsafe fn check_flags(info: &vk::BindSparseInfo<'_>) -> Result<(), BackendError> {
+    let check = |id: ResourceId, binds: &[vk::SparseMemoryBind]| {
+        let unknown = |bind: &&vk::SparseMemoryBind| {
+            !(bind.flags & !vk::SparseMemoryBindFlags::METADATA).is_empty()
+        };
+        match binds.iter().find(unknown) {
+            None => Ok(()),
+            Some(bind) => Err(BackendError::Invalid(format!(
+                "{id}: bind with flags {:#x}; expected 0 or VK_SPARSE_MEMORY_BIND_METADATA_BIT",
+                bind.flags.as_raw()
+            ))),
+        }
+    };
+    // SAFETY: the caller's promise, for each of the arrays.
+    unsafe {
+        for bind in slice(info.p_buffer_binds, info.buffer_bind_count) {
+            let id = ResourceId::Buffer(bind.buffer.as_raw());
+            check(id, slice(bind.p_binds, bind.bind_count))?;
+        }
+        for bind in slice(info.p_image_opaque_binds, info.image_opaque_bind_count) {
+            let id = ResourceId::Image(bind.image.as_raw());
+            check(id, slice(bind.p_binds, bind.bind_count))?;
+        }
+    }
+    Ok(())
+}
+
 /// # Safety
 /// `info` is valid and `extensions` were read from its chain.
-unsafe fn read_info(
-    info: &vk::BindSparseInfo<'_>,
-    extensions: &Extensions<'_>,
-) -> Result<BindInfo, BackendError> {
+unsafe fn read_info(info: &vk::BindSparseInfo<'_>, extensions: &Extensions<'_>) -> BindInfo {
     let semaphores = |handles: &[vk::Semaphore], values: &[u64]| -> Vec<Semaphore> {
         handles
             .iter()
@@ -141,59 +186,45 @@ unsafe fn read_info(
             slice(info.p_image_binds, info.image_bind_count),
         )
     };
-    let mut binds = Vec::with_capacity(buffers.len() + opaque.len());
+    let mut read = BindInfo {
+        waits: semaphores(waits, extensions.wait_values),
+        signals: semaphores(signals, extensions.signal_values),
+        ..BindInfo::default()
+    };
+    if extensions.group.is_some_and(|(resource, _)| resource != 0) {
+        return read;
+    }
+    read.binds.reserve_exact(buffers.len() + opaque.len());
     for bind in buffers {
-        let id = ResourceId::Buffer(bind.buffer.as_raw());
         // SAFETY: the caller's promise.
-        binds.push((
-            id,
-            read_binds(id, unsafe { slice(bind.p_binds, bind.bind_count) })?,
-        ));
+        let binds = unsafe { slice(bind.p_binds, bind.bind_count) };
+        let id = ResourceId::Buffer(bind.buffer.as_raw());
+        read.binds.push((id, binds.iter().map(read_bind).collect()));
     }
     for bind in opaque {
-        let id = ResourceId::Image(bind.image.as_raw());
         // SAFETY: the caller's promise.
-        binds.push((
-            id,
-            read_binds(id, unsafe { slice(bind.p_binds, bind.bind_count) })?,
-        ));
+        let binds = unsafe { slice(bind.p_binds, bind.bind_count) };
+        let id = ResourceId::Image(bind.image.as_raw());
+        read.binds.push((id, binds.iter().map(read_bind).collect()));
     }
-    let mut image_binds = Vec::with_capacity(images.len());
+    read.image_binds.reserve_exact(images.len());
     for bind in images {
         // SAFETY: the caller's promise.
         let binds = unsafe { slice(bind.p_binds, bind.bind_count) };
-        let image = bind.image.as_raw();
-        image_binds.push((image, binds.iter().map(read_image_bind).collect()));
+        let binds = binds.iter().map(read_image_bind).collect();
+        read.image_binds.push((bind.image.as_raw(), binds));
     }
-    Ok(BindInfo {
-        waits: semaphores(waits, extensions.wait_values),
-        signals: semaphores(signals, extensions.signal_values),
-        binds,
-        image_binds,
-        joins_previous: false,
-    })
+    read
 }
 
-fn read_binds(id: ResourceId, binds: &[vk::SparseMemoryBind]) -> Result<Vec<Bind>, BackendError> {
-    let unknown = |bind: &&vk::SparseMemoryBind| {
-        !(bind.flags & !vk::SparseMemoryBindFlags::METADATA).is_empty()
-    };
-    if let Some(bind) = binds.iter().find(unknown) {
-        return Err(BackendError::Invalid(format!(
-            "{id}: bind with flags {:#x}; expected 0 or VK_SPARSE_MEMORY_BIND_METADATA_BIT",
-            bind.flags.as_raw()
-        )));
+fn read_bind(bind: &vk::SparseMemoryBind) -> Bind {
+    Bind {
+        resource_offset: bind.resource_offset,
+        size: bind.size,
+        memory: memory_of(bind.memory),
+        memory_offset: bind.memory_offset,
+        metadata: bind.flags.contains(vk::SparseMemoryBindFlags::METADATA),
     }
-    Ok(binds
-        .iter()
-        .map(|bind| Bind {
-            resource_offset: bind.resource_offset,
-            size: bind.size,
-            memory: memory_of(bind.memory),
-            memory_offset: bind.memory_offset,
-            metadata: bind.flags.contains(vk::SparseMemoryBindFlags::METADATA),
-        })
-        .collect())
 }
 
 fn read_image_bind(bind: &vk::SparseImageMemoryBind) -> ImageBind {
@@ -218,4 +249,66 @@ fn read_image_bind(bind: &vk::SparseImageMemoryBind) -> ImageBind {
 
 fn memory_of(memory: vk::DeviceMemory) -> Option<u64> {
     (memory != vk::DeviceMemory::null()).then_some(memory.as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call with one bind, of these flags, for these devices of a group.
+    fn with_call(
+        flags: u32,
+        resource: u32,
+        memory: u32,
+        check: impl FnOnce(&[vk::BindSparseInfo<'_>]),
+    ) {
+        let binds = [vk::SparseMemoryBind {
+            size: 0x1000,
+            flags: vk::SparseMemoryBindFlags::from_raw(flags),
+            ..Default::default()
+        }];
+        let buffers = [vk::SparseBufferMemoryBindInfo::default()
+            .buffer(vk::Buffer::from_raw(0xb))
+            .binds(&binds)];
+        let signals = [vk::Semaphore::from_raw(0x5)];
+        let mut group = vk::DeviceGroupBindSparseInfo::default()
+            .resource_device_index(resource)
+            .memory_device_index(memory);
+        let info = vk::BindSparseInfo::default()
+            .buffer_binds(&buffers)
+            .signal_semaphores(&signals)
+            .push_next(&mut group);
+        check(&[info]);
+    }
+
+    #[test]
+    fn what_is_refused_can_still_be_described() {
+        for (flags, resource, memory, refused, binds) in [
+            (0, 0, 0, None, 1),
+            (1, 0, 0, None, 1),
+            (2, 0, 0, Some("VkBuffer 0xb: bind with flags 0x2"), 1),
+            (0, 1, 0, Some("resourceDeviceIndex is 1"), 0),
+            (0, 0, 1, Some("memoryDeviceIndex is 1"), 1),
+        ] {
+            with_call(flags, resource, memory, |infos| {
+                // SAFETY: valid structs.
+                let (read, described) = unsafe {
+                    (
+                        read_call(infos, vk::Fence::null()),
+                        describe_call(infos, vk::Fence::null()),
+                    )
+                };
+                assert_eq!(described.infos[0].binds.len(), binds);
+                assert_eq!(described.infos[0].signals[0].handle, 5);
+                match (read, refused) {
+                    (Ok(read), None) => assert_eq!(read, described),
+                    (Err(error), Some(part)) => {
+                        let message = error.to_string();
+                        assert!(message.contains(part), "{message}");
+                    }
+                    (read, _) => panic!("{read:?}"),
+                }
+            });
+        }
+    }
 }

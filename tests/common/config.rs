@@ -84,13 +84,47 @@ pub fn failing_icd_manifest() -> &'static Path {
     MANIFEST.get_or_init(|| build_icd(&["--features", "faults"], target_dir().join("faults")))
 }
 
-fn build_icd(features: &[&str], target: PathBuf) -> PathBuf {
-    // `test` has the checks of `dev`, optimized; both put the library into target/debug.
-    let (profile, folder) = if cfg!(debug_assertions) {
+/// The profile that this test was built with, and its folder.
+fn profile() -> (&'static str, &'static str) {
+    // `test` has the checks of `dev`, optimized; both put what they build into target/debug.
+    if cfg!(debug_assertions) {
         ("test", "debug")
     } else {
         ("release", "release")
-    };
+    }
+}
+
+/// Builds the base driver with mip tails (tests/tail_driver), and writes a manifest for it.
+pub fn tail_driver_manifest() -> &'static Path {
+    static MANIFEST: OnceLock<PathBuf> = OnceLock::new();
+    MANIFEST.get_or_init(|| {
+        let (profile, folder) = profile();
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "panvk-sparse"])
+            .args(["--example", "tail_driver", "--profile", profile])
+            .arg("--target-dir")
+            .arg(target_dir())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "the driver with mip tails does not build");
+        let library = target_dir().join(folder).join("examples/libtail_driver.so");
+        assert!(library.exists(), "the build wrote {}", library.display());
+        let manifest = serde_json::json!({
+            "file_format_version": "1.0.0",
+            "ICD": { "library_path": library, "api_version": "1.3.0" },
+        });
+        let path = target_dir().join("tmp/tail_driver.json");
+        // Others may read it at the same time.
+        let own = path.with_extension(std::process::id().to_string());
+        std::fs::write(&own, manifest.to_string()).expect("target/tmp can be written to");
+        std::fs::rename(&own, &path).expect("target/tmp can be written to");
+        path
+    })
+}
+
+fn build_icd(features: &[&str], target: PathBuf) -> PathBuf {
+    let (profile, folder) = profile();
     let built = Command::new(env!("CARGO"))
         .args([
             "build",

@@ -12,11 +12,26 @@ pub struct Gpu {
     /// The queue that computes and copies, and the queue that binds: the same one where the driver has one for both.
     compute: Arc<Mutex<vk::Queue>>,
     sparse: Arc<Mutex<vk::Queue>>,
+    /// The queue that copies and does nothing else, where the driver has one; the computing queue where it has none.
+    transfer: Arc<Mutex<vk::Queue>>,
     pub compute_family: u32,
+    pub transfer_family: u32,
+    pub sparse_family: u32,
+    /// Whether the computing queue draws, too.
+    pub draws: bool,
     /// The queue families in use, for resources that more than one of them touches.
     pub families: Vec<u32>,
     pub shaders: Shaders,
     pub memory_properties: vk::PhysicalDeviceMemoryProperties,
+}
+
+/// Which queue some work is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Computes, copies, and draws where [`Gpu::draws`].
+    Compute,
+    /// Copies: a queue of its own where there is one.
+    Transfer,
 }
 
 /// A semaphore in a wait or signal list; `value` for timeline semaphores, 0 for binary ones.
@@ -126,20 +141,34 @@ pub fn unbind(offset: u64, size: u64) -> vk::SparseMemoryBind {
 
 impl Gpu {
     pub fn new(app: &Arc<App>) -> Self {
+        Self::with_group(app, &[])
+    }
+
+    /// As [`Gpu::new`], of a device group: these physical devices, where there are any.
+    pub fn with_group(app: &Arc<App>, group: &[vk::PhysicalDevice]) -> Self {
         let instance = &app.instance;
         // SAFETY: all handles come from `app`, which this struct keeps alive; structs live until their call returns.
         unsafe {
             let all = instance.get_physical_device_queue_family_properties(app.physical);
-            let with =
-                |flags: vk::QueueFlags| all.iter().position(|f| f.queue_flags.contains(flags));
-            let both = with(vk::QueueFlags::COMPUTE | vk::QueueFlags::SPARSE_BINDING);
+            let with = |wanted: vk::QueueFlags, not: vk::QueueFlags| {
+                let fits = |f: vk::QueueFlags| f.contains(wanted) && !f.intersects(not);
+                let at = all.iter().position(|f| fits(f.queue_flags));
+                at.map(|family| family as u32)
+            };
+            use vk::QueueFlags as Can;
+            let (draw, compute, bind) = (Can::GRAPHICS, Can::COMPUTE, Can::SPARSE_BINDING);
+            let both = with(draw | compute | bind, Can::empty())
+                .or_else(|| with(compute | bind, Can::empty()));
             let compute_family = both
-                .or_else(|| with(vk::QueueFlags::COMPUTE))
-                .expect("a compute queue") as u32;
+                .or_else(|| with(draw | compute, Can::empty()))
+                .or_else(|| with(compute, Can::empty()))
+                .expect("a compute queue");
             let sparse_family = both
-                .or_else(|| with(vk::QueueFlags::SPARSE_BINDING))
-                .expect("a sparse queue") as u32;
-            let mut families = vec![compute_family, sparse_family];
+                .or_else(|| with(bind, Can::empty()))
+                .expect("a sparse queue");
+            let transfer_family = with(Can::TRANSFER, draw | compute).unwrap_or(compute_family);
+            let mut families = vec![compute_family, sparse_family, transfer_family];
+            families.sort_unstable();
             families.dedup();
 
             let priorities = [1.0];
@@ -158,35 +187,69 @@ impl Gpu {
                 sparse_residency_image2_d: has.sparse_residency_image2_d,
                 sparse_residency_image3_d: has.sparse_residency_image3_d,
                 sparse_residency_aliased: has.sparse_residency_aliased,
+                multi_draw_indirect: has.multi_draw_indirect,
                 ..Default::default()
             };
             let mut features12 =
                 vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true);
-            let info = vk::DeviceCreateInfo::default()
+            let mut features13 =
+                vk::PhysicalDeviceVulkan13Features::default().synchronization2(true);
+            let version = instance
+                .get_physical_device_properties(app.physical)
+                .api_version;
+            let mut of_group = vk::DeviceGroupDeviceCreateInfo::default().physical_devices(group);
+            let mut info = vk::DeviceCreateInfo::default()
                 .queue_create_infos(&queues)
                 .enabled_features(&features)
                 .push_next(&mut features12);
+            if version >= vk::API_VERSION_1_3 {
+                info = info.push_next(&mut features13);
+            }
+            if !group.is_empty() {
+                info = info.push_next(&mut of_group);
+            }
             let device = instance
                 .create_device(app.physical, &info, None)
                 .expect("vkCreateDevice");
-            let compute = Arc::new(Mutex::new(device.get_device_queue(compute_family, 0)));
-            let sparse = if sparse_family == compute_family {
-                compute.clone()
+            let queue = |family| Arc::new(Mutex::new(device.get_device_queue(family, 0)));
+            let compute = queue(compute_family);
+            let or_compute = |family| {
+                if family == compute_family {
+                    compute.clone()
+                } else {
+                    queue(family)
+                }
+            };
+            let sparse = or_compute(sparse_family);
+            let transfer = if transfer_family == sparse_family {
+                sparse.clone()
             } else {
-                Arc::new(Mutex::new(device.get_device_queue(sparse_family, 0)))
+                or_compute(transfer_family)
             };
             let shaders = Shaders::new(&device);
             let memory_properties = instance.get_physical_device_memory_properties(app.physical);
             Self {
                 app: app.clone(),
+                draws: all[compute_family as usize].queue_flags.contains(draw),
                 device,
                 compute,
                 sparse,
+                transfer,
                 compute_family,
+                transfer_family,
+                sparse_family,
                 families,
                 shaders,
                 memory_properties,
             }
+        }
+    }
+
+    /// The family of the queue.
+    pub fn family(&self, engine: Engine) -> u32 {
+        match engine {
+            Engine::Compute => self.compute_family,
+            Engine::Transfer => self.transfer_family,
         }
     }
 
@@ -322,6 +385,7 @@ impl Gpu {
     /// The command buffer is recorded and not in use; what it names stays alive until the fence is signalled.
     pub unsafe fn submit(
         &self,
+        engine: Engine,
         commands: vk::CommandBuffer,
         waits: &[Point],
         signals: &[Point],
@@ -342,16 +406,24 @@ impl Gpu {
             .wait_dst_stage_mask(&stages)
             .signal_semaphores(&signal)
             .push_next(&mut timeline);
-        let queue = self.compute.lock().expect("queue");
+        let queue = match engine {
+            Engine::Compute => &self.compute,
+            Engine::Transfer => &self.transfer,
+        };
+        let queue = queue.lock().expect("queue");
         // SAFETY: as the caller promises; the queue is locked.
         unsafe { self.device.queue_submit(*queue, &[info], fence) }.expect("vkQueueSubmit");
     }
 
     pub fn wait_idle(&self) {
-        let _queues = (
-            self.compute.lock().expect("queue"),
-            (!Arc::ptr_eq(&self.compute, &self.sparse)).then(|| self.sparse.lock()),
-        );
+        let others = [&self.sparse, &self.transfer];
+        let mut queues: Vec<&Arc<Mutex<vk::Queue>>> = vec![&self.compute];
+        for queue in others {
+            if !queues.iter().any(|known| Arc::ptr_eq(known, queue)) {
+                queues.push(queue);
+            }
+        }
+        let _queues: Vec<_> = queues.iter().map(|queue| queue.lock()).collect();
         // SAFETY: the device is alive and its queues are locked.
         unsafe { self.device.device_wait_idle() }.expect("vkDeviceWaitIdle");
     }
@@ -366,6 +438,10 @@ impl Gpu {
 
     /// A sparse buffer with everything that the tests need: residency and aliasing where the driver has them.
     pub fn sparse_buffer(&self, size: u64) -> Buffer<'_> {
+        Buffer::new(self, size, self.sparse_buffer_flags())
+    }
+
+    fn sparse_buffer_flags(&self) -> vk::BufferCreateFlags {
         let has = self.app.features();
         let mut flags = vk::BufferCreateFlags::SPARSE_BINDING;
         if has.sparse_residency_buffer == vk::TRUE {
@@ -374,7 +450,12 @@ impl Gpu {
         if has.sparse_residency_aliased == vk::TRUE {
             flags |= vk::BufferCreateFlags::SPARSE_ALIASED;
         }
-        Buffer::new(self, size, flags)
+        flags
+    }
+
+    /// As [`Gpu::sparse_buffer`], to be used in these ways, too.
+    pub fn sparse_buffer_for(&self, size: u64, usage: vk::BufferUsageFlags) -> Buffer<'_> {
+        Buffer::with_usage(self, size, self.sparse_buffer_flags(), usage)
     }
 
     /// A sparse buffer that must be bound as a whole before it is used.

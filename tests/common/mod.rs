@@ -12,12 +12,15 @@
 )]
 
 pub mod app;
+pub mod canvas;
 pub mod child;
 pub mod config;
 pub mod gpu;
 pub mod objects;
 pub mod pattern;
+pub mod program;
 pub mod random;
+pub mod scattered;
 pub mod shader;
 pub mod stats;
 pub mod texels;
@@ -25,7 +28,7 @@ pub mod tiles;
 pub mod work;
 
 pub use app::App;
-pub use gpu::{Batch, Gpu, Point};
+pub use gpu::{Batch, Engine, Gpu, Point};
 pub use objects::{Buffer, Fence, Image, Memory, Semaphore};
 pub use pattern::pattern;
 pub use random::Random;

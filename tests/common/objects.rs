@@ -53,12 +53,24 @@ pub struct Buffer<'g> {
 }
 
 impl<'g> Buffer<'g> {
+    /// For shaders and copies.
     pub fn new(gpu: &'g Gpu, size: u64, flags: vk::BufferCreateFlags) -> Self {
+        Self::with_usage(gpu, size, flags, vk::BufferUsageFlags::empty())
+    }
+
+    /// For shaders, copies, and this.
+    pub fn with_usage(
+        gpu: &'g Gpu,
+        size: u64,
+        flags: vk::BufferCreateFlags,
+        usage: vk::BufferUsageFlags,
+    ) -> Self {
         let mut info = vk::BufferCreateInfo::default()
             .flags(flags)
             .size(size)
             .usage(
-                vk::BufferUsageFlags::STORAGE_BUFFER
+                usage
+                    | vk::BufferUsageFlags::STORAGE_BUFFER
                     | vk::BufferUsageFlags::TRANSFER_SRC
                     | vk::BufferUsageFlags::TRANSFER_DST,
             );
@@ -234,6 +246,7 @@ impl ImageShape {
             vk::Format::R8_UINT => 1,
             vk::Format::R16_UINT => 2,
             vk::Format::R32_UINT | vk::Format::R8G8B8A8_UNORM => 4,
+            vk::Format::R32G32_UINT => 8,
             vk::Format::R32G32B32A32_UINT => 16,
             other => panic!("bytes of a texel of {other:?}"),
         }

@@ -39,6 +39,11 @@ pub struct Shaders {
 
 /// A compute shader of a WGSL source.
 pub fn spirv_of(source: &str, entry: &str) -> Vec<u32> {
+    spirv_for(source, entry, naga::ShaderStage::Compute)
+}
+
+/// A shader of a WGSL source, with Vulkan's coordinates; a vertex shader's points are of one pixel.
+pub fn spirv_for(source: &str, entry: &str, shader_stage: naga::ShaderStage) -> Vec<u32> {
     let module = naga::front::wgsl::parse_str(source).expect("the shaders parse");
     let info = naga::valid::Validator::new(
         naga::valid::ValidationFlags::all(),
@@ -48,10 +53,11 @@ pub fn spirv_of(source: &str, entry: &str) -> Vec<u32> {
     .expect("the shaders are valid");
     let options = naga::back::spv::Options {
         lang_version: (1, 3),
+        flags: naga::back::spv::WriterFlags::FORCE_POINT_SIZE,
         ..Default::default()
     };
     let pipeline = naga::back::spv::PipelineOptions {
-        shader_stage: naga::ShaderStage::Compute,
+        shader_stage,
         entry_point: entry.into(),
     };
     naga::back::spv::write_vec(&module, &info, &options, Some(&pipeline))

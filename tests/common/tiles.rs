@@ -27,7 +27,7 @@ pub struct Tile {
 pub struct Contents(pub Vec<u8>);
 
 impl Contents {
-    fn of_words(words: &[u32]) -> Self {
+    pub fn of_words(words: &[u32]) -> Self {
         Self(words.iter().flat_map(|w| w.to_le_bytes()).collect())
     }
 
@@ -49,6 +49,20 @@ impl<'g> Tiled<'g> {
 
     /// As [`Tiled::new`], still in UNDEFINED: for images whose contents are of no interest.
     pub fn untouched(gpu: &'g Gpu, shape: &ImageShape) -> Self {
+        let (tiled, needs) = Self::with_requirements(gpu, shape);
+        assert!(
+            needs.image_mip_tail_first_lod >= shape.levels,
+            "every level of {shape:?} has tiles of its own: {needs:?}"
+        );
+        tiled
+    }
+
+    /// As [`Tiled::untouched`], perhaps with a mip tail: then the tiles of the levels in it are where texels are, but
+    /// can't be bound.
+    pub fn with_requirements(
+        gpu: &'g Gpu,
+        shape: &ImageShape,
+    ) -> (Self, vk::SparseImageMemoryRequirements) {
         let flags = shape.flags | vk::ImageCreateFlags::SPARSE_RESIDENCY;
         let image = Image::sparse(gpu, &ImageShape { flags, ..*shape });
         // SAFETY: the image is alive.
@@ -56,17 +70,14 @@ impl<'g> Tiled<'g> {
         let [needs] = needs[..] else {
             panic!("{shape:?} has one aspect: {needs:?}");
         };
-        assert!(
-            needs.image_mip_tail_first_lod >= shape.levels,
-            "every level of {shape:?} has tiles of its own: {needs:?}"
-        );
         let e = needs.format_properties.image_granularity;
         let bytes = image.requirements.alignment;
-        Self {
+        let tiled = Self {
             image,
             shape: [e.width, e.height, e.depth],
             bytes,
-        }
+        };
+        (tiled, needs)
     }
 
     /// Texels of a level.

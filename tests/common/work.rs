@@ -1,6 +1,6 @@
 //! Commands: recorded, submitted with semaphores, waited for, freed.
 
-use crate::common::gpu::{Gpu, Point};
+use crate::common::gpu::{Engine, Gpu, Point};
 use crate::common::objects::{Buffer, Fence, Image};
 use crate::common::shader::GROUP;
 use ash::vk;
@@ -12,6 +12,7 @@ const SETS: u32 = 64;
 /// A recorded command buffer with all that it needs. Dropping it waits for it.
 pub struct Work<'g> {
     gpu: &'g Gpu,
+    engine: Engine,
     pool: vk::CommandPool,
     descriptors: vk::DescriptorPool,
     commands: vk::CommandBuffer,
@@ -27,12 +28,16 @@ pub struct Recorder<'w> {
 
 impl<'g> Work<'g> {
     pub fn record(gpu: &'g Gpu, f: impl FnOnce(&mut Recorder<'_>)) -> Self {
+        Self::record_for(gpu, Engine::Compute, f)
+    }
+
+    pub fn record_for(gpu: &'g Gpu, engine: Engine, f: impl FnOnce(&mut Recorder<'_>)) -> Self {
         let device = &gpu.device;
         // SAFETY: the device is alive, all other handles are made right here.
         let (pool, descriptors, commands) = unsafe {
             let pool = device
                 .create_command_pool(
-                    &vk::CommandPoolCreateInfo::default().queue_family_index(gpu.compute_family),
+                    &vk::CommandPoolCreateInfo::default().queue_family_index(gpu.family(engine)),
                     None,
                 )
                 .expect("command pool");
@@ -73,6 +78,7 @@ impl<'g> Work<'g> {
         unsafe { device.end_command_buffer(commands) }.expect("vkEndCommandBuffer");
         Self {
             gpu,
+            engine,
             pool,
             descriptors,
             commands,
@@ -90,7 +96,7 @@ impl<'g> Work<'g> {
         // SAFETY: recorded, not yet submitted.
         unsafe {
             self.gpu
-                .submit(self.commands, waits, signals, self.fence.raw)
+                .submit(self.engine, self.commands, waits, signals, self.fence.raw)
         };
     }
 

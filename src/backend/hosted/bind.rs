@@ -76,6 +76,16 @@ impl Latest {
 }
 
 impl Hosted {
+    /// Whether all binds of a call can be carried out, without doing it.
+    ///
+    /// # Errors
+    /// As of [`Backend::bind`] where it changes nothing.
+    pub fn check(&self, call: &BindCall) -> Result<(), BackendError> {
+        let state = self.state();
+        state.alive()?;
+        state.resolve_call(call).map(drop)
+    }
+
     pub(super) fn carry_out(
         &self,
         call: &BindCall,
@@ -106,6 +116,7 @@ impl Hosted {
         }
         for batch in &batches {
             state.shadow.apply(&batch.runs);
+            state.counts.runs += batch.runs.len() as u64;
         }
         state.memories.collect();
         if !base_batches.is_empty() {
@@ -346,6 +357,9 @@ impl State {
                 break;
             }
             taken += 1;
+            if !self.mirrors {
+                continue;
+            }
             let changes = device
                 .vpanthor()
                 .map(|file| file.take_changes(vm.id().0))

@@ -1,7 +1,10 @@
 //! The buffer objects that stand for `VkDeviceMemory`, and how much of each is mapped.
 
-use crate::bind::Memory;
+use std::collections::HashSet;
+
+use crate::bind::{Memory, Shadow, Target};
 use crate::drm;
+use crate::units::{BoRef, Va};
 use crate::vpanthor::{Change, Place};
 use crate::vulkan::handles::HandleHashMap;
 
@@ -12,19 +15,25 @@ use crate::vulkan::handles::HandleHashMap;
 ///
 /// # Invariants
 /// A buffer object is here as long as it is of a memory that is not freed, or is mapped, or was before what
-/// [`Memories::note`] has been told since the last [`Memories::collect`].
-#[derive(Debug, Default)]
+/// [`Memories::note`] has been told since the last [`Memories::collect`]. Where nothing is noted, it is here until a
+/// [`Memories::sweep`] does not find it.
+#[derive(Debug)]
 pub struct Memories {
     by_handle: HandleHashMap<(u64, Memory)>,
     by_id: HandleHashMap<Backing>,
     /// Ids of those that may be neither allocated nor mapped any more.
     unused: Vec<u64>,
+    /// So many of these are waited for before a sweep; `None` where changes are noted.
+    sweep_at: Option<usize>,
 }
+
+/// Freed memories that are swept at once at least: a sweep looks at every extent of the shadow.
+const SWEEP: usize = 1024;
 
 #[derive(Debug)]
 struct Backing {
     /// Closes its handle when it goes.
-    _bo: drm::Bo,
+    bo: drm::Bo,
     /// The `VkDeviceMemory`; `None` once it is freed.
     memory: Option<u64>,
     /// Bytes of address space that are mapped to it.
@@ -32,6 +41,16 @@ struct Backing {
 }
 
 impl Memories {
+    /// `noted`: whether [`Memories::note`] is told of every change of the page tables.
+    pub fn new(noted: bool) -> Self {
+        Self {
+            by_handle: HandleHashMap::default(),
+            by_id: HandleHashMap::default(),
+            unused: Vec::new(),
+            sweep_at: (!noted).then_some(SWEEP),
+        }
+    }
+
     /// A `VkDeviceMemory` of `size` bytes, for which `bo`, known to vpanthor as `id`, was made.
     pub fn add(&mut self, memory: u64, size: u64, bo: drm::Bo, id: u64) {
         // A handle that comes again without its end having been seen is a new object.
@@ -41,7 +60,7 @@ impl Memories {
             size,
         };
         let backing = Backing {
-            _bo: bo,
+            bo,
             memory: Some(memory),
             mapped: 0,
         };
@@ -106,11 +125,42 @@ impl Memories {
 
     /// What was noted stays as it is: closes the buffer objects that nothing needs any more.
     pub fn collect(&mut self) {
+        if self.sweep_at.is_some() {
+            return;
+        }
         for id in self.unused.drain(..) {
             let unused = |backing: &Backing| backing.memory.is_none() && backing.mapped == 0;
             if self.by_id.get(&id).is_some_and(unused) {
                 self.by_id.remove(&id);
             }
         }
+    }
+
+    /// Where changes are not noted: closes, once there are many, the buffer objects of freed memories that `shadow`
+    /// does not show. Between two binds it shows all that is mapped.
+    pub fn sweep(&mut self, shadow: &Shadow) {
+        if self.sweep_at.is_none_or(|many| self.unused.len() < many) {
+            return;
+        }
+        let mapped: HashSet<BoRef> = shadow
+            .extents(Va(0), u64::MAX)
+            .filter_map(|extent| match extent.target {
+                Target::Memory { bo, .. } => Some(bo),
+                Target::Null => None,
+            })
+            .collect();
+        let by_id = &mut self.by_id;
+        self.unused.retain(|id| {
+            let keep = by_id
+                .get(id)
+                .is_some_and(|backing| mapped.contains(&backing.bo.reference()));
+            if !keep {
+                by_id.remove(id);
+            }
+            keep
+        });
+        // So that the sweeps cost each freed memory no more than a few extents.
+        let many = (2 * self.unused.len()).max(shadow.extent_count() / 4);
+        self.sweep_at = Some(many.max(SWEEP));
     }
 }

@@ -12,20 +12,22 @@ mod mirror;
 mod stand_ins;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use address_space::AddressSpace;
 use memories::Memories;
+use mirror::{Mirror, Mirrored};
 use stand_ins::StandIns;
 
-use super::{Backend, BackendError, BaseQueue, BindCall, ResourceId, Stats};
+use super::{Backend, BackendError, BaseBatch, BaseQueue, BindCall, ResourceId, Stats};
 use crate::bind::{Planner, Run, Shadow, Target};
 use crate::config::NullChoice;
 use crate::drm::{self, BindMode, Counters, KernelSpec, NullBacking, NullMapError};
 use crate::layout::{Image, TileMap};
 use crate::lower::{Lowering, Ops, Strategy};
-use crate::units::{BoHandle, SZ_4K};
-use crate::vpanthor::{Kernel, OpenOptions};
+use crate::units::{BoHandle, SZ_4K, Va};
+use crate::vpanthor::{Kernel, OpenOptions, VmStats};
 
 /// The hosted backend of one VkDevice.
 pub struct Hosted {
@@ -59,6 +61,8 @@ struct State {
     fresh: Vec<ResourceId>,
     /// Why the VM is lost, once it is.
     lost: Option<String>,
+    /// Whether the base driver is told what changed.
+    mirrors: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,6 +70,18 @@ struct Counts {
     calls: u64,
     binds: u64,
     elided: u64,
+    runs: u64,
+}
+
+/// What the binds of a device cost, beside what its [`Stats`] say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Of the plans of the calls that succeeded.
+    pub runs: u64,
+    /// Bytes that the kernel copied in for VM_BIND, from the creation of the device on.
+    pub bytes_to_kernel: u64,
+    /// What was done to the page tables, and how many mappings there are now.
+    pub vm: VmStats,
 }
 
 impl fmt::Debug for Hosted {
@@ -97,6 +113,30 @@ impl Hosted {
         device: String,
         base_driver: String,
     ) -> Result<Self, BackendError> {
+        Self::open(kernel, choice, device, base_driver, true)
+    }
+
+    /// As [`Hosted::new`], for a caller that only counts: the batches that a base queue gets have no binds in them.
+    /// All counts are the same; what it takes to find those binds is saved.
+    ///
+    /// # Errors
+    /// As for [`Hosted::new`].
+    pub fn counting(
+        kernel: &KernelSpec,
+        choice: NullChoice,
+        device: String,
+        base_driver: String,
+    ) -> Result<Self, BackendError> {
+        Self::open(kernel, choice, device, base_driver, false)
+    }
+
+    fn open(
+        kernel: &KernelSpec,
+        choice: NullChoice,
+        device: String,
+        base_driver: String,
+        mirrors: bool,
+    ) -> Result<Self, BackendError> {
         let KernelSpec::Vpanthor(flavour) = kernel else {
             return Err(BackendError::Invalid(format!(
                 "{}={kernel}: expected vpanthor:<flavour>; this driver does not bind on a render node yet",
@@ -105,22 +145,24 @@ impl Hosted {
         };
         let options = OpenOptions {
             take_waits_as_met: true,
-            record_changes: true,
+            record_changes: mirrors,
         };
         let opened = drm::Device::open_vpanthor(Kernel::new(*flavour).open(options))
             .map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
-        Self::on(
-            opened,
-            choice,
-            Labels {
-                device,
-                base_driver,
-                kernel: kernel.to_string(),
-            },
-        )
+        let labels = Labels {
+            device,
+            base_driver,
+            kernel: kernel.to_string(),
+        };
+        Self::on(opened, choice, labels, mirrors)
     }
 
-    fn on(device: drm::Device, choice: NullChoice, labels: Labels) -> Result<Self, BackendError> {
+    fn on(
+        device: drm::Device,
+        choice: NullChoice,
+        labels: Labels,
+        mirrors: bool,
+    ) -> Result<Self, BackendError> {
         let capabilities =
             drm::probe(&device).map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
         let wanted = match choice {
@@ -146,13 +188,14 @@ impl Hosted {
             spaces: AddressSpace::new(vm.user_va_range()),
             vm,
             shadow: Shadow::new(),
-            memories: Memories::default(),
+            memories: Memories::new(mirrors),
             stand_ins: StandIns::default(),
             planner: Planner::default(),
             lowering: Lowering::default(),
             counts: Counts::default(),
             fresh: Vec::new(),
             lost: None,
+            mirrors,
         };
         Ok(Self {
             device,
@@ -176,6 +219,48 @@ impl Hosted {
     /// The kernel, for tests that look at it or make it fail.
     pub fn kernel(&self) -> &drm::Device {
         &self.device
+    }
+
+    /// What the binds cost beside what [`Backend::stats`] says, from the creation of the device up to now. `None` only
+    /// where the kernel has no such VM any more.
+    pub fn work(&self) -> Option<Work> {
+        let state = self.state();
+        Some(Work {
+            runs: state.counts.runs,
+            bytes_to_kernel: self.device.counters().bytes_to_kernel - self.before.bytes_to_kernel,
+            vm: self.device.vpanthor()?.vm_stats(state.vm.id().0)?,
+        })
+    }
+
+    /// Bytes of address space that a resource has; of a partially resident image, those of its tile map.
+    pub fn resource_size(&self, id: ResourceId) -> Option<u64> {
+        self.state().spaces.get(id).map(|resource| resource.size)
+    }
+
+    /// Every range that is bound to memory, by resource: bytes from its start, and length in bytes.
+    ///
+    /// Those of a partially resident image are offsets in its tile map. Ranges of one resource ascend.
+    pub fn each_bound(&self, visit: &mut dyn FnMut(ResourceId, Range<u64>)) {
+        let state = self.state();
+        let mut latest: Option<(ResourceId, Range<u64>)> = None;
+        for extent in state.shadow.extents(Va(0), u64::MAX) {
+            if extent.target == Target::Null {
+                continue;
+            }
+            let (id, base) = match &latest {
+                Some((id, range)) if range.contains(&extent.va.0) => (*id, range.start),
+                _ => {
+                    let Some((id, resource)) = state.spaces.at(extent.va) else {
+                        continue;
+                    };
+                    let from = resource.va.0;
+                    latest = Some((id, from..from + resource.size));
+                    (id, from)
+                }
+            };
+            let from = extent.va.0 - base;
+            visit(id, from..from + extent.len);
+        }
     }
 
     /// Finds addresses for a new resource and maps them to the dummy.
@@ -219,6 +304,29 @@ impl Hosted {
 }
 
 impl State {
+    /// Closes the buffer objects of freed memories that the shadow does not show, where changes are not looked at.
+    fn sweep_memories(&mut self) {
+        let Self {
+            memories, shadow, ..
+        } = self;
+        memories.sweep(shadow);
+    }
+
+    /// The dummies of new resources.
+    fn started(&self) -> BaseBatch {
+        let mut mirrored = Mirrored::default();
+        let mut mirror = Mirror::new(&self.spaces, &self.memories);
+        for &id in &self.fresh {
+            mirror.start(id, &mut mirrored);
+        }
+        BaseBatch {
+            first: 0,
+            last: 0,
+            binds: mirrored.binds,
+            image_binds: mirrored.image_binds,
+        }
+    }
+
     /// Unmaps a resource and gives its addresses back.
     fn release(&mut self, id: ResourceId) {
         self.fresh.retain(|&fresh| fresh != id);
@@ -255,11 +363,14 @@ impl Backend for Hosted {
         let file = self.device.vpanthor();
         let bo_id = file.and_then(|file| file.bo_id(bo.handle().0)).unwrap_or(0);
         state.memories.add(memory, size, bo, bo_id);
+        state.sweep_memories();
         Ok(())
     }
 
     fn remove_memory(&self, memory: u64) {
-        self.state().memories.free(memory);
+        let mut state = self.state();
+        state.memories.free(memory);
+        state.sweep_memories();
     }
 
     fn add_resource(
@@ -301,6 +412,18 @@ impl Backend for Hosted {
 
     fn remove_fence(&self, fence: u64) {
         self.state().stand_ins.remove_fence(fence);
+    }
+
+    fn start(&self, base: BaseQueue<'_>) -> Result<(), BackendError> {
+        let mut state = self.state();
+        state.alive()?;
+        if state.fresh.is_empty() {
+            return Ok(());
+        }
+        let batch = state.started();
+        base(&[batch]).map_err(BackendError::Base)?;
+        state.fresh.clear();
+        Ok(())
     }
 
     fn bind(&self, call: &BindCall, base: BaseQueue<'_>) -> Result<(), BackendError> {

@@ -187,8 +187,17 @@ fn messages_name_the_field_the_value_and_what_was_expected() {
         "subresource.mipLevel is 7, expected one below 6, where the mip tail starts"
     );
     assert_eq!(
-        map.opaque_pieces(0, SZ_64K, false).unwrap_err().to_string(),
-        "resourceOffset is 0 and size is 65536, which reaches 0; expected a range inside the mip tails of the image"
+        map.opaque_pieces(map.size(), SZ_64K, false)
+            .unwrap_err()
+            .to_string(),
+        format!(
+            "resourceOffset is {0} and size is 65536, which reaches {0}; expected a range inside the {0} bytes of the image",
+            map.size()
+        )
+    );
+    assert_eq!(
+        map.opaque_pieces(0, SZ_64K, true).unwrap_err().to_string(),
+        "resourceOffset is 0 and size is 65536, which reaches 0; expected a range inside the metadata of the image"
     );
 }
 
@@ -239,7 +248,7 @@ fn tails_lie_after_all_tiles_one_a_layer_and_metadata_after_them() {
 }
 
 #[test]
-fn an_opaque_range_reaches_over_tails_only_where_there_is_no_gap() {
+fn an_opaque_range_beyond_the_image_reaches_over_tails_only_where_there_is_no_gap() {
     let gaps = TileMap::new(&with_tails(4 * SZ_64K)).unwrap();
     let error = gaps
         .opaque_pieces(8 * SZ_64K, 6 * SZ_64K, false)
@@ -269,6 +278,44 @@ fn metadata_and_mip_tails_have_opaque_offsets_of_their_own() {
     };
     assert_eq!((at(false), at(true)), (2, 6));
     assert!(map.opaque_pieces(u64::MAX, 2, true).is_err());
+}
+
+#[test]
+fn an_opaque_offset_in_no_tail_is_an_address() {
+    let mut image = with_tails(2 * SZ_64K);
+    image.aspects[0].tail.offset = SZ_64K;
+    let map = TileMap::new(&image).unwrap();
+    // Tile 0, both tails under their own offsets, and the last two tiles' worth of addresses.
+    let pieces: Vec<_> = map.opaque_pieces(0, 7 * SZ_64K, false).unwrap().collect();
+    let piece = |at, len, memory| Piece {
+        at: at * SZ_64K,
+        len: len * SZ_64K,
+        memory: memory * SZ_64K,
+    };
+    assert_eq!(pieces, [piece(0, 1, 0), piece(2, 4, 1), piece(5, 2, 5)]);
+    let error = map.opaque_pieces(0, 8 * SZ_64K, false).unwrap_err();
+    assert_eq!(error.outside, 7 * SZ_64K);
+}
+
+#[test]
+fn a_tile_that_a_tails_offsets_cut_can_not_be_named() {
+    let mut image = with_tails(2 * SZ_64K);
+    image.aspects[0].tail.offset = SZ_64K + SZ_4K;
+    let map = TileMap::new(&image).unwrap();
+    let error = map.opaque_pieces(0, 7 * SZ_64K, false).unwrap_err();
+    assert_eq!(error.outside, SZ_64K + SZ_4K);
+}
+
+#[test]
+fn by_address_every_tail_has_its_address_for_an_offset() {
+    let image = with_tails(4 * SZ_64K);
+    let (map, own) = [&image, &image.by_address().unwrap()]
+        .map(|image| TileMap::new(image).unwrap())
+        .into();
+    assert_eq!(own.size(), map.size());
+    for (tail, own) in map.tails().iter().zip(own.tails()) {
+        assert_eq!((own.at, own.offset), (tail.at, tail.at));
+    }
 }
 
 #[test]

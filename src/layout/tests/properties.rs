@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::model::{Tile, images, levels, tiles, tiles_of};
-use crate::layout::{Change, Image, Place, PlaceBind, Region, TileMap};
+use crate::layout::{Change, Image, Piece, Place, PlaceBind, Region, Tail, TileMap};
 use crate::units::{SZ_4K, SZ_64K};
 
 /// A number below `end`, of a number that may be anything.
@@ -286,6 +286,53 @@ proptest! {
         prop_assert_eq!((pieces[0].at, pieces[0].len), (tail.at + from * SZ_4K, size));
         let place = Place::Opaque { at: pieces[0].at, offset, size, metadata: tail.metadata };
         prop_assert_eq!(map.places(pieces[0].at, size).unwrap(), [place]);
+    }
+
+    #[test]
+    fn an_opaque_offset_is_its_tail_or_else_an_address(image in images(), own: bool, metadata: bool, seed: [u64; 2]) {
+        let image = if own { image.by_address().unwrap() } else { image };
+        let map = TileMap::new(&image).unwrap();
+        let highest = map.tails().iter().map(|tail| tail.offset + tail.size).max().unwrap_or(0);
+        let pages = highest.max(map.size()) / SZ_4K + 2;
+        let [a, b] = seed.map(|any| below(pages, any));
+        let (from, to) = (a.min(b), a.max(b) + 1);
+        let address = |page: u64| {
+            let offset = page * SZ_4K;
+            let inside = |tail: &&Tail| {
+                tail.metadata == metadata && (tail.offset..tail.offset + tail.size).contains(&offset)
+            };
+            match map.tails().iter().find(inside) {
+                Some(tail) => Some(tail.at + offset - tail.offset),
+                None => (!metadata && offset < map.size()).then_some(offset),
+            }
+        };
+        let expected: Option<Vec<u64>> = (from..to).map(address).collect();
+        let got = map.opaque_pieces(from * SZ_4K, (to - from) * SZ_4K, metadata);
+        let mut memory = 0;
+        let mut end = None;
+        let pages = got.ok().map(|pieces| {
+            let pages = pieces.flat_map(|piece| {
+                assert_eq!(piece.memory, memory);
+                assert_ne!(end, Some(piece.at));
+                memory += piece.len;
+                end = Some(piece.at + piece.len);
+                (piece.at..piece.at + piece.len).step_by(SZ_4K as usize)
+            });
+            pages.collect::<Vec<_>>()
+        });
+        prop_assert_eq!(pages, expected);
+    }
+
+    #[test]
+    fn by_address_all_of_an_image_is_one_opaque_range(image in images()) {
+        let own = image.by_address().unwrap();
+        prop_assert_eq!(own.by_address().unwrap(), own.clone());
+        let (map, size) = (TileMap::new(&own).unwrap(), TileMap::new(&image).unwrap().size());
+        prop_assert_eq!(map.size(), size);
+        let all = Piece { at: 0, len: size, memory: 0 };
+        if size > 0 {
+            prop_assert_eq!(map.opaque_pieces(0, size, false).unwrap().collect::<Vec<_>>(), [all]);
+        }
     }
 
     #[test]

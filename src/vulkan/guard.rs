@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ash::vk;
 
-/// Runs `body`; where it panics, says so in the log and gives `otherwise`.
+/// Runs `body`, called from outside; where it panics, says so in the log and gives `otherwise`.
 pub fn guard<R>(otherwise: R, body: impl FnOnce() -> R) -> R {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let message = panic

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use plotters::backend::SVGBackend;
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
+
+use super::style::{Area, Drawn, GRID, INK, QUIET, SHEET, colour, failed, save, text};
 
 /// One panel: a quantity of every strategy.
 #[derive(Debug)]
@@ -40,30 +41,6 @@ const FOOTER: i32 = 40;
 const NAMES: i32 = 78;
 const PANEL_GAP: i32 = 30;
 
-// An opaque, nearly white sheet: the picture looks the same on a light and on a dark page.
-const SHEET: RGBColor = RGBColor(250, 249, 246);
-const INK: RGBColor = RGBColor(38, 42, 51);
-const QUIET: RGBColor = RGBColor(106, 112, 124);
-const GRID: RGBColor = RGBColor(222, 221, 215);
-
-/// A colour for each strategy, the same in every picture; told apart by the colour-blind too.
-fn colour(strategy: &str) -> RGBColor {
-    match strategy {
-        "page" => RGBColor(196, 98, 45),
-        "chunk" => RGBColor(214, 160, 48),
-        "repeat" => RGBColor(48, 122, 168),
-        "sparse" => RGBColor(38, 140, 112),
-        _ => QUIET,
-    }
-}
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), String>;
-
-fn failed(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
-
 /// Writes the picture to `path`. The error says what the file system said.
 pub fn write(
     path: &Path,
@@ -72,8 +49,7 @@ pub fn write(
     note: &str,
     panels: &[Panel],
 ) -> Result<(), String> {
-    let svg = render(title, subtitle, note, panels)?;
-    std::fs::write(path, svg).map_err(|error| format!("writing {}: {error}", path.display()))
+    save(path, &render(title, subtitle, note, panels)?)
 }
 
 /// The picture as SVG text.
@@ -120,21 +96,6 @@ fn render(title: &str, subtitle: &str, note: &str, panels: &[Panel]) -> Result<S
         root.present().map_err(failed)?;
     }
     Ok(svg)
-}
-
-fn text(
-    area: &Area<'_>,
-    what: &str,
-    at: (i32, i32),
-    size: i32,
-    ink: RGBColor,
-    align: HPos,
-) -> Drawn {
-    let style = ("sans-serif", size)
-        .into_text_style(area)
-        .color(&ink)
-        .pos(Pos::new(align, VPos::Center));
-    area.draw(&Text::new(what, at, style)).map_err(failed)
 }
 
 /// Where values lie between the edges of a panel: a scale from below the smallest to the largest.
@@ -228,27 +189,6 @@ fn draw_panel(root: &Area<'_>, panel: &Panel, left: i32, width: i32) -> Drawn {
     .map_err(failed)
 }
 
-/// 10 to the power of `decade` as a count: `1`, `10`, `1k`, `1M`, as short as an axis needs it.
-pub fn count_tick(decade: i32) -> String {
-    prefixed(decade, ["", "k", "M", "G"], "")
-}
-
-/// 10 to the power of `decade` nanoseconds: `1 ns`, `10 µs`, `1 s`.
-pub fn nanoseconds_tick(decade: i32) -> String {
-    prefixed(decade, [" ns", " µs", " ms", " s"], " s")
-}
-
-fn prefixed(decade: i32, units: [&str; 4], last: &str) -> String {
-    match usize::try_from(decade) {
-        Ok(decade @ 0..12) => format!("{}{}", 10u64.pow(decade as u32 % 3), units[decade / 3]),
-        Ok(decade) => format!(
-            "1e{}{last}",
-            if last.is_empty() { decade } else { decade - 9 }
-        ),
-        Err(_) => format!("{}{}", 10f64.powi(decade), units[0]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,7 +215,7 @@ mod tests {
     fn the_picture_names_every_strategy_and_every_value_and_escapes_text() {
         let panels = [Panel {
             title: "ops & more".to_owned(),
-            tick: count_tick,
+            tick: super::super::count_tick,
             bars: vec![bar("page", 24415.0), bar("repeat", 1.0)],
         }];
         let svg = render("title <1>", "subtitle", "note", &panels).expect("drawn");
@@ -292,24 +232,12 @@ mod tests {
     }
 
     #[test]
-    fn axes_write_powers_of_ten_in_their_units() {
-        assert_eq!(
-            [0, 2, 4, 6, 13].map(count_tick),
-            ["1", "100", "10k", "1M", "1e13"]
-        );
-        assert_eq!(
-            [1, 4, 8, 9, 12].map(nanoseconds_tick),
-            ["10 ns", "10 µs", "100 ms", "1 s", "1e3 s"]
-        );
-    }
-
-    #[test]
     fn values_that_are_not_known_or_zero_leave_a_picture_all_the_same() {
         let mut unknown = bar("page", 0.0);
         unknown.value = None;
         let panels = [Panel {
             title: "t".to_owned(),
-            tick: nanoseconds_tick,
+            tick: super::super::nanoseconds_tick,
             bars: vec![unknown, bar("chunk", 0.0)],
         }];
         assert!(render("a", "b", "c", &panels).is_ok());

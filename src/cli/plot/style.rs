@@ -1,0 +1,84 @@
+//! What all pictures share: the sheet, the inks, text, and the way into a file.
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use plotters::backend::SVGBackend;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+// An opaque, nearly white sheet: the picture looks the same on a light and on a dark page.
+pub const SHEET: RGBColor = RGBColor(250, 249, 246);
+pub const INK: RGBColor = RGBColor(38, 42, 51);
+pub const QUIET: RGBColor = RGBColor(106, 112, 124);
+pub const GRID: RGBColor = RGBColor(222, 221, 215);
+
+pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub type Drawn = Result<(), String>;
+
+/// A colour for each strategy, the same in every picture; told apart by the colour-blind too.
+pub fn colour(strategy: &str) -> RGBColor {
+    match strategy {
+        "page" => RGBColor(196, 98, 45),
+        "chunk" => RGBColor(214, 160, 48),
+        "repeat" => RGBColor(48, 122, 168),
+        "sparse" => RGBColor(38, 140, 112),
+        _ => QUIET,
+    }
+}
+
+pub fn failed(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+pub fn text(
+    area: &Area<'_>,
+    what: &str,
+    at: (i32, i32),
+    size: i32,
+    ink: RGBColor,
+    align: HPos,
+) -> Drawn {
+    let style = ("sans-serif", size)
+        .into_text_style(area)
+        .color(&ink)
+        .pos(Pos::new(align, VPos::Center));
+    area.draw(&Text::new(what, at, style)).map_err(failed)
+}
+
+pub fn line(area: &Area<'_>, from: (i32, i32), to: (i32, i32), ink: RGBColor) -> Drawn {
+    area.draw(&PathElement::new(vec![from, to], ink.stroke_width(1)))
+        .map_err(failed)
+}
+
+pub fn rectangle(area: &Area<'_>, from: (i32, i32), to: (i32, i32), ink: RGBColor) -> Drawn {
+    area.draw(&Rectangle::new([from, to], ink.filled()))
+        .map_err(failed)
+}
+
+/// Writes a picture to `path`: whole, or not at all. The error says what the file system said.
+pub fn save(path: &Path, svg: &str) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
+    // A device or a pipe is written to, not replaced.
+    if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+        return fs::write(path, svg).map_err(failed);
+    }
+    // Through a link, the file that it leads to.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // The mode of any new file; the umask takes from it.
+    let mut file = tempfile::Builder::new()
+        .prefix(".panvk-sparse-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        .map_err(failed)?;
+    file.write_all(svg.as_bytes()).map_err(failed)?;
+    file.persist(&target).map_err(|error| failed(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! Devices: their creation and destruction, and the functions below.
+
+use std::ffi::CStr;
+use std::fmt;
+use std::sync::Arc;
+
+use ash::vk::{self, Handle};
+use panvk_sparse::trace::Event;
+use panvk_sparse::vulkan::base::first_proc;
+use panvk_sparse::vulkan::features;
+use panvk_sparse::vulkan::guard::{guard, guard_result};
+
+use crate::chain::{dispatch_key, take_device_link};
+use crate::recorder::Recorder;
+use crate::state::{DEVICES, instance_of};
+
+/// The functions below that this layer calls. Those of Vulkan 1.0 are there always.
+#[derive(Debug)]
+pub struct Table {
+    pub allocate_memory: vk::PFN_vkAllocateMemory,
+    pub free_memory: vk::PFN_vkFreeMemory,
+    pub create_buffer: vk::PFN_vkCreateBuffer,
+    pub destroy_buffer: vk::PFN_vkDestroyBuffer,
+    pub get_buffer_memory_requirements: vk::PFN_vkGetBufferMemoryRequirements,
+    pub create_image: vk::PFN_vkCreateImage,
+    pub destroy_image: vk::PFN_vkDestroyImage,
+    pub get_image_memory_requirements: vk::PFN_vkGetImageMemoryRequirements,
+    pub get_image_sparse_memory_requirements: vk::PFN_vkGetImageSparseMemoryRequirements,
+    pub create_semaphore: vk::PFN_vkCreateSemaphore,
+    pub destroy_semaphore: vk::PFN_vkDestroySemaphore,
+    pub destroy_fence: vk::PFN_vkDestroyFence,
+    pub queue_bind_sparse: vk::PFN_vkQueueBindSparse,
+    pub queue_submit: vk::PFN_vkQueueSubmit,
+    pub queue_submit2: Option<vk::PFN_vkQueueSubmit2>,
+    pub queue_present: Option<vk::PFN_vkQueuePresentKHR>,
+}
+
+impl Table {
+    /// `None` where one of the functions of Vulkan 1.0 is missing.
+    fn load(get: impl Fn(&CStr) -> vk::PFN_vkVoidFunction + Copy) -> Option<Self> {
+        // SAFETY: each field's type is that of its names, and `get` answers functions of those names.
+        unsafe {
+            Some(Self {
+                allocate_memory: first_proc(&[c"vkAllocateMemory"], get)?,
+                free_memory: first_proc(&[c"vkFreeMemory"], get)?,
+                create_buffer: first_proc(&[c"vkCreateBuffer"], get)?,
+                destroy_buffer: first_proc(&[c"vkDestroyBuffer"], get)?,
+                get_buffer_memory_requirements: first_proc(
+                    &[c"vkGetBufferMemoryRequirements"],
+                    get,
+                )?,
+                create_image: first_proc(&[c"vkCreateImage"], get)?,
+                destroy_image: first_proc(&[c"vkDestroyImage"], get)?,
+                get_image_memory_requirements: first_proc(&[c"vkGetImageMemoryRequirements"], get)?,
+                get_image_sparse_memory_requirements: first_proc(
+                    &[c"vkGetImageSparseMemoryRequirements"],
+                    get,
+                )?,
+                create_semaphore: first_proc(&[c"vkCreateSemaphore"], get)?,
+                destroy_semaphore: first_proc(&[c"vkDestroySemaphore"], get)?,
+                destroy_fence: first_proc(&[c"vkDestroyFence"], get)?,
+                queue_bind_sparse: first_proc(&[c"vkQueueBindSparse"], get)?,
+                queue_submit: first_proc(&[c"vkQueueSubmit"], get)?,
+                queue_submit2: first_proc(&[c"vkQueueSubmit2", c"vkQueueSubmit2KHR"], get),
+                queue_present: first_proc(&[c"vkQueuePresentKHR"], get),
+            })
+        }
+    }
+}
+
+/// What is known of a `VkDevice`.
+pub struct Device {
+    pub handle: vk::Device,
+    /// Of the layer or driver below.
+    pub get_device_proc_addr: vk::PFN_vkGetDeviceProcAddr,
+    /// The recording that this device is part of.
+    recorder: Option<Arc<Recorder>>,
+    /// Whether it was created with the feature `sparseBinding`.
+    sparse: bool,
+    destroy_device: Option<vk::PFN_vkDestroyDevice>,
+    table: Option<Table>,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("handle", &self.handle)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Device {
+    /// The functions below.
+    pub fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+
+    /// The recording, where more of this device belongs into it than that it is there.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_deref().filter(|_| self.sparse)
+    }
+
+    /// Whether this device's functions have to be this layer's.
+    pub fn records_binds(&self) -> bool {
+        self.recorder().is_some() && self.table.is_some()
+    }
+
+    pub fn record(&self, event: Event) {
+        if let Some(recorder) = self.recorder() {
+            recorder.record(event);
+        }
+    }
+
+    /// The handle as a trace names it.
+    pub fn id(&self) -> u64 {
+        self.handle.as_raw()
+    }
+}
+
+pub unsafe extern "system" fn create_device(
+    physical_device: vk::PhysicalDevice,
+    info: *const vk::DeviceCreateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    device: *mut vk::Device,
+) -> vk::Result {
+    guard_result(|| {
+        // SAFETY: `info` is valid, by the function's specification.
+        let asked = unsafe { &*info };
+        // SAFETY: a physical device of an instance that is alive; the loader calls this function, with its structs in
+        // the chain.
+        let (Some(instance), Some(link)) =
+            (unsafe { (instance_of(physical_device), take_device_link(asked.p_next)) })
+        else {
+            log::error!("vkCreateDevice: the loader's link to the next layer is missing");
+            return vk::Result::ERROR_INITIALIZATION_FAILED;
+        };
+        // SAFETY: an instance that is alive; the type is that of the name.
+        let create = unsafe {
+            first_proc::<vk::PFN_vkCreateDevice>(&[c"vkCreateDevice"], |name| {
+                (link.get_instance_proc_addr)(instance.handle, name.as_ptr())
+            })
+        };
+        let Some(create) = create else {
+            return vk::Result::ERROR_INITIALIZATION_FAILED;
+        };
+        // SAFETY: the application's own arguments, passed on.
+        let result = unsafe { create(physical_device, info, allocator, device) };
+        if result != vk::Result::SUCCESS {
+            return result;
+        }
+        // SAFETY: the function below has succeeded, so it has written the handle.
+        let handle = unsafe { *device };
+        let get = link.get_device_proc_addr;
+        // SAFETY: `info` is valid.
+        let sparse = unsafe { features::enabled(asked) }.sparse_binding != vk::FALSE;
+        let recorder = instance.recorder();
+        if let Some(recorder) = &recorder {
+            let mut created = instance.describe(physical_device);
+            created.device = handle.as_raw();
+            created.sparse_binding = sparse;
+            recorder.record(Event::DeviceCreated(created));
+        }
+        // SAFETY: a device that is alive, a name that ends with NUL.
+        let below = |name: &CStr| unsafe { get(handle, name.as_ptr()) };
+        let known = Device {
+            handle,
+            get_device_proc_addr: get,
+            recorder,
+            sparse,
+            // SAFETY: the type is that of the name.
+            destroy_device: unsafe { first_proc(&[c"vkDestroyDevice"], below) },
+            table: Table::load(below),
+        };
+        // SAFETY: a device that was just created.
+        DEVICES.insert(unsafe { dispatch_key(handle) }, Arc::new(known));
+        result
+    })
+}
+
+pub unsafe extern "system" fn destroy_device(
+    device: vk::Device,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    guard((), || {
+        if device == vk::Device::null() {
+            return;
+        }
+        // SAFETY: a device that is not destroyed yet.
+        let Some(known) = DEVICES.remove(unsafe { dispatch_key(device) }) else {
+            return;
+        };
+        if let Some(recorder) = &known.recorder {
+            recorder.record(Event::DeviceDestroyed { device: known.id() });
+        }
+        if let Some(destroy) = known.destroy_device {
+            // SAFETY: the application's own arguments, passed on.
+            unsafe { destroy(device, allocator) };
+        }
+    });
+}
