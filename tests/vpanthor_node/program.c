@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -31,6 +32,8 @@ struct vm_bind { uint32_t vm_id, flags; struct obj_array ops; };
 struct bo_create { uint64_t size; uint32_t flags, exclusive_vm, handle, pad; };
 struct bo_mmap { uint32_t handle, pad; uint64_t offset; };
 struct gem_close { uint32_t handle, pad; };
+struct prime { uint32_t handle, flags; int32_t fd; };
+struct sync_file { uint32_t flags; int32_t fd; };
 struct dev_query { uint32_t type, size; uint64_t pointer; };
 struct syncobj { uint32_t handle, flags; };
 struct syncobj_array { uint64_t handles; uint32_t count, pad; };
@@ -45,6 +48,11 @@ struct syncobj_wait { uint64_t handles; int64_t timeout; uint32_t count, flags, 
 #define BO_CREATE PANTHOR(5, bo_create)
 #define BO_MMAP PANTHOR(6, bo_mmap)
 #define GEM_CLOSE _IOW('d', 0x09, struct gem_close)
+#define PRIME_HANDLE_TO_FD _IOWR('d', 0x2d, struct prime)
+#define PRIME_FD_TO_HANDLE _IOWR('d', 0x2e, struct prime)
+#define DMA_BUF_SYNC _IOW('b', 0, uint64_t)
+#define DMA_BUF_EXPORT_SYNC_FILE _IOWR('b', 2, struct sync_file)
+#define DMA_BUF_IMPORT_SYNC_FILE _IOW('b', 3, struct sync_file)
 #define SYNCOBJ_CREATE _IOWR('d', 0xbf, struct syncobj)
 #define SYNCOBJ_WAIT _IOWR('d', 0xc3, struct syncobj_wait)
 #define SYNCOBJ_SIGNAL _IOWR('d', 0xc5, struct syncobj_array)
@@ -128,6 +136,11 @@ static void descriptor(void)
 	int relative = openat(dir, strrchr(node, '/') + 1, O_RDWR);
 	CHECK(relative >= 0 && vm_create(relative) == 1);
 	CHECK(fstatat(dir, strrchr(node, '/') + 1, &st, 0) == 0 && st.st_rdev == makedev(226, 128));
+	char path[PATH_MAX], line[64] = "";
+	CHECK(realpath("/sys/dev/char/226:128/device/.", path) == path);
+	CHECK(strcmp(path, "/sys/devices/platform/fb000000.gpu") == 0);
+	FILE *uevent = fopen("/sys/dev/char/226:128/device/uevent", "r");
+	CHECK(uevent && fgets(line, sizeof(line), uevent) && strcmp(line, "DRIVER=panthor\n") == 0 && fclose(uevent) == 0);
 	FAILS(open(node, O_RDWR | O_DIRECTORY), ENOTDIR);
 	FAILS(open("/dev/dri/renderD191", O_RDWR), ENOENT);
 	int null = open("/dev/null", O_RDWR);
@@ -192,6 +205,38 @@ static void maps(void)
 		offset = mmap_offset(other, bo_create(other, 4096));
 		CHECK(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, other, offset) != MAP_FAILED);
 	}
+}
+
+/* A buffer object leaves as a dma-buf, which shows the same memory, is idle, and comes back as the same object. */
+static void exports(void)
+{
+	int fd = open_node(0), other = open_node(0);
+	uint32_t bo = bo_create(fd, 8192);
+	struct prime prime = { .handle = bo, .flags = O_CLOEXEC | O_RDWR };
+	CHECK(ioctl(fd, PRIME_HANDLE_TO_FD, &prime) == 0 && fcntl(prime.fd, F_GETFD) == FD_CLOEXEC);
+	CHECK(lseek(prime.fd, 0, SEEK_END) == 8192);
+	char *one = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, mmap_offset(fd, bo));
+	char *two = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, prime.fd, 0);
+	CHECK(one != MAP_FAILED && two != MAP_FAILED);
+	two[5000] = 9;
+	CHECK(one[5000] == 9);
+
+	uint64_t flags = 3;
+	CHECK(ioctl(prime.fd, DMA_BUF_SYNC, &flags) == 0);
+	struct sync_file file = { .flags = 3, .fd = -1 };
+	CHECK(ioctl(prime.fd, DMA_BUF_EXPORT_SYNC_FILE, &file) == 0 && file.fd >= 0);
+	struct pollfd poll_fd = { .fd = file.fd, .events = POLLIN };
+	CHECK(poll(&poll_fd, 1, 0) == 1 && poll_fd.revents & POLLIN);
+	CHECK(ioctl(prime.fd, DMA_BUF_IMPORT_SYNC_FILE, &file) == 0);
+	int null = open("/dev/null", O_RDWR);
+	FAILS(ioctl(null, DMA_BUF_SYNC, &flags), ENOTTY);
+
+	prime.handle = 0;
+	CHECK(ioctl(other, PRIME_FD_TO_HANDLE, &prime) == 0 && prime.handle != 0);
+	char *three = mmap(NULL, 8192, PROT_READ, MAP_SHARED, other, mmap_offset(other, prime.handle));
+	CHECK(three != MAP_FAILED && three[5000] == 9);
+	prime.fd = null;
+	FAILS(ioctl(other, PRIME_FD_TO_HANDLE, &prime), EINVAL);
 }
 
 /* A pointer to nowhere is an error, and not the end. */
@@ -378,7 +423,7 @@ static void dumps(void)
 int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*run)(void); } cases[] = {
-		{ "descriptor", descriptor }, { "duplicates", duplicates }, { "maps", maps },
+		{ "descriptor", descriptor }, { "duplicates", duplicates }, { "maps", maps }, { "exports", exports },
 		{ "wrong_pointers", wrong_pointers }, { "threads", threads }, { "forks", forks }, { "dumps", dumps }, { "any_calls", any_calls },
 	};
 	CHECK(argc == 3);

@@ -62,6 +62,13 @@ fn two_maps_of_a_buffer_object_show_the_same_memory() {
 }
 
 #[test]
+fn an_exported_buffer_object_is_idle_memory_and_comes_back() {
+    if kit::machine_has_no_nodes() {
+        run("exports");
+    }
+}
+
+#[test]
 fn a_wrong_pointer_is_efault() {
     if kit::machine_has_no_nodes() {
         run("wrong_pointers");
