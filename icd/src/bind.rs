@@ -188,9 +188,11 @@ fn opaque_binds(
     id: ResourceId,
     binds: &[Bind],
 ) -> Result<Vec<vk::SparseMemoryBind>, vk::Result> {
-    if let ResourceId::Image(image) = id
-        && let Some(requirements) = device.images.get(image)
-    {
+    let of_image = match id {
+        ResourceId::Image(image) => device.images.get(image),
+        ResourceId::Buffer(_) => None,
+    };
+    if let Some(requirements) = of_image {
         let binds = requirements.for_base(binds).map_err(|error| {
             log::error!("{id}: {error}");
             vk::Result::ERROR_UNKNOWN

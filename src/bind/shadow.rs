@@ -123,9 +123,8 @@ impl Shadow {
         let (mut head, mut tail) = (None, None);
         // What touches the range may continue it.
         let mut first = self.extents.seek_from(near, start.saturating_sub(1));
-        if let Some(before) = self.extents.get(first)
-            && before.end().0 == start
-        {
+        let touching = self.extents.get(first);
+        if let Some(before) = touching.filter(|before| before.end().0 == start) {
             match &mut new {
                 Some(new) if continues(before, new) => *new = joined(before, new),
                 _ => first = self.extents.next(first),

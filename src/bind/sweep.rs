@@ -50,10 +50,9 @@ impl Sweep {
     }
 
     fn push(&mut self, requests: &[Request], owner: u32, from: u64, to: u64) {
-        if let (Some(last), Some(&last_owner)) = (self.segments.last_mut(), self.owners.last())
-            && last_owner == owner
-            && last.va.0 + last.len == from
-        {
+        let same_owner = self.owners.last() == Some(&owner);
+        let last = self.segments.last_mut().filter(|_| same_owner);
+        if let Some(last) = last.filter(|last| last.va.0 + last.len == from) {
             last.len += to - from;
             return;
         }

@@ -309,10 +309,9 @@ fn conclusion(measured: &[Measurement]) -> String {
     };
     // Fewer operations are not everything: say so where the page tables cost more than with another strategy.
     let writes = |m: &Measurement| m.tables.map(|t| t.pte_writes);
-    if let Some(cheapest) = measured.iter().min_by_key(|m| writes(m))
-        && let (Some(least), Some(own)) = (writes(cheapest), writes(best))
-        && least < own
-    {
+    let cheapest = measured.iter().min_by_key(|m| writes(m));
+    let compared = cheapest.and_then(|cheapest| Some((cheapest, writes(cheapest)?, writes(best)?)));
+    if let Some((cheapest, least, own)) = compared.filter(|(_, least, own)| least < own) {
         let _ = write!(
             out,
             "\nPage-table entries are another matter: {} writes {}, {} writes {}.",

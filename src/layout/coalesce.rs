@@ -57,10 +57,10 @@ impl TileMap {
         while let Some(mut change) = next {
             next = changes.next();
             // What continues is one run, and a run is fewer boxes than its parts are.
-            while let Some(more) = next
-                && change.at.checked_add(change.len) == Some(more.at)
-                && advanced(change.memory, change.len) == more.memory
-            {
+            while let Some(more) = next.filter(|more| {
+                change.at.checked_add(change.len) == Some(more.at)
+                    && advanced(change.memory, change.len) == more.memory
+            }) {
                 change.len += more.len;
                 next = changes.next();
             }
@@ -129,12 +129,12 @@ impl Gathered<'_> {
                 },
             memory: start,
         }) = self.binds.last_mut()
-            && !metadata
-            && *before + *bytes == offset
-            && advanced(*start, *bytes) == memory
         {
-            *bytes += size;
-            return;
+            let continues = *before + *bytes == offset && advanced(*start, *bytes) == memory;
+            if continues && !metadata {
+                *bytes += size;
+                return;
+            }
         }
         let place = Place::Opaque {
             at,

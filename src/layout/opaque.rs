@@ -74,9 +74,8 @@ impl TileMap {
                     && edge < self.tiles_end
                     && edge % self.tile_bytes != 0
             };
-            if at == from
-                && let Some(edge) = [from, to].into_iter().find(|&edge| part_of_tile(edge))
-            {
+            let inside = [from, to].into_iter().find(|&edge| part_of_tile(edge));
+            if let Some(edge) = inside.filter(|_| at == from) {
                 return Err(error(edge));
             }
             let piece = Piece {

@@ -105,9 +105,10 @@ impl Mappings {
 
     /// Lets the mapping that starts at `va` be `size` bytes long, which is less than it was.
     pub fn shorten(&mut self, va: u64, size: u64) {
-        if let Some(at) = self.starting_at(va)
-            && let Some(mut placed) = self.spans.get(at).copied()
-        {
+        let found = self
+            .starting_at(va)
+            .and_then(|at| Some((at, *self.spans.get(at)?)));
+        if let Some((at, mut placed)) = found {
             self.near = at;
             placed.mapping.size = size;
             self.spans.replace(at, 1, &[placed]);

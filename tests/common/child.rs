@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// Set in the child process, to the name of the test that it runs.
-const CHILD: &str = "PANVK_SPARSE_TEST_CHILD";
+pub const CHILD: &str = "PANVK_SPARSE_TEST_CHILD";
 
 /// A child that never ends is a failure too; far beyond what a busy machine needs.
 const HANGS: Duration = Duration::from_secs(900);

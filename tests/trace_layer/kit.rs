@@ -1,4 +1,5 @@
 //! What the tests of the layer share: the layer as it is built, an application under it, and what it recorded.
+#![allow(dead_code, reason = "the benchmark uses a part of it")]
 
 use crate::common::child;
 use crate::common::config::Config;

@@ -170,7 +170,7 @@ fn with_settings(settings: &[vk::LayerSettingEXT<'_>]) {
         .iter()
         .map(|e| e.extension_name_as_c_str().expect("a name").to_owned())
         .collect();
-    assert_eq!(names, [vk::EXT_LAYER_SETTINGS_NAME]);
+    assert_eq!(names, [vk::EXT_LAYER_SETTINGS_NAME.to_owned()]);
     let mut chained = vk::LayerSettingsCreateInfoEXT::default().settings(settings);
     let names = [vk::EXT_LAYER_SETTINGS_NAME.as_ptr()];
     let layers = [layer.as_ptr()];

@@ -79,7 +79,7 @@ impl Hosted {
     /// Whether all binds of a call can be carried out, without doing it.
     ///
     /// # Errors
-    /// As of [`Backend::bind`] where it changes nothing.
+    /// As of [`Backend::bind`](crate::backend::Backend::bind) where it changes nothing.
     pub fn check(&self, call: &BindCall) -> Result<(), BackendError> {
         let state = self.state();
         state.alive()?;

@@ -52,14 +52,6 @@ const FOOTER: i32 = 44;
 /// Where largest and smallest differ by this factor, the scale is logarithmic.
 const LOGARITHMIC_FROM: u64 = 20;
 
-impl Line {
-    /// Whether the two are the same at most points.
-    fn covers(&self, other: &Line) -> bool {
-        let pairs = self.values.iter().zip(&other.values);
-        2 * pairs.filter(|(one, other)| one == other).count() >= self.values.len()
-    }
-}
-
 impl Lines {
     /// The picture as SVG text.
     pub fn render(&self) -> Result<String, String> {
@@ -134,8 +126,8 @@ impl Lines {
         for (i, drawn) in panel.lines.iter().enumerate() {
             // Below those that lie on it a line is wider, so that it is seen.
             let above = panel.lines[i + 1..].iter();
-            let covered = above.filter(|other| other.covers(drawn)).count();
-            let width = 2 + 4 * covered as u32;
+            let covered = above.filter(|other| scale.covers(other, drawn)).count();
+            let width = 2 + 3 * covered as u32;
             let path: Vec<_> = (drawn.values.iter().enumerate())
                 .map(|(i, &value)| (x_of(i as f64), to - scale.pixel(value)))
                 .collect();
@@ -216,6 +208,14 @@ impl Scale {
             }
         };
         (share * f64::from(PLOT)).round() as i32
+    }
+
+    /// Whether the one line lies on the other at most points.
+    fn covers(&self, one: &Line, other: &Line) -> bool {
+        let pairs = one.values.iter().zip(&other.values);
+        let close =
+            |(one, other): &(&u64, &u64)| (self.pixel(**one) - self.pixel(**other)).abs() <= 2;
+        2 * pairs.filter(close).count() >= one.values.len()
     }
 
     fn ticks(&self) -> Vec<(u64, String)> {

@@ -23,7 +23,7 @@ fn prefixed(decade: i32, units: [&str; 4], last: &str) -> String {
 
 /// Round numbers from `first` to `last`, at most `most` + 1 of them: multiples of 1, 2 or 5 and a power of ten.
 pub fn whole_steps(first: u64, last: u64, most: u64) -> Vec<u64> {
-    let least = (last.saturating_sub(first) / most.max(1)).max(1);
+    let least = last.saturating_sub(first).div_ceil(most.max(1)).max(1);
     let power = 10u64.pow(least.ilog10());
     let step = [1, 2, 5, 10].map(|n| n * power);
     let step = step

@@ -116,7 +116,7 @@ pub fn residency(report: &Report<'_>) -> Heat {
     }
     let moments = match residency.stride {
         1 => format!("as it is at the end of each {step}"),
-        n => format!("as it is at the end of every {}th {step}", thousands(n)),
+        n => format!("as it is at the end of one {step} in {}", thousands(n)),
     };
     let peak = bands.iter().flat_map(|band| band.shares.iter().flatten());
     let note = if peak.copied().fold(0.0, f32::max) > 0.0 {

@@ -211,11 +211,10 @@ pub fn images() -> impl Strategy<Value = Image> {
                 offset += stride * u64::from(layers);
             }
             // The opaque offsets of the aspects don't ascend.
-            if let [first, .., last] = aspects.as_mut_slice()
-                && first.tail.size == last.tail.size
-                && first.tail.stride == last.tail.stride
-            {
-                std::mem::swap(&mut first.tail.offset, &mut last.tail.offset);
+            if let [first, .., last] = aspects.as_mut_slice() {
+                if (first.tail.size, first.tail.stride) == (last.tail.size, last.tail.stride) {
+                    std::mem::swap(&mut first.tail.offset, &mut last.tail.offset);
+                }
             }
             if with_metadata {
                 aspects.insert(

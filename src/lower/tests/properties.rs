@@ -297,13 +297,12 @@ impl World {
                     .apply(&op, ops.array.stride())
                     .map_err(TestCaseError::fail)?;
                 let last_of_batch = |part: &&Part| part.ops.end == index + 1;
-                if let Some(part) = ops.parts.iter().find(last_of_batch)
-                    && !ioctls
-                        .iter()
-                        .skip_while(|o| !std::ptr::eq(*o, ops))
-                        .skip(1)
-                        .any(|o| in_batch(o, part.batch))
-                {
+                let goes_on = |part: &&Part| {
+                    let after = ioctls.iter().skip_while(|o| !std::ptr::eq(*o, ops)).skip(1);
+                    after.into_iter().any(|o| in_batch(o, part.batch))
+                };
+                let ended = ops.parts.iter().find(last_of_batch);
+                if let Some(part) = ended.filter(|part| !goes_on(part)) {
                     // 1. After a batch the page table is that of the runs, page by page.
                     prop_assert_eq!(
                         &self.table.pages,
