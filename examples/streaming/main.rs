@@ -15,6 +15,9 @@ mod count;
 mod gpu;
 mod plot;
 mod record;
+// As the pictures of the command have it.
+#[path = "../../src/cli/plot/shared.rs"]
+mod shared;
 mod stream;
 mod world;
 

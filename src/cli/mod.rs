@@ -108,7 +108,8 @@ pub fn main() -> ExitCode {
 fn conformance(args: &cts::Args) -> ExitCode {
     let (message, status) = match cts::run(args) {
         Ok(outcome) => match print(&outcome.output) {
-            Ok(()) => return ExitCode::from(u8::from(!outcome.success)),
+            Ok(()) if !outcome.stopped => return ExitCode::from(u8::from(!outcome.success)),
+            Ok(()) => ("stopped".to_owned(), 130),
             Err(failure) => (failure, 1),
         },
         Err(cts::Error::Usage(message)) => (message, 2),
