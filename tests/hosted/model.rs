@@ -3,9 +3,8 @@
 use std::cell::Cell;
 
 use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{
-    Backend, Bind, BindCall, BindInfo, DUMMY_BYTES, ResourceId, Semaphore,
-};
+use panvk_sparse::backend::{Backend, Bind, BindCall, BindInfo, ResourceId, Semaphore};
+use panvk_sparse::units::SZ_64K;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -115,9 +114,10 @@ fn check(hosted: &Hosted, calls: &[BindCall], dummy: Option<u64>) -> Result<(), 
         }
         let mut expected = model.clone();
         if let Some(dummy) = dummy.filter(|_| started) {
-            for (id, size, _) in RESOURCES {
+            for (id, size, granularity) in RESOURCES {
                 for page in 0..size / PAGE {
-                    let of_dummy = (dummy, page % (DUMMY_BYTES / PAGE));
+                    // Each 64 KiB, or each piece that can be bound where that is more, is the same memory.
+                    let of_dummy = (dummy, page % (granularity.max(SZ_64K) / PAGE));
                     expected.entry((id, page)).or_insert(of_dummy);
                 }
             }
