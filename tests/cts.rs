@@ -10,14 +10,14 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// On the bare driver (no PANVK_SPARSE_STATS) `t.differs` fails and `t.worse` passes. `slow.hang` says nothing and
+/// On the bare driver (no PANVK_SPARSE_STATS) `t.differs` fails and `t.worse` and `mali` pass. `slow.hang` says nothing and
 /// tells its processes' numbers in `deqp-vk.pids`; `once` fails the first time. Cases that begin are in `deqp-vk.ran`.
 const FAKE: &str = r#"#!/bin/sh
 echo "dEQP Core test"
 echo "$*" > "$0.args"
 for a in "$@"; do case "$a" in
 --deqp-runmode=*)
-  for c in t.pass t.fail t.skip t.crash t.after t.differs t.worse slow.odd slow.hang slow.next once; do
+  for c in t.pass t.fail t.skip t.crash t.after t.differs t.worse slow.odd slow.hang slow.next once mali; do
     echo "TEST: dEQP-VK.$c"
   done; exit 0;;
 --deqp-caselist-file=*) list=${a#*=};;
@@ -34,6 +34,7 @@ while read -r c; do
   *.differs) if [ -z "$PANVK_SPARSE_STATS" ]; then echo "  Fail (bare)"; else echo "  Pass (ok)"; fi;;
   *.worse) if [ -z "$PANVK_SPARSE_STATS" ]; then echo "  Pass (bare)"; else echo "  Fail (ours)"; fi;;
   *.hang) sleep 600 & echo $$ $! > "$0.tmp"; mv "$0.tmp" "$0.pids"; wait;;
+  *.mali) if [ -z "$PANVK_SPARSE_STATS" ]; then echo "  Pass (bare)"; else echo "  NotSupported (less)"; fi;;
   *.once) if [ -e "$0.once" ]; then echo "  Pass (ok)"; else touch "$0.once"; echo "  Fail (once)"; fi;;
   *) echo "  Pass (ok)";;
   esac
@@ -90,7 +91,8 @@ impl Bench {
             .env("TMPDIR", self.path("tmp"))
             .env("PANVK_SPARSE_BASE_ICD", self.path("icd.json"))
             .env_remove("PANVK_SPARSE_KERNEL")
-            .env_remove("PANVK_SPARSE_NULL");
+            .env_remove("PANVK_SPARSE_NULL")
+            .env_remove("PANVK_SPARSE_PROFILE");
         command
     }
 
@@ -245,6 +247,23 @@ fn better_than_the_bare_driver_is_said_and_worse_is_a_failure() {
         ["dEQP-VK.t.worse"]
     );
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn what_a_profile_takes_away_is_not_worse() {
+    let bench = Bench::new();
+    let deqp = bench.path("deqp-vk");
+    for (profile, list, status) in [("mali", "narrowed", 0), ("base", "worse", 1)] {
+        let more = ["--baseline", "--json"];
+        let mut command = bench.command(&deqp, "dEQP-VK.mali", "", &more);
+        let output = command
+            .env("PANVK_SPARSE_PROFILE", profile)
+            .output()
+            .unwrap();
+        let compared = &json(&output)["runs"][0]["compared"];
+        assert_eq!(names(&compared[list]), ["dEQP-VK.mali"]);
+        assert_eq!(output.status.code(), Some(status));
+    }
 }
 
 #[test]

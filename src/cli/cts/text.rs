@@ -36,6 +36,13 @@ pub fn text(report: &Report) -> String {
             let n = compared.worse.len();
             let _ = writeln!(out, "  {n} worse than the bare base driver");
             differences(&mut out, &compared.worse);
+            if !compared.narrowed.is_empty() {
+                let n = compared.narrowed.len();
+                let _ = writeln!(
+                    out,
+                    "  {n} not supported with this profile, which asks for less"
+                );
+            }
             let (listed, unlisted) = (compared.better.len(), compared.better_unlisted.len());
             let _ = writeln!(
                 out,

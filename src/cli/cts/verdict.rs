@@ -61,6 +61,8 @@ pub struct Difference {
 pub struct Compared {
     /// It ends worse through our driver.
     pub worse: Vec<Difference>,
+    /// It is not supported, where the driver was asked to support less than the base driver.
+    pub narrowed: Vec<Difference>,
     /// It ends better, and is listed as a failure of the bare base driver.
     pub better: Vec<Difference>,
     /// It ends better, and nobody knew.
@@ -68,7 +70,8 @@ pub struct Compared {
 }
 
 impl Compared {
-    pub fn of(ours: &Run, bare: &Run, expectations: &Expectations) -> Self {
+    /// `narrow`: whether the driver was asked to support less than the base driver.
+    pub fn of(ours: &Run, bare: &Run, expectations: &Expectations, narrow: bool) -> Self {
         let mut compared = Self::default();
         let on_bare = expectations.on_bare();
         for (case, result) in &ours.results {
@@ -80,6 +83,9 @@ impl Compared {
             }
             let worse = result.status > bare.status;
             let (list, reason) = match worse {
+                true if narrow && result.status == Status::Skip => {
+                    (&mut compared.narrowed, &result.reason)
+                }
                 true => (&mut compared.worse, &result.reason),
                 false if on_bare.failure(case) == Some(bare.status) => {
                     (&mut compared.better, &bare.reason)
