@@ -37,8 +37,11 @@ deqp-vk is the program of the Vulkan conformance tests (VK-GL-CTS). It is asked 
 processes, and is started anew behind a case that crashes or hangs. Expected failures, skips and flakes are in the
 formats of deqp-runner; those of lavapipe are built in and hold where it is the base driver.
 
-Exit status: 0 every result is as expected, and as on the bare base driver where --baseline is given; 1 something is
-not, or the run failed; 2 the command line makes no sense; 130 stopped.";
+With a render node as the kernel, the operations go to it beside the virtual kernel. How often it answered otherwise
+is counted; the driver says to which operations.
+
+Exit status: 0 every result is as expected, as on the bare base driver where --baseline is given, and the kernel
+answered as its model; 1 something is not, or the run failed; 2 the command line makes no sense; 130 stopped.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DETAILS)]
@@ -67,7 +70,7 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value = "120", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
-    /// The kernel: vpanthor:<flavour> or a render node [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
+    /// The kernel: vpanthor:<flavour>, a render node, or auto [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
     #[arg(long, value_name = "K")]
     kernel: Option<KernelSpec>,
 

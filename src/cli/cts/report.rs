@@ -35,7 +35,17 @@ impl Report {
     /// Whether nothing is wrong.
     pub fn is_success(&self) -> bool {
         let differs = |(_, differences): &(Run, Vec<Difference>)| !differences.is_empty();
-        self.unexpected.is_empty() && !self.baseline.as_ref().is_some_and(differs)
+        self.unexpected.is_empty()
+            && !self.baseline.as_ref().is_some_and(differs)
+            && self.differences().is_none_or(|count| count == 0)
+    }
+
+    /// How often a render node answered otherwise than its model; `None` where the kernel is none.
+    fn differences(&self) -> Option<u64> {
+        self.stats
+            .iter()
+            .filter_map(|sum| sum.differences)
+            .reduce(|a, b| a + b)
     }
 
     /// One line of JSON.
@@ -103,6 +113,17 @@ impl Report {
                 let _ = writeln!(out, "  {case}: {ours}, bare {bare} ({})", found.reason);
             }
             more(&mut out, n);
+        }
+        if let Some(count) = self.differences() {
+            let _ = writeln!(
+                out,
+                "the kernel answered otherwise than its model {count} times{}",
+                if count == 0 {
+                    ""
+                } else {
+                    "; the driver's log says to what"
+                }
+            );
         }
         if !self.stats.is_empty() {
             out.push('\n');

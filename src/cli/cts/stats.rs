@@ -23,6 +23,9 @@ pub struct Sum {
     pub unmap_ops: u64,
     pub sync_ops: u64,
     pub binds_elided: u64,
+    /// How often a render node answered otherwise than its model; only where the kernel is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<u64>,
 }
 
 /// Sums up the lines of `file`; a file that is not there has none. Lines that are cut off count for nothing.
@@ -49,6 +52,9 @@ pub fn sum(file: &Path) -> Vec<Sum> {
         sum.unmap_ops += line.unmap_ops;
         sum.sync_ops += line.sync_ops;
         sum.binds_elided += line.binds_elided;
+        if let Some(more) = line.differences {
+            *sum.differences.get_or_insert(0) += more;
+        }
     }
     sums.into_values().collect()
 }
