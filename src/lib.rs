@@ -28,7 +28,7 @@
 //! | [`drm`] | the kernel boundary: uAPI structs, transport, probe, VM, BO, syncobj, counters | unsafe |
 //! | [`vpanthor`] | a virtual panthor kernel: the same ioctls, gpuvm, page tables, faults on demand | |
 //! | [`vulkan`] | what the ICD and the layers need of Vulkan: base driver, handle maps, `pNext` chains | unsafe |
-//! | [`backend`] | who owns memory and addresses; [`backend::hosted`]: any base driver, and vpanthor | |
+//! | [`backend`] | who owns memory and addresses; [`backend::hosted`]: any base driver, vpanthor, and a render node beside it | |
 //! | [`trace`] | recordings of an application's sparse binds: the format, writing and reading it | pure |
 //! | [`replay`] | what a recording asks of a kernel, counted | |
 //! | [`config`] | the environment variables | |
