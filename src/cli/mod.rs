@@ -45,8 +45,10 @@ Examples:
   panvk-sparse compare --json | jq '.strategies[] | {strategy, vm_bind_ops}'
   panvk-sparse probe --kernel /dev/dri/renderD128
       what the panthor kernel of this machine can do
-  panvk-sparse replay game.trace --plot cost.svg --map residency.svg
-      what the sparse binds of a recorded application ask of each kernel
+  panvk-sparse replay game.pvst --plot cost.svg --map residency.svg
+      what the sparse binds of an application, recorded by the layer VK_LAYER_PANVK_sparse_trace, ask of each kernel
+  panvk-sparse trace info game.pvst
+      what a recording is of
   panvk-sparse cts --deqp-vk ~/VK-GL-CTS/build/external/vulkancts/modules/vulkan/deqp-vk --baseline
       the sparse conformance tests, through the driver and on the bare base driver
 
@@ -76,14 +78,14 @@ enum Command {
     Probe(probe::Args),
     /// Show what a recording of an application's sparse binds asks of each kernel
     Replay(replay::Args),
+    /// Look into recordings of sparse binds, and merge them
+    Trace(trace::Args),
     /// Run the sparse groups of the Vulkan conformance tests through the driver
     Cts(Box<cts::Args>),
     /// Print a completion script for a shell
     Completions(generate::CompletionsArgs),
     /// Print the man page, or write those of all subcommands
     Man(generate::ManArgs),
-    /// Look into recordings of sparse binds, and merge them
-    Trace(trace::Args),
 }
 
 /// Why a command failed: one line for stderr.
@@ -95,10 +97,10 @@ pub fn main() -> ExitCode {
         Some(Command::Compare(args)) => return finish(compare::run(&args)),
         Some(Command::Probe(args)) => return finish(probe::run(&args)),
         Some(Command::Replay(args)) => return replayed(&args),
+        Some(Command::Trace(args)) => return trace::run(&args),
         Some(Command::Cts(args)) => return conformance(&args),
         Some(Command::Completions(args)) => generate::completions(&args),
         Some(Command::Man(args)) => generate::man(&args),
-        Some(Command::Trace(args)) => return trace::run(&args),
         None => Ok(Cli::command().render_long_help().to_string()),
     };
     match result.and_then(|output| print(&output)) {
