@@ -604,3 +604,27 @@ fn what_is_wrong_with_the_command_line_is_said() {
         assert_eq!(output.status.code(), Some(2), "{more:?}");
     }
 }
+
+#[test]
+fn a_kernel_that_answers_otherwise_than_its_model_is_said_and_fails_the_run() {
+    let bench = Bench::new();
+    let differing = |name: &str, differences: u64| {
+        let counted = format!("\"binds_elided\":0,\"differences\":{differences},");
+        bench.program(name, &FAKE.replace("\"binds_elided\":0,", &counted))
+    };
+    for (differences, status) in [(0, 0), (2, 1)] {
+        let deqp = differing("deqp-differing", differences);
+        let output = bench.start(&deqp, "dEQP-VK.t.pass\n", "", &["--json"]);
+        assert_eq!(output.status.code(), Some(status));
+        let report = json(&output);
+        assert_eq!(report["runs"][0]["stats"][0]["differences"], differences);
+        assert_eq!(report["success"], status == 0);
+        let output = bench.start(&deqp, "dEQP-VK.t.pass\n", "", &[]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = format!("the kernel answered otherwise than its model {differences} times");
+        assert!(text.contains(&line), "{text}");
+    }
+    let output = bench.cts("dEQP-VK.t.pass\n", "", &[]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!text.contains("otherwise than its model"), "{text}");
+}

@@ -8,7 +8,7 @@
 //! ```text
 //! VK_ICD_FILENAMES=$PWD/target/release/panvk_sparse_icd.json cargo run --release --example streaming
 //! cargo run --release --example streaming -- --compare streaming.svg
-//! cargo run --release --example streaming -- --trace flight.trace
+//! cargo run --release --example streaming -- --trace flight.pvst
 //! ```
 
 mod count;

@@ -148,7 +148,7 @@ impl State {
                         minor,
                         gpu: spec.gpu,
                     },
-                    spec: *spec,
+                    spec: spec.clone(),
                     kernel: Kernel::with(spec.flavour, spec.gpu, Some(Box::new(gate::Outside))),
                 })
                 .collect()
@@ -216,6 +216,9 @@ impl State {
         }
         self.collect();
         let file = node.kernel.open(OpenOptions::default());
+        for fault in &node.spec.faults {
+            file.inject(*fault);
+        }
         let mut files = lock(&self.files);
         files.next += 1;
         let (open_file, fd) = OpenFile::new(file, files.next, index, flags)?;

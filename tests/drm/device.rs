@@ -1,7 +1,7 @@
 //! Opening devices, their objects, and the count of ioctls.
 
 use super::{fail_ioctl, objects, open, open_model};
-use panvk_sparse::drm::{Device, KernelSpec, OpenError, Syncobj, uapi};
+use panvk_sparse::drm::{Device, KernelSpec, OpenError, Syncobj, find_in, uapi};
 use panvk_sparse::units::{SZ_2M, SZ_4K};
 use panvk_sparse::vpanthor::{Flavour, Objects};
 use rustix::io::Errno;
@@ -195,5 +195,31 @@ fn an_exported_syncobj_is_the_same_one_in_another_file() {
     assert_eq!(
         Syncobj::import(&other, &null).unwrap_err().errno,
         Errno::INVAL
+    );
+}
+
+#[test]
+fn where_there_is_no_panthor_node_each_node_is_named_with_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let say = |path: &Path| find_in(path).unwrap_err().to_string();
+    let missing = folder.path().join("dri");
+    assert_eq!(
+        say(&missing),
+        format!(
+            "{}: no panthor render node: there is no such folder; expected panthor",
+            missing.display()
+        )
+    );
+    assert!(say(folder.path()).ends_with(": there are no render nodes; expected panthor"));
+    std::fs::write(folder.path().join("renderD129"), "").unwrap();
+    std::fs::write(folder.path().join("card0"), "").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("renderD128")).unwrap();
+    assert_eq!(
+        say(folder.path()),
+        format!(
+            "{}: no panthor render node: renderD128: no device behind this node (ENXIO); \
+             renderD129: not a DRM render node; expected panthor",
+            folder.path().display()
+        )
     );
 }

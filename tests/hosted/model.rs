@@ -4,11 +4,14 @@ use std::cell::Cell;
 
 use panvk_sparse::backend::hosted::Hosted;
 use panvk_sparse::backend::{Backend, Bind, BindCall, BindInfo, ResourceId, Semaphore};
+use panvk_sparse::config::NullChoice;
 use panvk_sparse::units::SZ_64K;
+use panvk_sparse::vpanthor::Flavour;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
 use crate::base::*;
+use crate::node::{assert_in_step, beside};
 
 const RESOURCES: [(ResourceId, u64, u64); 3] = [
     (ResourceId::Buffer(1), 700 * PAGE, PAGE),
@@ -124,6 +127,9 @@ fn check(hosted: &Hosted, calls: &[BindCall], dummy: Option<u64>) -> Result<(), 
         }
         prop_assert_eq!(&base.pages, &expected);
         prop_assert!(hosted.stats().vm_bind_ioctls - before.vm_bind_ioctls <= 1);
+        if hosted.with_node(|_, _| ()).is_some() {
+            assert_in_step(hosted);
+        }
     }
     for (id, ..) in RESOURCES {
         hosted.remove_resource(id);
@@ -146,6 +152,18 @@ proptest! {
         let configurations = configurations();
         let (flavour, strategy) = configurations[which % configurations.len()];
         check(&hosted(flavour, strategy), &calls, dummy)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_node_beside_the_model_maps_the_same_at_every_step(
+        calls in any_calls(),
+        flavour in prop::sample::select(&Flavour::ALL[..]),
+    ) {
+        check(&beside(flavour, NullChoice::Auto).unwrap(), &calls, None)?;
     }
 }
 

@@ -46,9 +46,13 @@ formats of deqp-runner; those of lavapipe are built in and hold where it is the 
 
 --kernel and --null may be given several times: the cases are run with each kernel and each strategy.
 
-Exit status: 0 every result is as expected, and none worse than on the bare base driver where --baseline is given (a
-better one, an expected failure that passes, and what PANVK_SPARSE_PROFILE=mali does not support are noted); 1 something
-is not, or a run could not be finished; 2 the command line makes no sense; 130 stopped, after what was found till then.";
+With a render node as the kernel, the operations go to it beside the virtual kernel. How often it answered otherwise
+is counted; the driver says to which operations.
+
+Exit status: 0 every result is as expected, none is worse than on the bare base driver where --baseline is given (a
+better one, an expected failure that passes, and what PANVK_SPARSE_PROFILE=mali does not support are noted), and the
+kernel answered as its model; 1 something is not, or a run could not be finished; 2 the command line makes no sense;
+130 stopped, after what was found till then.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DETAILS)]
@@ -77,7 +81,7 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value = "120", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
-    /// A kernel: vpanthor:<flavour> or a render node [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
+    /// A kernel: vpanthor:<flavour>, a render node, or auto [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
     #[arg(long, value_name = "K")]
     kernel: Vec<KernelSpec>,
 

@@ -36,6 +36,14 @@ pub struct Ours {
     pub stats: Vec<Sum>,
 }
 
+impl Ours {
+    /// How often a render node answered otherwise than its model; `None` where the kernel is none.
+    pub fn kernel_differences(&self) -> Option<u64> {
+        let counted = |sum: &Sum| sum.counters.get("differences").copied();
+        self.stats.iter().filter_map(counted).reduce(|a, b| a + b)
+    }
+}
+
 /// Everything that was found.
 #[derive(Debug)]
 pub struct Report {
@@ -79,7 +87,9 @@ impl Report {
         self.all().all(|run| run.cut.is_none())
             && self.runs.iter().all(|ours| {
                 let worse = |compared: &Compared| !compared.worse.is_empty();
-                ours.judged.unexpected.is_empty() && !ours.compared.as_ref().is_some_and(worse)
+                ours.judged.unexpected.is_empty()
+                    && !ours.compared.as_ref().is_some_and(worse)
+                    && ours.kernel_differences().unwrap_or(0) == 0
             })
     }
 

@@ -52,6 +52,20 @@ pub fn text(report: &Report) -> String {
             differences(&mut out, &compared.better_unlisted);
         }
     }
+    for ours in &report.runs {
+        if let Some(count) = ours.kernel_differences() {
+            let _ = writeln!(
+                out,
+                "{}: the kernel answered otherwise than its model {count} times{}",
+                name(ours),
+                if count == 0 {
+                    ""
+                } else {
+                    "; the driver's log says to what"
+                }
+            );
+        }
+    }
     if report.runs.iter().any(|ours| !ours.stats.is_empty()) {
         out.push('\n');
         out.push_str(&kernel_work(&report.runs));
