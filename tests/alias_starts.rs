@@ -114,7 +114,8 @@ fn a_destroyed_resource_does_not_wait_for_the_starts_of_others() {
             drop(plain);
             drop(sparse);
             gate.signal(1);
-            (blocked.wait(), starting.wait());
+            blocked.wait();
+            starting.wait();
             assert_pattern("started", &started.shader_read(0, SZ_64K), 1, 0);
         },
     );
