@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh clone to panvk-sparse at work: set-up, build, what Vulkan reports, a program that uses it, the comparison.
+# From a fresh clone to panvk-sparse at work: set-up, build, what Vulkan reports, programs that use it, the comparison.
 
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -12,11 +12,12 @@ usage: ./demo.sh
 
 Shows panvk-sparse on this machine; no GPU is needed. It
   1. checks what the machine needs and installs with apt what is missing (see scripts/setup.sh --help)
-  2. builds the Vulkan driver, the command and an example, in release mode
+  2. builds the Vulkan driver, the recording layer, the command and two examples, in release mode
   3. shows the sparse part of what vulkaninfo reports under the driver
   4. runs a program that binds, rebinds and unbinds a sparse buffer and checks the data with a shader,
      on a kernel without repeated mappings and on one with them
   5. compares what a sparse buffer of 100,000,000 bytes costs with each strategy, and plots it
+  6. records a program that streams a virtual texture, and replays the recording on every kernel
 
 Less than 10 minutes on two cores from a fresh clone, seconds when everything is built.
 USAGE
@@ -48,7 +49,7 @@ scripts/setup.sh run
 
 title "Build: the driver, the command, the example (release)"
 # An option that names an example leaves out all that is not named: so name the libraries and the command too.
-cargo build --release --locked --workspace --lib --bins --example sparse_buffer
+cargo build --release --locked --workspace --lib --bins --example sparse_buffer --example streaming
 
 title "What Vulkan reports under the driver: the sparse part of vulkaninfo"
 export VK_ICD_FILENAMES=$manifest
@@ -86,16 +87,28 @@ title "What a new sparse buffer of 100,000,000 bytes costs, strategy by strategy
 printf '\n'
 "$command" compare --bytes 100000000 --kernel vpanthor:1.8-repeat --plot "$plot"
 
+title "A virtual texture is streamed, a layer records it, and the recording is replayed on every kernel"
+recording=$PWD/target/demo.pvst
+rm -f "$recording"
+printf '$ VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=%s streaming\n\n' "$recording"
+VK_LAYER_PATH=$target VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=$recording \
+  "$target/examples/streaming" | tail -n 3
+printf '\n$ panvk-sparse replay %s\n\n' "$recording"
+"$command" replay "$recording" --plot "$PWD/target/replay.svg" --map "$PWD/target/residency.svg"
+
 title "What to try next"
 cat <<NEXT
   Your own application, unchanged, with counters:
       VK_ICD_FILENAMES=$manifest PANVK_SPARSE_STATS=stderr your-application
+  The same on your machine's own Vulkan driver, recorded, and replayed on every kernel:
+      VK_LAYER_PATH=$target VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=app.pvst your-application
+      $command replay app.pvst
   Another kernel, another scenario, as JSON:
       $command compare --kernel vpanthor:1.9 --scenario rebind --json
   What the probe tried, and what the kernel said:
       $command probe --kernel vpanthor:1.8
-  The plot of the comparison:
-      $plot
+  The plots:
+      $plot, target/replay.svg, target/residency.svg
   Everything else:
       $command --help, and README.md
 NEXT

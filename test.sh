@@ -45,7 +45,8 @@ run() { # run TITLE COMMAND...
 trap 'status=$?; [ $status = 0 ] || printf "\ntest.sh: FAILED in step %d: %s (exit status %d)\n" "$step" "$title" "$status"' EXIT
 
 # The tests choose their kernels, strategies and drivers themselves; the base driver stays the caller's choice.
-unset PANVK_SPARSE_KERNEL PANVK_SPARSE_NULL PANVK_SPARSE_STATS PANVK_SPARSE_LOG
+unset PANVK_SPARSE_KERNEL PANVK_SPARSE_NULL PANVK_SPARSE_STATS PANVK_SPARSE_LOG PANVK_SPARSE_PROFILE PANVK_SPARSE_DUMMY
+unset PANVK_SPARSE_TRACE PANVK_SPARSE_TRACE_FILE PANVK_SPARSE_TRACE_LIMIT VK_LAYER_PATH VK_LOADER_LAYERS_ENABLE VPANTHOR VPANTHOR_DUMP
 unset VK_ICD_FILENAMES VK_DRIVER_FILES VK_ADD_DRIVER_FILES VK_INSTANCE_LAYERS
 
 run "What this machine needs" scripts/setup.sh test

@@ -12,7 +12,8 @@ Checks that this machine has what panvk-sparse needs, and installs what is missi
 
   run    (default) a Rust toolchain, a C linker, the Vulkan loader, vulkaninfo, and Mesa's
          lavapipe from Mesa 25.0 or later
-  test   the same, and rustfmt, clippy, a C++ compiler, the Vulkan validation layer and meson
+  test   the same, and rustfmt, clippy, a C++ compiler, the Vulkan validation layer,
+         meson and drmdevice
 
 Nothing missing: apt is not called. Otherwise root or sudo is needed, and the packages and the
 reason for each are printed first. On Debian 12, whose own Mesa is too old, the suite
@@ -132,6 +133,7 @@ check_system() {
     command -v c++ >/dev/null || need g++ -- "a C++ compiler: the fuzz targets bring libFuzzer, which is C++"
     vulkan_file explicit_layer.d 'VkLayer_khronos_validation.json' >/dev/null ||
       need vulkan-validationlayers -- "the Vulkan validation layer, under which the tests must be clean"
+    command -v drmdevice >/dev/null || need libdrm-tests -- "drmdevice, which lists the virtual node as libdrm sees it"
     command -v meson >/dev/null || need meson ninja-build -- "meson and ninja, by which distributions build and install"
   fi
 }
@@ -257,7 +259,12 @@ install_packages() {
   # Only Mesa (and what it depends on) may come from backports; the rest stays with the release.
   local others=()
   for package in "${packages[@]}"; do
-    [ "$package" = mesa-vulkan-drivers ] || others+=("$package")
+    case $package in
+      mesa-vulkan-drivers) ;;
+      # Wants the very version of the library, which may have come from backports with Mesa.
+      libdrm-tests) others+=("libdrm-tests=$(dpkg-query -W -f '${Version}' libdrm2)") ;;
+      *) others+=("$package") ;;
+    esac
   done
   if [ $mesa = 1 ]; then
     say "apt-get install mesa-vulkan-drivers${target:+ (from $target)}"

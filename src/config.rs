@@ -17,7 +17,7 @@ use crate::lower::Strategy;
 
 /// Path of the base driver's ICD manifest, or of its shared library.
 pub const BASE_ICD: &str = "PANVK_SPARSE_BASE_ICD";
-/// The kernel that is asked to bind: `vpanthor:<flavour>`.
+/// The kernel that is asked to bind: `vpanthor:<flavour>`, the path of a render node, or `auto`.
 pub const KERNEL: &str = "PANVK_SPARSE_KERNEL";
 /// How unbound ranges are mapped.
 pub const NULL: &str = "PANVK_SPARSE_NULL";

@@ -28,13 +28,15 @@
 //! | [`drm`] | the kernel boundary: uAPI structs, transport, probe, VM, BO, syncobj, counters | unsafe |
 //! | [`vpanthor`] | a virtual panthor kernel: the same ioctls, gpuvm, page tables, faults on demand | |
 //! | [`vulkan`] | what the ICD and the layers need of Vulkan: base driver, handle maps, `pNext` chains | unsafe |
-//! | [`backend`] | who owns memory and addresses; [`backend::hosted`]: any base driver, and vpanthor | |
+//! | [`backend`] | who owns memory and addresses; [`backend::hosted`]: any base driver, vpanthor, and a render node beside it | |
 //! | [`trace`] | recordings of an application's sparse binds: the format, writing and reading it | pure |
 //! | [`replay`] | what a recording asks of a kernel, counted | |
+//! | `spans` | sorted ranges of addresses, for the shadow and the virtual kernel's mappings | pure |
 //! | [`config`] | the environment variables | |
 //!
 //! Pure means: no I/O, no unsafe, no clock, no global. The driver itself, `libvulkan_panvk_sparse.so`, is the
-//! package in `icd/`; the command `panvk-sparse` is this package's binary.
+//! package in `icd/`; the layer that records is in `vk-layers/`, the virtual node for other programs in `preload/`. The
+//! command `panvk-sparse` is this package's binary.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_debug_implementations)]

@@ -34,8 +34,9 @@ fn stray_writes(gpu: &Gpu) {
     buffer.shader_write(SZ_2M, SZ_2M, 1);
     buffer.shader_write(0, SZ_64K, 7);
     for (what, there) in [
-        ("two dummies on", buffer.shader_read(2 * SZ_2M, SZ_64K)),
-        ("three dummies on", buffer.copy_read(3 * SZ_2M, SZ_64K)),
+        ("in the next 64 KiB", buffer.shader_read(SZ_64K, SZ_64K)),
+        ("far away", buffer.shader_read(2 * SZ_2M, SZ_64K)),
+        ("copied from far away", buffer.copy_read(3 * SZ_2M, SZ_64K)),
         ("in another buffer", other.shader_read(SZ_2M, SZ_64K)),
     ] {
         assert_pattern(what, &there, 7, 0);

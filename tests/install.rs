@@ -149,10 +149,12 @@ fn what_meson_installs_works_from_where_it_lies() {
     assert_eq!(files(&pages), files(&prefix.join("share/man/man1")));
 
     // The loader finds driver and layer by itself where data folders are searched.
+    let mut data_dirs = prefix.join("share").into_os_string();
+    data_dirs.push(":/usr/local/share:/usr/share");
     let mut vulkaninfo = Command::new("vulkaninfo");
     vulkaninfo
         .arg("--summary")
-        .env("XDG_DATA_DIRS", prefix.join("share"))
+        .env("XDG_DATA_DIRS", data_dirs)
         .env("VK_INSTANCE_LAYERS", "VK_LAYER_PANVK_sparse_trace")
         .env("PANVK_SPARSE_TRACE_FILE", scratch.path().join("info.pvst"))
         .env_remove("VK_ICD_FILENAMES")

@@ -309,7 +309,7 @@ fn info_says_what_a_recording_is_of() {
     let expected = format!(
         "Process     game\\u{{7}}, process id 4321\n\
          Format      1.0, recorded by version 0.1.0\n\
-         Started     1700000000.000000000 s after 1970-01-01 UTC\n\
+         Started     2023-11-14T22:13:20Z\n\
          Duration    2.000900000 s\n\
          Frames      1, 1 queue submits\n\
          Resources   1 sparse buffers, 1 sparse images\n\

@@ -18,7 +18,7 @@ struct Setup {
 }
 
 fn setup() -> Setup {
-    let p = Process::new(Flavour::V1_9);
+    let p = Process::model(Flavour::V1_9);
     let (vm, bo) = (p.vm(), p.bo(MIB));
     Setup { p, vm, bo }
 }
@@ -340,7 +340,7 @@ fn memory_closed_while_a_bind_of_it_is_queued_is_still_mapped() {
 
 #[test]
 fn an_op_that_fails_when_it_runs_makes_the_vm_unusable_and_still_signals() {
-    let p = Process::new(Flavour::V1_8Repeat);
+    let p = Process::model(Flavour::V1_8Repeat);
     let (vm, dummy) = (p.vm(), p.bo(64 * 1024));
     let done = p.syncobj(false);
     p.bind_repeat(vm, &[repeat(dummy, 0, MIB, 64 * 1024)])

@@ -45,7 +45,7 @@ fn a_syncobj_is_created_signalled_or_empty() {
 
 #[test]
 fn a_destroyed_syncobj_is_gone() {
-    let p = process();
+    let p = Process::model(Flavour::V1_9);
     let s = p.syncobj(true);
     let destroy = |handle, pad| p.call(IOCTL_SYNCOBJ_DESTROY, &mut SyncobjDestroy { handle, pad });
     assert_eq!(destroy(s, 1), Err(Errno::INVAL));
@@ -144,7 +144,7 @@ fn a_sleeping_wait_is_woken_by_a_signal_from_another_thread() {
 
 #[test]
 fn points_are_reached_in_order_and_queried() {
-    let p = process();
+    let p = Process::model(Flavour::V1_9);
     let s = p.syncobj(false);
     assert_eq!(p.query(s, 0), 0);
     p.signal_point(s, 3).unwrap();
@@ -198,7 +198,7 @@ fn a_wait_keeps_the_fence_that_it_has_seen() {
 
 #[test]
 fn transfer_moves_fences_between_binary_and_timeline() {
-    let p = process();
+    let p = Process::model(Flavour::V1_9);
     let (binary, timeline) = (p.syncobj(false), p.syncobj(false));
     let transfer = |src_handle, src_point, dst_handle, dst_point, pad| {
         let mut args = SyncobjTransfer {
@@ -268,7 +268,7 @@ const FROM_SYNC_FILE: u32 = SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE;
 
 #[test]
 fn a_sync_file_holds_the_fence_of_the_moment() {
-    let p = process();
+    let p = Process::model(Flavour::V1_9);
     let (s, t) = (p.syncobj(false), p.syncobj(false));
     assert_eq!(p.syncobj_to_fd(s, TO_SYNC_FILE), Err(Errno::INVAL));
     let fence = p.file.attach_foreign_fence(s, 0).unwrap();
@@ -303,7 +303,7 @@ fn is_readable(fd: i32) -> bool {
 
 #[test]
 fn a_sync_file_becomes_readable_when_its_fence_signals() {
-    let p = process();
+    let p = Process::model(Flavour::V1_9);
     let s = p.syncobj(false);
     let fence = p.file.attach_foreign_fence(s, 0).unwrap();
     let pending = p.syncobj_to_fd(s, TO_SYNC_FILE).unwrap();

@@ -42,7 +42,7 @@ fn a_stride_below_48_bytes_is_refused() {
 #[test]
 fn ops_of_48_bytes_work_on_every_kernel() {
     for flavour in Flavour::ALL {
-        let p = Process::new(flavour);
+        let p = Process::model(flavour);
         let (vm, bo) = (p.vm(), p.bo(MIB));
         assert_eq!(p.bind(vm, &[map(bo, 0, 0, MIB)]), Ok(()), "{flavour}");
         assert!(p.is_mapped(vm, MIB - PAGE) && !p.is_mapped(vm, MIB));
@@ -72,7 +72,7 @@ fn surplus_bytes_of_a_longer_op_have_to_be_zero() {
 #[test]
 fn a_repeat_range_is_too_big_for_a_mainline_kernel() {
     for flavour in Flavour::ALL {
-        let p = Process::new(flavour);
+        let p = Process::model(flavour);
         let (vm, bo) = (p.vm(), p.bo(PAGE));
         let result = p.bind_repeat(vm, &[repeat(bo, 0, 16 * PAGE, PAGE)]);
         if flavour.repeat_rule().is_some() {
@@ -104,7 +104,7 @@ fn sparse_is_a_flag_of_1_9_alone() {
 
 #[test]
 fn arrays_that_cannot_be_read_fault_and_monstrous_ones_cannot_be_allocated() {
-    let p = Process::new(Flavour::V1_9);
+    let p = Process::model(Flavour::V1_9);
     let vm = p.vm();
     let bind = |stride, count, array| {
         let ops = ObjArray {
@@ -129,7 +129,7 @@ fn arrays_that_cannot_be_read_fault_and_monstrous_ones_cannot_be_allocated() {
 
 #[test]
 fn what_an_op_may_say() {
-    let p = Process::new(Flavour::V1_9);
+    let p = Process::model(Flavour::V1_9);
     let (vm, other_vm) = (p.vm(), p.vm());
     let bo = p.bo(MIB);
     let mut exclusive = BoCreate {
@@ -266,7 +266,7 @@ fn a_bo_exclusive_to_a_destroyed_vm_is_not_the_next_vms() {
 
 #[test]
 fn a_synchronous_bind_stops_at_the_first_failure_and_tells_where() {
-    let p = Process::new(Flavour::V1_9);
+    let p = Process::model(Flavour::V1_9);
     let (vm, bo) = (p.vm(), p.bo(MIB));
     let ops = [
         map(bo, 0, 0, PAGE),
@@ -284,7 +284,7 @@ fn a_synchronous_bind_stops_at_the_first_failure_and_tells_where() {
 
 #[test]
 fn an_op_that_the_vm_refuses_stops_a_synchronous_bind_too() {
-    let p = Process::new(Flavour::V1_8Repeat);
+    let p = Process::model(Flavour::V1_8Repeat);
     let (vm, dummy) = (p.vm(), p.bo(64 * 1024));
     let op = |op: VmBindOp| VmBindOpRepeat {
         op,
@@ -304,7 +304,7 @@ fn an_op_that_the_vm_refuses_stops_a_synchronous_bind_too() {
 
 #[test]
 fn an_asynchronous_bind_is_all_or_nothing() {
-    let p = Process::new(Flavour::V1_9);
+    let p = Process::model(Flavour::V1_9);
     let (vm, bo) = (p.vm(), p.bo(MIB));
     let s = p.syncobj(false);
     let ops: &[(VmBindOp, &[SyncOp])] = &[

@@ -8,13 +8,16 @@
 //! ```text
 //! VK_ICD_FILENAMES=$PWD/target/release/panvk_sparse_icd.json cargo run --release --example streaming
 //! cargo run --release --example streaming -- --compare streaming.svg
-//! cargo run --release --example streaming -- --trace flight.trace
+//! cargo run --release --example streaming -- --trace flight.pvst
 //! ```
 
 mod count;
 mod gpu;
 mod plot;
 mod record;
+// As the pictures of the command have it.
+#[path = "../../src/cli/plot/shared.rs"]
+mod shared;
 mod stream;
 mod world;
 

@@ -10,6 +10,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::count::{Cost, Counted};
+use crate::shared::turns;
 use crate::world::{Frame, POOL, Texture, Tile};
 
 const SIZE: (u32, u32) = (1200, 860);
@@ -266,7 +267,7 @@ fn levels(area: &Area<'_>, frames: &[Frame]) -> Drawn {
     Ok(())
 }
 
-/// One line a strategy. Lines that are the same are drawn as a broader one below a narrower one.
+/// One line a strategy. Lines that are the same take turns.
 fn lines(
     area: &Area<'_>,
     title: &str,
@@ -302,17 +303,21 @@ fn lines(
         (false, _) => format!("{y:.0}"),
     };
     let name = if logarithmic { "operations" } else { "ioctls" };
-    let mut chart = panel(area, title, (0.0..last, range), name, &tick, 28)?;
-    for (i, way) in counted.iter().enumerate() {
-        // Only the slowest is far from the others on a logarithmic scale.
-        let width = match (logarithmic, i) {
-            (true, 0) => 2,
-            _ => 2 + 3 * (counted.len() - 1 - i) as u32,
-        };
-        let points = way.frames.iter().enumerate();
-        let points = points.map(|(n, cost)| (n as f64, scale(value(cost))));
-        let stroke = colour(&way.strategy).stroke_width(width);
-        chart.draw_series(LineSeries::new(points, stroke))?;
+    let chart = panel(area, title, (0.0..last, range), name, &tick, 28)?;
+    let (left, top) = area.get_base_pixel();
+    let path = |way: &Counted| -> Vec<(i32, i32)> {
+        let costs = way.frames.iter().enumerate();
+        costs
+            .map(|(n, cost)| chart.backend_coord(&(n as f64, scale(value(cost)))))
+            .map(|(x, y)| (x - left, y - top))
+            .collect()
+    };
+    let paths: Vec<_> = counted.iter().map(path).collect();
+    for (way, pieces) in counted.iter().zip(turns(&paths)) {
+        for piece in pieces {
+            let stroke = colour(&way.strategy).stroke_width(3);
+            area.draw(&PathElement::new(piece, stroke))?;
+        }
     }
     for (i, way) in counted.iter().enumerate() {
         let y = 50 + 20 * i as i32;
@@ -327,6 +332,10 @@ fn lines(
             thousands(value(&way.creation))
         );
         text(area, &label, (x + 30, y), 13, INK)?;
+    }
+    if logarithmic {
+        let note = "where lines are the same, their colours take turns";
+        text(area, note, (318, 17), 12, QUIET)?;
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 //! on, and for measuring it.
 //!
 //! ```text
-//! cargo run --release --example trace_load -- load.trace 10000000
-//! panvk-sparse replay load.trace
+//! cargo run --release --example trace_load -- load.pvst 10000000
+//! panvk-sparse replay load.pvst
 //! ```
 
 mod load;

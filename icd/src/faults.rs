@@ -90,6 +90,7 @@ impl Control {
         self,
         memory: Option<u64>,
         memory_offset: &mut u64,
+        size: Option<&mut u64>,
         is_dummy: &dyn Fn(u64) -> bool,
     ) -> bool {
         static BINDS: AtomicU64 = AtomicU64::new(0);
@@ -98,11 +99,19 @@ impl Control {
             (_, None) => true,
             (_, Some(memory)) if is_dummy(memory) => true,
             (Self::Drop(every), _) => !due(every),
-            // What starts in the memory's first 64 KiB stays inside it.
-            (Self::Shift(_), _) if *memory_offset < SZ_64K => true,
-            (Self::Shift(every), _) => {
+            (Self::Shift(every), _) if *memory_offset >= SZ_64K => {
                 if due(every) {
                     *memory_offset -= SZ_64K;
+                }
+                true
+            }
+            // What starts in the memory's first 64 KiB can only be shifted the other way, and must not run over its end.
+            (Self::Shift(every), _) => {
+                if let Some(size) = size.filter(|size| **size > SZ_64K) {
+                    if due(every) {
+                        *memory_offset += SZ_64K;
+                        *size -= SZ_64K;
+                    }
                 }
                 true
             }
@@ -125,8 +134,9 @@ pub fn distorted(batches: &[BaseBatch], is_dummy: &dyn Fn(u64) -> bool) -> Vec<B
                 |Bind {
                      memory,
                      memory_offset,
+                     size,
                      ..
-                 }| control.keeps(*memory, memory_offset, is_dummy),
+                 }| control.keeps(*memory, memory_offset, Some(size), is_dummy),
             );
         }
         for (_, binds) in &mut batch.image_binds {
@@ -135,7 +145,7 @@ pub fn distorted(batches: &[BaseBatch], is_dummy: &dyn Fn(u64) -> bool) -> Vec<B
                      memory,
                      memory_offset,
                      ..
-                 }| { control.keeps(*memory, memory_offset, is_dummy) },
+                 }| { control.keeps(*memory, memory_offset, None, is_dummy) },
             );
         }
     }

@@ -9,7 +9,8 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::hosted::Hosted;
 use panvk_sparse::backend::stats;
-use panvk_sparse::config::{BASE_ICD, Config, STATS};
+use panvk_sparse::config::{BASE_ICD, Config, KERNEL, STATS};
+use panvk_sparse::drm::{self, KernelSpec};
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::vulkan::base::Base;
 use panvk_sparse::vulkan::handles::HandleMap;
@@ -56,7 +57,7 @@ pub fn driver() -> Result<&'static Driver, &'static SetupError> {
 }
 
 fn make() -> Result<Driver, SetupError> {
-    let config = Config::from_env().map_err(|error| SetupError(error.to_string()))?;
+    let mut config = Config::from_env().map_err(|error| SetupError(error.to_string()))?;
     LOGGER.start(config.log);
     if let Some(sink) = &config.stats {
         stats::check(sink).map_err(|error| {
@@ -64,6 +65,10 @@ fn make() -> Result<Driver, SetupError> {
                 "{STATS}: {error}; expected stderr or a file that can be written"
             ))
         })?;
+    }
+    if config.kernel == KernelSpec::Auto {
+        let (path, _) = drm::find().map_err(|error| SetupError(format!("{KERNEL}: {error}")))?;
+        config.kernel = KernelSpec::Node(path);
     }
     // What can't work is said when the instance is created, not when a device is.
     let strategy = Hosted::new(&config.kernel, config.null, String::new(), String::new())

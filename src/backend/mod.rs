@@ -15,7 +15,7 @@ pub use stats::Stats;
 use std::fmt;
 
 use crate::layout::{Image, Region};
-use crate::units::SZ_2M;
+use crate::units::{SZ_2M, SZ_64K};
 
 /// A sparse resource, by its Vulkan handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,8 +33,14 @@ impl fmt::Display for ResourceId {
     }
 }
 
-/// Bytes of a memory that unbound ranges are bound to on the base driver.
+/// Bytes of a memory that unbound ranges are bound to on the base driver: enough for any granularity that drivers have.
 pub const DUMMY_BYTES: u64 = SZ_2M;
+
+/// After how many bytes of a resource the memory of its unbound ranges comes again. As few as can be bound, so that hardly
+/// a lost bind goes unnoticed: what is written to one unbound tile is what any other one reads.
+pub fn dummy_period(granularity: u64) -> u64 {
+    granularity.clamp(SZ_64K, DUMMY_BYTES)
+}
 
 /// One `VkSparseMemoryBind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

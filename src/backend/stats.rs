@@ -35,6 +35,19 @@ pub struct Stats {
     pub sync_ops: u64,
     /// Binds that changed nothing: already so, or overwritten by a later bind of the same batch.
     pub binds_elided: u64,
+    /// The virtual kernel that the application lives on, where the kernel is a render node. This and all below are left
+    /// out where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// VM_BIND ioctls of the node: as many as `vm_bind_ioctls` where it took what its model took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_ioctls: Option<u64>,
+    /// The operations in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_ops: Option<u64>,
+    /// How often the node answered otherwise than its model. The log has the operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub differences: Option<u64>,
 }
 
 impl Stats {

@@ -10,13 +10,14 @@ use panvk_sparse::drm::probe::{Capabilities, probe};
 use panvk_sparse::lower::Strategy;
 use serde::Serialize;
 
-use super::Failure;
-use super::kernel;
+use super::kernel::{Asked, Kernel};
 use super::measure::{Measurement, Subject};
+use super::memory::Budget;
 use super::plot::{self, Bar, Panel};
 use super::probe::{unavailable, why_not};
 use super::scenario::Scenario;
 use super::size::{duration, parse_bytes, thousands, whole_pages};
+use super::stop::{End, Stop};
 use super::table::{Align, render};
 
 const DETAILS: &str = "\
@@ -33,7 +34,13 @@ What is counted, over the calls of the scenario and nothing before them:
   time         planning, lowering and the ioctls, by this machine's monotonic clock: the median of up to 15
                repetitions, each on a new VM. The ioctls of a virtual kernel take the model's time, which is not
                a board's: there, every PTE write and every PT call costs.
-A real kernel (--kernel /dev/dri/renderD<N>) does not tell the four page-table numbers: '-', and null as JSON.
+  per ioctl    of this time, that in the ioctls, for each of them; and for each operation. Shown for a real kernel
+
+A real kernel (--kernel /dev/dri/renderD<N>, or auto for the first node of /dev/dri that is panthor's) does not tell
+the four page-table numbers: null as JSON. It takes all of a buffer object's memory when it is first mapped, which
+happens before anything is measured. So that it finds it, at most half of the machine's free memory is bound, again
+and again where the scenario wants more; the output says so. When the command ends, also by Ctrl-C, no VM and no
+buffer object is left. The JSON's \"ioctls\" are all of the run, by name, as the kernel would count them.
 
 Scenarios:
   init         a new buffer is mapped to the dummy: what every sparse buffer starts with
@@ -50,7 +57,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "100000000", value_parser = parse_bytes, allow_negative_numbers = true)]
     bytes: u64,
 
-    /// The kernel: vpanthor:<flavour> or a render node [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
+    /// The kernel: vpanthor:<flavour>, a render node, or auto [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
     #[arg(long, value_name = "K")]
     kernel: Option<KernelSpec>,
 
@@ -75,6 +82,10 @@ struct Report {
     scenario: String,
     strategies: Vec<Row>,
     mapped_bytes: u64,
+    /// Size of the buffer object that is bound, in bytes; 0 where the scenario binds none.
+    memory_bytes: u64,
+    #[serde(flatten)]
+    asked: Asked,
 }
 
 #[derive(Serialize)]
@@ -93,16 +104,22 @@ struct Row {
     pt_calls: Option<u64>,
     gpuvas: Option<u64>,
     repetitions: usize,
+    ioctl_ns: u64,
+    ns_per_ioctl: Option<u64>,
+    ns_per_op: Option<u64>,
 }
 
 /// Compares, and returns what goes to stdout.
-pub fn run(args: &Args) -> Result<String, Failure> {
-    let kernel = kernel::choose(args.kernel.as_ref())?;
+pub fn run(args: &Args) -> Result<String, End> {
+    let stop = Stop::on_signals()?;
+    let kernel = Kernel::choose(args.kernel.as_ref())?;
     let capabilities = {
-        let device = kernel::open(&kernel)?;
+        let device = kernel.open()?;
         probe(&device).map_err(|error| format!("{}: {error}", kernel))?
     };
-    let measured = measure_all(args, &kernel, &capabilities)?;
+    let wanted = args.scenario.memory_size(whole_pages(args.bytes));
+    let memory = Budget::new(&kernel, wanted);
+    let measured = measure_all(args, &kernel, &capabilities, memory, &stop)?;
     if let Some(path) = &args.plot {
         let title = format!("What sparse binds cost on {}", kernel);
         let note = "Shorter is better; logarithmic scales. Time: planning, lowering and ioctls on this machine (a virtual kernel takes the model's time).";
@@ -121,25 +138,31 @@ pub fn run(args: &Args) -> Result<String, Failure> {
             scenario: args.scenario.to_string(),
             strategies: measured.iter().map(row).collect(),
             mapped_bytes: whole_pages(args.bytes),
+            memory_bytes: memory.bytes,
+            asked: kernel.asked(),
         };
         let json =
             serde_json::to_string(&report).map_err(|error| format!("writing JSON: {error}"))?;
         return Ok(json + "\n");
     }
-    Ok(for_people(args, &kernel, &capabilities, &measured))
+    Ok(for_people(args, &kernel, &capabilities, memory, &measured))
 }
 
 /// Measures every strategy that works on the kernel, the slowest first.
 fn measure_all(
     args: &Args,
-    kernel: &KernelSpec,
+    kernel: &Kernel,
     capabilities: &Capabilities,
-) -> Result<Vec<Measurement>, Failure> {
+    memory: Budget,
+    stop: &Stop,
+) -> Result<Vec<Measurement>, End> {
     let subject = Subject {
         kernel,
         capabilities,
         scenario: args.scenario,
         bytes: args.bytes,
+        memory: memory.bytes,
+        stop,
     };
     let mut progress = Progress::new();
     let measured = capabilities
@@ -199,13 +222,17 @@ fn row(m: &Measurement) -> Row {
         pt_calls: m.tables.map(|t| t.calls),
         gpuvas: m.tables.map(|t| t.mappings),
         repetitions: m.repetitions,
+        ioctl_ns: m.ioctl_ns,
+        ns_per_ioctl: m.ioctl_ns.checked_div(m.ioctls),
+        ns_per_op: m.ioctl_ns.checked_div(m.ops),
     }
 }
 
 fn for_people(
     args: &Args,
-    kernel: &KernelSpec,
+    kernel: &Kernel,
     capabilities: &Capabilities,
+    memory: Budget,
     measured: &[Measurement],
 ) -> String {
     let size = whole_pages(args.bytes);
@@ -222,7 +249,7 @@ fn for_people(
         },
         kernel
     );
-    out.push_str(&table(measured));
+    out.push_str(&table(measured, kernel.is_node()));
     out.push('\n');
     out.push_str(&conclusion(measured));
     for strategy in unavailable(capabilities) {
@@ -232,25 +259,25 @@ fn for_people(
             why_not(strategy, capabilities)
         );
     }
+    if let Some(note) = memory.note() {
+        let _ = writeln!(out, "{note}");
+    }
     if let Some(path) = &args.plot {
         let _ = writeln!(out, "Plot: {}", path.display());
     }
     out
 }
 
-fn table(measured: &[Measurement]) -> String {
-    let header = [
-        ("strategy", Align::Left),
-        ("ioctls", Align::Right),
-        ("ops", Align::Right),
-        ("fewer ops", Align::Right),
-        ("to kernel", Align::Right),
-        ("PTE writes", Align::Right),
-        ("PT calls", Align::Right),
-        ("tables", Align::Right),
-        ("mappings", Align::Right),
-        ("time", Align::Right),
-    ];
+/// The numbers side by side: of page tables where the kernel is a virtual one, which tells, and of time in ioctls where
+/// it is a real one, whose time means something.
+fn table(measured: &[Measurement], real: bool) -> String {
+    let own: &[&str] = match real {
+        false => &["PTE writes", "PT calls", "tables", "mappings", "time"],
+        true => &["time", "per ioctl", "per op"],
+    };
+    let mut header = vec![("strategy", Align::Left)];
+    let all = ["ioctls", "ops", "fewer ops", "to kernel"];
+    header.extend(all.iter().chain(own).map(|&title| (title, Align::Right)));
     let most_ops = measured.iter().map(|m| m.ops).max().unwrap_or(0);
     let rows: Vec<Vec<String>> = measured
         .iter()
@@ -260,18 +287,25 @@ fn table(measured: &[Measurement]) -> String {
                     .as_ref()
                     .map_or("-".to_owned(), |t| thousands(pick(t)))
             };
-            vec![
+            let each = |n| m.ioctl_ns.checked_div(n).map_or("-".to_owned(), duration);
+            let mut cells = vec![
                 m.strategy.to_string(),
                 thousands(m.ioctls),
                 thousands(m.ops),
                 ratio(most_ops, m.ops),
                 format!("{} B", thousands(m.bytes_to_kernel)),
-                tables(|t| t.pte_writes),
-                tables(|t| t.calls),
-                tables(|t| t.table_pages),
-                tables(|t| t.mappings),
-                duration(m.elapsed_ns),
-            ]
+            ];
+            cells.extend(match real {
+                false => vec![
+                    tables(|t| t.pte_writes),
+                    tables(|t| t.calls),
+                    tables(|t| t.table_pages),
+                    tables(|t| t.mappings),
+                    duration(m.elapsed_ns),
+                ],
+                true => vec![duration(m.elapsed_ns), each(m.ioctls), each(m.ops)],
+            });
+            cells
         })
         .collect();
     render(&header, &rows)

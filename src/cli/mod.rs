@@ -2,7 +2,8 @@
 //! recorded application asks of it (`replay`), and whether the driver passes the conformance tests (`cts`).
 //!
 //! Everything is written to stdout at once when it is known; progress and errors go to stderr. The exit status is 0
-//! for success, 1 for something that went wrong while running, 2 for a command line that makes no sense.
+//! for success, 1 for something that went wrong while running, 2 for a command line that makes no sense, 130 for
+//! Ctrl-C.
 
 #![forbid(unsafe_code)]
 
@@ -11,11 +12,13 @@ mod cts;
 mod generate;
 mod kernel;
 mod measure;
+mod memory;
 mod plot;
 mod probe;
 mod replay;
 mod scenario;
 mod size;
+mod stop;
 mod table;
 mod trace;
 
@@ -23,6 +26,8 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use self::stop::End;
 
 const ABOUT: &str =
     "Vulkan sparse binds as the fewest panthor VM_BIND operations: counted, compared, probed";
@@ -40,8 +45,10 @@ Examples:
   panvk-sparse compare --json | jq '.strategies[] | {strategy, vm_bind_ops}'
   panvk-sparse probe --kernel /dev/dri/renderD128
       what the panthor kernel of this machine can do
-  panvk-sparse replay game.trace --plot cost.svg --map residency.svg
-      what the sparse binds of a recorded application ask of each kernel
+  panvk-sparse replay game.pvst --plot cost.svg --map residency.svg
+      what the sparse binds of an application, recorded by the layer VK_LAYER_PANVK_sparse_trace, ask of each kernel
+  panvk-sparse trace info game.pvst
+      what a recording is of
   panvk-sparse cts --deqp-vk ~/VK-GL-CTS/build/external/vulkancts/modules/vulkan/deqp-vk --baseline
       the sparse conformance tests, through the driver and on the bare base driver
 
@@ -49,11 +56,12 @@ Kernels:
   vpanthor:1.5 vpanthor:1.8 vpanthor:1.9      mainline panthor of that uAPI version, modelled in this process
   vpanthor:1.6-repeat vpanthor:1.8-repeat     panthor with the OP_MAP_REPEAT series, v4 and v5
   /dev/dri/renderD<N>                         the real thing
+  auto                                        the first node of /dev/dri that is panthor's
 
 Environment:
   PANVK_SPARSE_KERNEL    the kernel, where --kernel is not given
 
-Exit status: 0 success, 1 the command failed, 2 the command line makes no sense.";
+Exit status: 0 success, 1 the command failed, 2 the command line makes no sense, 130 stopped by Ctrl-C.";
 
 #[derive(Debug, Parser)]
 #[command(name = "panvk-sparse", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
@@ -70,14 +78,14 @@ enum Command {
     Probe(probe::Args),
     /// Show what a recording of an application's sparse binds asks of each kernel
     Replay(replay::Args),
+    /// Look into recordings of sparse binds, and merge them
+    Trace(trace::Args),
     /// Run the sparse groups of the Vulkan conformance tests through the driver
     Cts(Box<cts::Args>),
     /// Print a completion script for a shell
     Completions(generate::CompletionsArgs),
     /// Print the man page, or write those of all subcommands
     Man(generate::ManArgs),
-    /// Look into recordings of sparse binds, and merge them
-    Trace(trace::Args),
 }
 
 /// Why a command failed: one line for stderr.
@@ -86,13 +94,13 @@ type Failure = String;
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Some(Command::Compare(args)) => compare::run(&args),
-        Some(Command::Probe(args)) => probe::run(&args),
+        Some(Command::Compare(args)) => return finish(compare::run(&args)),
+        Some(Command::Probe(args)) => return finish(probe::run(&args)),
         Some(Command::Replay(args)) => return replayed(&args),
+        Some(Command::Trace(args)) => return trace::run(&args),
         Some(Command::Cts(args)) => return conformance(&args),
         Some(Command::Completions(args)) => generate::completions(&args),
         Some(Command::Man(args)) => generate::man(&args),
-        Some(Command::Trace(args)) => return trace::run(&args),
         None => Ok(Cli::command().render_long_help().to_string()),
     };
     match result.and_then(|output| print(&output)) {
@@ -104,17 +112,28 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The end of a command that can be stopped.
+fn finish(result: Result<String, End>) -> ExitCode {
+    let (message, status) = match result.and_then(|output| Ok(print(&output)?)) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(End::Failed(failure)) => (failure, 1),
+        Err(End::Stopped) => ("stopped".to_owned(), stop::STATUS),
+    };
+    eprintln!("panvk-sparse: {message}");
+    ExitCode::from(status)
+}
+
 /// `cts`, whose exit status says more than whether it could be run.
 fn conformance(args: &cts::Args) -> ExitCode {
     let (message, status) = match cts::run(args) {
         Ok(outcome) => match print(&outcome.output) {
-            Ok(()) => return ExitCode::from(u8::from(!outcome.success)),
+            Ok(()) if !outcome.stopped => return ExitCode::from(u8::from(!outcome.success)),
+            Ok(()) => ("stopped".to_owned(), 130),
             Err(failure) => (failure, 1),
         },
         Err(cts::Error::Usage(message)) => (message, 2),
         Err(cts::Error::Run(message)) => (message, 1),
-        // As shells say it: 128 + SIGINT.
-        Err(cts::Error::Stopped) => ("stopped".to_owned(), 130),
+        Err(cts::Error::Stopped) => ("stopped".to_owned(), stop::STATUS),
     };
     eprintln!("panvk-sparse: {message}");
     ExitCode::from(status)

@@ -7,20 +7,23 @@ use panvk_sparse::drm::probe::{Capabilities, Outcome, probe};
 use panvk_sparse::lower::Strategy;
 use serde::Serialize;
 
-use super::Failure;
-use super::kernel;
+use super::kernel::{Asked, Kernel};
 use super::size::binary;
+use super::stop::{End, Stop};
 
 const DETAILS: &str = "\
 A version number alone does not tell what a kernel can do: the OP_MAP_REPEAT series calls itself 1.6 or 1.8, which
 mean other things in mainline. So everything is tried on a scratch VM, which is gone afterwards, and the version
 only says what is worth trying. The best strategy that works is what the driver takes, unless PANVK_SPARSE_NULL
-asks for another.";
+asks for another.
+
+auto is the first node of /dev/dri that is panthor's. On a node the ioctls are listed with the time that they took;
+--json has them for every kernel. When the command ends, also by Ctrl-C, no VM and no buffer object is left.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DETAILS)]
 pub struct Args {
-    /// The kernel: vpanthor:<flavour> or a render node [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
+    /// The kernel: vpanthor:<flavour>, a render node, or auto [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
     #[arg(long, value_name = "K")]
     kernel: Option<KernelSpec>,
 
@@ -37,6 +40,8 @@ struct Report<'a> {
     capabilities: &'a Capabilities,
     chosen: Option<&'static str>,
     unavailable: Vec<Unavailable>,
+    #[serde(flatten)]
+    asked: Asked,
 }
 
 #[derive(Serialize)]
@@ -46,10 +51,11 @@ struct Unavailable {
 }
 
 /// Probes, and returns what goes to stdout.
-pub fn run(args: &Args) -> Result<String, Failure> {
-    let kernel = kernel::choose(args.kernel.as_ref())?;
-    let capabilities =
-        probe(&kernel::open(&kernel)?).map_err(|error| format!("{}: {error}", kernel))?;
+pub fn run(args: &Args) -> Result<String, End> {
+    let stop = Stop::on_signals()?;
+    let kernel = Kernel::choose(args.kernel.as_ref())?;
+    let capabilities = probe(&kernel.open()?).map_err(|error| format!("{}: {error}", kernel))?;
+    stop.check()?;
     if args.json {
         let report = Report {
             kernel: kernel.to_string(),
@@ -64,6 +70,7 @@ pub fn run(args: &Args) -> Result<String, Failure> {
                     why: why_not(strategy, &capabilities),
                 })
                 .collect(),
+            asked: kernel.asked(),
         };
         let json =
             serde_json::to_string(&report).map_err(|error| format!("writing JSON: {error}"))?;
@@ -96,7 +103,7 @@ pub fn why_not(strategy: Strategy, capabilities: &Capabilities) -> String {
         )
 }
 
-fn for_people(kernel: &KernelSpec, capabilities: &Capabilities) -> String {
+fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
     let (major, minor) = capabilities.version;
     let sizes: Vec<String> = (0..u64::BITS)
         .map(|bit| capabilities.page_sizes & (1 << bit))
@@ -135,6 +142,12 @@ fn for_people(kernel: &KernelSpec, capabilities: &Capabilities) -> String {
             strategy.name(),
             gist(strategy)
         );
+    }
+    if kernel.is_node() {
+        out.push_str("\nWhat the kernel was asked\n");
+        for line in kernel.asked().table().lines() {
+            let _ = writeln!(out, "  {line}");
+        }
     }
     out
 }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use panvk_sparse::bind::{Request, Target};
-use panvk_sparse::units::{BoRef, SZ_64K, Va};
+use panvk_sparse::bind::{Memory, Request, Target};
+use panvk_sparse::units::{SZ_64K, Va};
 
 use super::size::thousands;
 
@@ -50,19 +50,18 @@ impl Scenario {
     }
 
     /// The measured calls, for a buffer of `size` bytes at `va`. `memory` has [`Self::memory_size`] bytes, and is
-    /// only left out where that is 0.
-    pub fn calls(self, va: Va, size: u64, memory: Option<BoRef>) -> Vec<Call> {
+    /// only left out where that is 0. Where it has less, it is bound again and again, from its start.
+    pub fn calls(self, va: Va, size: u64, memory: Option<Memory>) -> Vec<Call> {
+        let memory = memory.filter(|memory| memory.size > 0);
         let bound = |va, len, offset| {
-            memory.map(|bo| Request {
-                va,
-                len,
-                target: Target::Memory { bo, offset },
-            })
+            memory
+                .into_iter()
+                .flat_map(move |m| pass(m, va, len, offset))
         };
         match self {
             Scenario::Init => vec![vec![unbound(va, size)]],
             Scenario::Rebind => {
-                let all = || bound(va, size, 0).into_iter().collect();
+                let all = || bound(va, size, 0).collect();
                 vec![all(), vec![unbound(va, size)], all()]
             }
             Scenario::Fragmented => {
@@ -106,6 +105,25 @@ fn unbound(va: Va, len: u64) -> Request {
     }
 }
 
+/// Binds of `len` bytes from `offset` on, which goes through the memory and starts anew at its end.
+fn pass(memory: Memory, va: Va, len: u64, offset: u64) -> impl Iterator<Item = Request> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let offset = (offset + done) % memory.size;
+        let piece = (len - done).min(memory.size - offset);
+        let request = Request {
+            va: Va(va.0 + done),
+            len: piece,
+            target: Target::Memory {
+                bo: memory.bo,
+                offset,
+            },
+        };
+        done += piece;
+        (piece > 0).then_some(request)
+    })
+}
+
 /// Every second 64 KiB of `size` bytes, from the first on: offset and length. The last one may be shorter.
 fn pieces(size: u64) -> impl Iterator<Item = (u64, u64)> {
     (0..size)
@@ -116,15 +134,16 @@ fn pieces(size: u64) -> impl Iterator<Item = (u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use panvk_sparse::units::BoHandle;
+    use panvk_sparse::units::{BoHandle, BoRef};
 
     const VA: Va = Va(1 << 32);
 
-    fn memory() -> Option<BoRef> {
-        Some(BoRef {
+    fn memory(size: u64) -> Option<Memory> {
+        let bo = BoRef {
             handle: BoHandle(1),
             serial: 1,
-        })
+        };
+        Some(Memory { bo, size })
     }
 
     #[test]
@@ -144,16 +163,46 @@ mod tests {
     fn every_call_stays_inside_the_buffer_and_the_memory() {
         for scenario in [Scenario::Init, Scenario::Rebind, Scenario::Fragmented] {
             for size in [4096, SZ_64K, 3 * SZ_64K, 100_003_840] {
-                let calls = scenario.calls(VA, size, memory());
-                assert!(!calls.is_empty());
-                for request in calls.iter().flatten() {
-                    assert!(request.va >= VA && request.len > 0);
-                    assert!(request.va.0 + request.len <= VA.0 + size);
-                    if let Target::Memory { offset, .. } = request.target {
-                        assert!(offset + request.len <= scenario.memory_size(size));
+                for memory_size in [scenario.memory_size(size), 4096, 3 * 4096] {
+                    let calls = scenario.calls(VA, size, memory(memory_size));
+                    assert!(!calls.is_empty());
+                    for request in calls.iter().flatten() {
+                        assert!(request.va >= VA && request.len > 0);
+                        assert!(request.va.0 + request.len <= VA.0 + size);
+                        if let Target::Memory { offset, .. } = request.target {
+                            assert!(offset + request.len <= memory_size);
+                        }
                     }
                 }
             }
         }
+    }
+
+    #[test]
+    fn less_memory_is_bound_again_and_again_to_the_same_addresses() {
+        let covered = |memory_size| -> Vec<Vec<(u64, u64)>> {
+            let calls = Scenario::Fragmented.calls(VA, 7 * SZ_64K, memory(memory_size));
+            // Neighbours joined: where the memory is gone through again makes no difference.
+            calls
+                .into_iter()
+                .map(|call| {
+                    let mut joined: Vec<(u64, u64)> = Vec::new();
+                    for request in call {
+                        match joined.last_mut() {
+                            Some((va, len)) if *va + *len == request.va.0 => *len += request.len,
+                            _ => joined.push((request.va.0, request.len)),
+                        }
+                    }
+                    joined
+                })
+                .collect()
+        };
+        assert_eq!(covered(4 * SZ_64K)[0].len(), 4);
+        for less in [4096, SZ_64K, SZ_64K + 4096] {
+            assert_eq!(covered(less), covered(4 * SZ_64K));
+        }
+        let rebind = Scenario::Rebind.calls(VA, 10 * SZ_64K, memory(4 * SZ_64K));
+        let lens: Vec<u64> = rebind[0].iter().map(|request| request.len).collect();
+        assert_eq!(lens, [4 * SZ_64K, 4 * SZ_64K, 2 * SZ_64K]);
     }
 }

@@ -68,7 +68,7 @@ impl Drop for Bo {
             .device
             .call("GEM_CLOSE", uapi::IOCTL_GEM_CLOSE, &mut close, &[])
         {
-            log::warn!("BO {} stays open: {error}", self.handle().0);
+            error.warn_unless_gone(format_args!("BO {} stays open", self.handle().0));
         }
     }
 }

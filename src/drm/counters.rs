@@ -4,7 +4,9 @@ use super::uapi::{self, ioctl_nr};
 use crate::lower::OpCounts;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Counts of one open device, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -50,20 +52,63 @@ impl Counters {
             bytes_to_kernel: self.bytes_to_kernel - earlier.bytes_to_kernel,
         }
     }
+
+    /// Adds what another device counted.
+    pub fn add(&mut self, other: &Counters) {
+        for (nr, count) in &other.ioctls {
+            *self.ioctls.entry(*nr).or_default() += count;
+        }
+        self.vm_bind_ioctls += other.vm_bind_ioctls;
+        self.vm_bind_ops += other.vm_bind_ops;
+        self.map_ops += other.map_ops;
+        self.null_ops += other.null_ops;
+        self.unmap_ops += other.unmap_ops;
+        self.sync_ops += other.sync_ops;
+        self.bytes_to_kernel += other.bytes_to_kernel;
+    }
 }
 
-fn by_name<S: Serializer>(ioctls: &BTreeMap<u8, u64>, serializer: S) -> Result<S::Ok, S::Error> {
-    let name = |nr: u8| match uapi::ioctls().find(|ioctl| ioctl_nr(ioctl.code) == nr) {
+/// What a number of an ioctl is called, such as `VM_BIND`; hexadecimal where it is not one of ours.
+pub fn ioctl_name(nr: u8) -> String {
+    match uapi::ioctls().find(|ioctl| ioctl_nr(ioctl.code) == nr) {
         Some(ioctl) => ioctl.name.to_string(),
         None => format!("{nr:#x}"),
-    };
-    serializer.collect_map(ioctls.iter().map(|(nr, count)| (name(*nr), count)))
+    }
+}
+
+/// Serializes numbers by ioctl as an object, with the [names](ioctl_name) of the ioctls.
+///
+/// # Errors
+/// Of the serializer.
+pub fn by_name<S: Serializer>(
+    ioctls: &BTreeMap<u8, u64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(ioctls.iter().map(|(nr, count)| (ioctl_name(*nr), count)))
+}
+
+/// The counts of one open device, to be read at any time: also when the device and all its objects are closed, and
+/// what closing them took is counted.
+#[derive(Clone, Debug)]
+pub struct Tally(pub(super) Arc<AtomicCounters>);
+
+impl Tally {
+    /// What the kernel was asked to do so far.
+    pub fn counters(&self) -> Counters {
+        self.0.snapshot()
+    }
+
+    /// Nanoseconds spent in calls so far, by ioctl number, those that failed included.
+    pub fn nanoseconds(&self) -> BTreeMap<u8, u64> {
+        self.0.nanoseconds()
+    }
 }
 
 /// [`Counters`] that several threads count in. Each number is right by itself; a snapshot is not one moment for all.
 #[derive(Debug)]
 pub(super) struct AtomicCounters {
     ioctls: [AtomicU64; 256],
+    nanoseconds: [AtomicU64; 256],
     vm_bind_ops: AtomicU64,
     map_ops: AtomicU64,
     null_ops: AtomicU64,
@@ -76,6 +121,7 @@ impl AtomicCounters {
     pub fn new() -> Self {
         AtomicCounters {
             ioctls: std::array::from_fn(|_| AtomicU64::new(0)),
+            nanoseconds: std::array::from_fn(|_| AtomicU64::new(0)),
             vm_bind_ops: AtomicU64::new(0),
             map_ops: AtomicU64::new(0),
             null_ops: AtomicU64::new(0),
@@ -88,6 +134,12 @@ impl AtomicCounters {
     /// One call, whatever becomes of it.
     pub fn count_ioctl(&self, code: u32) {
         self.ioctls[usize::from(ioctl_nr(code))].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How long one call took, however it ended.
+    pub fn count_time(&self, code: u32, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds[usize::from(ioctl_nr(code))].fetch_add(took, Ordering::Relaxed);
     }
 
     /// The operations of one bind, however many calls it takes.
@@ -106,6 +158,18 @@ impl AtomicCounters {
     /// Bytes of one VM_BIND call.
     pub fn count_bytes(&self, bytes: u64) {
         self.bytes_to_kernel.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn nanoseconds(&self) -> BTreeMap<u8, u64> {
+        (0..=u8::MAX)
+            .filter(|nr| self.ioctls[usize::from(*nr)].load(Ordering::Relaxed) > 0)
+            .map(|nr| {
+                (
+                    nr,
+                    self.nanoseconds[usize::from(nr)].load(Ordering::Relaxed),
+                )
+            })
+            .collect()
     }
 
     pub fn snapshot(&self) -> Counters {
@@ -169,5 +233,24 @@ mod tests {
         );
         assert_eq!(since.ioctl(uapi::IOCTL_VM_BIND), 1);
         assert_eq!(since.ioctl(uapi::IOCTL_GEM_CLOSE), 0);
+
+        let mut sum = earlier.clone();
+        sum.add(&since);
+        assert_eq!(sum, counters.snapshot());
+    }
+
+    #[test]
+    fn the_time_of_calls_adds_up_by_ioctl() {
+        let tally = Tally(Arc::new(AtomicCounters::new()));
+        for nanoseconds in [3, 4] {
+            tally.0.count_ioctl(uapi::IOCTL_VM_BIND);
+            tally
+                .0
+                .count_time(uapi::IOCTL_VM_BIND, Duration::from_nanos(nanoseconds));
+        }
+        assert_eq!(
+            tally.nanoseconds(),
+            BTreeMap::from([(ioctl_nr(uapi::IOCTL_VM_BIND), 7)])
+        );
     }
 }

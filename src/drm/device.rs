@@ -1,8 +1,9 @@
 //! An open panthor device.
 
 use super::bo::Bo;
-use super::counters::{AtomicCounters, Counters};
+use super::counters::{AtomicCounters, Counters, Tally};
 use super::error::{IoctlError, OpenError};
+use super::find::find;
 use super::in_process::InProcess;
 use super::node::Node;
 use super::retry::Retry;
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 /// What a kernel without MMU_INFO maps: 4 KiB and 2 MiB, a bit for each size.
 pub(super) const DEFAULT_PAGE_SIZES: u64 = SZ_4K | SZ_2M;
@@ -33,7 +35,7 @@ struct Inner {
     transport: Box<dyn Transport>,
     name: String,
     version: (u32, u32),
-    counters: AtomicCounters,
+    counters: Tally,
     /// The next BO's serial; `u32::MAX` stays unused.
     next_serial: AtomicU32,
 }
@@ -49,7 +51,8 @@ impl Device {
                 let kernel = vpanthor::Kernel::new(*flavour);
                 Device::open_vpanthor(kernel.open(vpanthor::OpenOptions::default()))
             }
-            KernelSpec::Node(path) => Device::identify(Box::new(Node::open(path)?), path),
+            KernelSpec::Node(path) => Device::open_node(path),
+            KernelSpec::Auto => find().map(|(_, device)| device),
         }
     }
 
@@ -61,13 +64,17 @@ impl Device {
         Device::identify(Box::new(InProcess::new(file)), Path::new("vpanthor"))
     }
 
+    pub(super) fn open_node(path: &Path) -> Result<Device, OpenError> {
+        Device::identify(Box::new(Node::open(path)?), path)
+    }
+
     fn identify(transport: Box<dyn Transport>, path: &Path) -> Result<Device, OpenError> {
         let path = || PathBuf::from(path);
         let mut inner = Inner {
             transport,
             name: String::new(),
             version: (0, 0),
-            counters: AtomicCounters::new(),
+            counters: Tally(Arc::new(AtomicCounters::new())),
             next_serial: AtomicU32::new(1),
         };
         let mut name = [0u8; 64];
@@ -190,7 +197,12 @@ impl Device {
     /// What the kernel was asked to do since the device was opened, probing included: take the difference to an
     /// earlier snapshot with [`Counters::since`].
     pub fn counters(&self) -> Counters {
-        self.inner.counters.snapshot()
+        self.inner.counters.counters()
+    }
+
+    /// The counts, to be read also when the device is closed.
+    pub fn tally(&self) -> Tally {
+        self.inner.counters.clone()
     }
 
     /// The virtual kernel's side of the file, where it is one.
@@ -222,7 +234,7 @@ impl Device {
     }
 
     pub(super) fn counting(&self) -> &AtomicCounters {
-        &self.inner.counters
+        &self.inner.counters.0
     }
 
     /// A number that no other BO of this device gets; None when there is none left.
@@ -243,9 +255,14 @@ impl Inner {
         buffers: &[Buffer<'_>],
     ) -> Result<u32, Errno> {
         debug_assert_eq!(uapi::ioctl_size(request), size_of::<T>());
-        self.counters.count_ioctl(request);
-        self.transport
-            .ioctl(request, Buffer::write(std::slice::from_mut(arg)), buffers)
+        let counters = &self.counters.0;
+        counters.count_ioctl(request);
+        let begin = Instant::now();
+        let result =
+            self.transport
+                .ioctl(request, Buffer::write(std::slice::from_mut(arg)), buffers);
+        counters.count_time(request, begin.elapsed());
+        result
     }
 
     fn call<T: Plain>(
@@ -310,12 +327,141 @@ mod tests {
             .map_err(|error| error.to_string())
     }
 
+    /// A kernel's side of the count: what reaches it, with the faults that are armed on it.
+    #[derive(Debug)]
+    struct Counted(
+        InProcess,
+        Arc<std::sync::Mutex<std::collections::BTreeMap<u8, u64>>>,
+    );
+
+    impl Transport for Counted {
+        fn ioctl(
+            &self,
+            request: u32,
+            arg: Buffer<'_>,
+            buffers: &[Buffer<'_>],
+        ) -> Result<u32, Errno> {
+            *self.1.lock().unwrap().entry(ioctl_nr(request)).or_default() += 1;
+            self.0.ioctl(request, arg, buffers)
+        }
+
+        fn vpanthor(&self) -> Option<&vpanthor::File> {
+            self.0.vpanthor()
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_what_reaches_the_kernel_to_the_last_close() {
+        for flavour in vpanthor::Flavour::ALL {
+            let file = vpanthor::Kernel::new(flavour).open(vpanthor::OpenOptions::default());
+            // A call that is made again, one that fails, and a bind that goes on where it was broken off.
+            for (request, nth, errno) in [
+                (uapi::IOCTL_BO_CREATE, 1, Errno::INTR),
+                (uapi::IOCTL_VM_CREATE, 3, Errno::AGAIN),
+                (uapi::IOCTL_SYNCOBJ_CREATE, 1, Errno::NOMEM),
+                (uapi::IOCTL_VM_BIND, 2, Errno::INTR),
+            ] {
+                file.inject(vpanthor::Fault::Ioctl {
+                    number: ioctl_nr(request),
+                    nth,
+                    errno,
+                });
+            }
+            let reached = Arc::default();
+            let transport = Counted(InProcess::new(file), Arc::clone(&reached));
+            let device = Device::identify(Box::new(transport), Path::new("vpanthor")).unwrap();
+            let tally = device.tally();
+            let null = super::super::probe(&device)
+                .unwrap()
+                .null_map(&device, None)
+                .unwrap();
+            assert!(device.create_syncobj(false).is_err());
+            let vm = device.create_vm(0).unwrap();
+            drop(device);
+            let open = tally.counters();
+            drop((vm, null));
+            let counted = tally.counters().ioctls;
+            assert_eq!(counted, *reached.lock().unwrap(), "{flavour}");
+            assert!(
+                counted.values().sum::<u64>() > open.ioctls.values().sum(),
+                "closing counts"
+            );
+            let times = tally.nanoseconds();
+            assert!(
+                times.keys().eq(counted.keys()),
+                "{flavour}: {times:?} for {counted:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_device_that_goes_away_fails_every_call_with_a_word_about_it() {
+        let file =
+            vpanthor::Kernel::new(vpanthor::Flavour::V1_9).open(vpanthor::OpenOptions::default());
+        let device = Device::open_vpanthor(file).unwrap();
+        let gone = |request, name: &str, fails: &dyn Fn() -> String| {
+            device.vpanthor().unwrap().inject(vpanthor::Fault::Ioctl {
+                number: ioctl_nr(request),
+                nth: 1,
+                errno: Errno::NODEV,
+            });
+            let message = fails();
+            assert!(
+                message.contains(&format!("ioctl {name}: ENODEV")),
+                "{message}"
+            );
+            assert!(
+                message.ends_with("the device behind the node has gone"),
+                "{message}"
+            );
+        };
+        gone(uapi::IOCTL_VM_CREATE, "VM_CREATE", &|| {
+            device.create_vm(0).unwrap_err().to_string()
+        });
+        gone(uapi::IOCTL_BO_CREATE, "BO_CREATE", &|| {
+            device.create_bo(SZ_4K, 0, None).unwrap_err().to_string()
+        });
+        for request in [
+            uapi::IOCTL_DEV_QUERY,
+            uapi::IOCTL_VM_CREATE,
+            uapi::IOCTL_VM_BIND,
+            uapi::IOCTL_VM_GET_STATE,
+        ] {
+            let name = super::super::ioctl_name(ioctl_nr(request));
+            gone(request, &name, &|| {
+                super::super::probe(&device).unwrap_err().to_string()
+            });
+        }
+    }
+
+    #[test]
+    fn a_node_that_knows_none_of_panthors_ioctls_is_told_from_one_that_refuses_an_operation() {
+        let file =
+            vpanthor::Kernel::new(vpanthor::Flavour::V1_9).open(vpanthor::OpenOptions::default());
+        let device = Device::open_vpanthor(file).unwrap();
+        device.vpanthor().unwrap().inject(vpanthor::Fault::Ioctl {
+            number: ioctl_nr(uapi::IOCTL_DEV_QUERY),
+            nth: 1,
+            errno: Errno::NOTTY,
+        });
+        let message = super::super::probe(&device).unwrap_err().to_string();
+        assert!(
+            message
+                .starts_with("cannot probe the kernel: ask for MMU_INFO: ioctl DEV_QUERY: ENOTTY"),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("the driver of the node does not know this ioctl"),
+            "{message}"
+        );
+    }
+
     #[test]
     fn another_driver_is_refused_by_name() {
         assert!(identify(Named("panthor", 1, None)).is_ok());
         assert_eq!(
             identify(Named("panfrost", 1, None)).unwrap_err(),
-            "/dev/dri/renderD128: the driver is \"panfrost\", expected \"panthor\""
+            "/dev/dri/renderD128: the driver is panfrost, expected panthor"
         );
         let long = "a-driver-with-a-name-that-is-longer-than-the-buffer-which-takes-it-in-is";
         assert!(
@@ -330,6 +476,10 @@ mod tests {
         assert_eq!(
             identify(Named("panthor", 2, None)).unwrap_err(),
             "/dev/dri/renderD128: panthor uAPI 2.0, expected 1.x"
+        );
+        assert_eq!(
+            identify(Named("panthor", 0, None)).unwrap_err(),
+            "/dev/dri/renderD128: panthor uAPI 0.0, expected 1.x: the kernel is older than the first release"
         );
     }
 

@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{error, fmt};
 
 /// The C name of an errno, as in errno(3): what kernel people look for.
@@ -44,15 +44,32 @@ pub struct IoctlError {
     pub errno: Errno,
 }
 
+impl IoctlError {
+    /// For a close that failed: says so, unless all went with the device.
+    pub(super) fn warn_unless_gone(&self, what: fmt::Arguments<'_>) {
+        if self.errno != Errno::NODEV {
+            log::warn!("{what}: {self}");
+        }
+    }
+}
+
 impl fmt::Display for IoctlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ioctl {}: {} ({})",
-            self.ioctl,
-            errno_name(self.errno),
-            self.errno
-        )
+        write!(f, "ioctl {}: {}", self.ioctl, Explained(self.errno))
+    }
+}
+
+/// An errno with its name, its meaning, and what it means of a DRM node where that is more.
+struct Explained(Errno);
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", errno_name(self.0), self.0)?;
+        f.write_str(match self.0 {
+            Errno::NODEV => "; the device behind the node has gone",
+            Errno::NOTTY => "; the driver of the node does not know this ioctl",
+            _ => "",
+        })
     }
 }
 
@@ -68,12 +85,7 @@ pub struct BindFailure {
 
 impl fmt::Display for BindFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ioctl VM_BIND: {} ({})",
-            errno_name(self.errno),
-            self.errno
-        )?;
+        write!(f, "ioctl VM_BIND: {}", Explained(self.errno))?;
         match self.applied {
             0 => Ok(()),
             applied => write!(
@@ -127,61 +139,147 @@ pub enum OpenError {
         path: PathBuf,
         error: IoctlError,
     },
+    /// No render node in the folder is panthor's.
+    NoPanthor {
+        folder: PathBuf,
+        /// What is wrong with each node there is.
+        found: Vec<OpenError>,
+        /// Why the folder could not be looked through.
+        unreadable: Option<Errno>,
+    },
+}
+
+impl OpenError {
+    /// The node, or the folder of nodes.
+    pub fn path(&self) -> &Path {
+        match self {
+            OpenError::NoSuchNode { path }
+            | OpenError::PermissionDenied { path }
+            | OpenError::NoDevice { path, .. }
+            | OpenError::NotDrm { path }
+            | OpenError::NotRenderNode { path, .. }
+            | OpenError::OtherDriver { path, .. }
+            | OpenError::Version { path, .. }
+            | OpenError::Io { path, .. }
+            | OpenError::Ioctl { path, .. }
+            | OpenError::NoPanthor { folder: path, .. } => path,
+        }
+    }
+
+    /// What is wrong, in a few words that do not name the node.
+    fn reason(&self) -> Cow<'static, str> {
+        Cow::Owned(match self {
+            OpenError::NoSuchNode { .. } => return Cow::Borrowed("no such node"),
+            OpenError::PermissionDenied { .. } => return Cow::Borrowed("permission denied"),
+            OpenError::NotDrm { .. } => return Cow::Borrowed("not a DRM render node"),
+            OpenError::NotRenderNode { .. } => return Cow::Borrowed("not a render node"),
+            OpenError::NoPanthor { .. } => return Cow::Borrowed("no panthor render node"),
+            OpenError::NoDevice { errno, .. } => {
+                format!("no device behind this node ({})", errno_name(*errno))
+            }
+            OpenError::OtherDriver { driver, .. } => format!("the driver is {driver}"),
+            OpenError::Version { major, minor, .. } => format!("panthor uAPI {major}.{minor}"),
+            OpenError::Io { errno, .. } => Explained(*errno).to_string(),
+            OpenError::Ioctl { error, .. } => error.to_string(),
+        })
+    }
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path().display(), self.reason())?;
         match self {
-            OpenError::NoSuchNode { path } => {
-                write!(
-                    f,
-                    "{}: no such node; `ls /dev/dri` shows the ones there are",
-                    path.display()
-                )
+            OpenError::NoSuchNode { .. } => f.write_str("; `ls /dev/dri` shows the ones there are"),
+            OpenError::PermissionDenied { .. } => {
+                f.write_str("; users of the GPU are usually in the group `render`")
             }
-            OpenError::PermissionDenied { path } => {
-                write!(
-                    f,
-                    "{}: permission denied; users of the GPU are usually in the group `render`",
-                    path.display()
-                )
+            OpenError::NotRenderNode { render, .. } => match render {
+                Some(render) => write!(f, "; that of the same device is {}", render.display()),
+                None => f.write_str(", and its device has none"),
+            },
+            OpenError::OtherDriver { .. } => f.write_str(", expected panthor"),
+            OpenError::Version { major: 0, .. } => {
+                f.write_str(", expected 1.x: the kernel is older than the first release")
             }
-            OpenError::NoDevice { path, errno } => {
-                write!(
-                    f,
-                    "{}: no device behind this node ({})",
-                    path.display(),
-                    errno_name(*errno)
-                )
-            }
-            OpenError::NotDrm { path } => write!(f, "{}: not a DRM render node", path.display()),
-            OpenError::NotRenderNode { path, render } => {
-                write!(f, "{}: not a render node", path.display())?;
-                match render {
-                    Some(render) => write!(f, "; that of the same device is {}", render.display()),
-                    None => write!(f, ", and its device has none"),
+            OpenError::Version { .. } => f.write_str(", expected 1.x"),
+            OpenError::NoPanthor {
+                found, unreadable, ..
+            } => {
+                match unreadable {
+                    Some(Errno::NOENT) => f.write_str(": there is no such folder")?,
+                    Some(errno) => write!(f, ": {}", Explained(*errno))?,
+                    None if found.is_empty() => f.write_str(": there are no render nodes")?,
+                    None => {}
                 }
+                for (i, error) in found.iter().enumerate() {
+                    let name = error.path().file_name().unwrap_or_default();
+                    let separator = if i == 0 { ": " } else { "; " };
+                    let name = Path::new(name).display();
+                    write!(f, "{separator}{name}: {}", error.reason())?;
+                }
+                f.write_str("; expected panthor")
             }
-            OpenError::OtherDriver { path, driver } => {
-                write!(
-                    f,
-                    "{}: the driver is {driver:?}, expected \"panthor\"",
-                    path.display()
-                )
-            }
-            OpenError::Version { path, major, minor } => {
-                write!(
-                    f,
-                    "{}: panthor uAPI {major}.{minor}, expected 1.x",
-                    path.display()
-                )
-            }
-            OpenError::Io { path, errno } => {
-                write!(f, "{}: {} ({errno})", path.display(), errno_name(*errno))
-            }
-            OpenError::Ioctl { path, error } => write!(f, "{}: {error}", path.display()),
+            OpenError::NoDevice { .. }
+            | OpenError::NotDrm { .. }
+            | OpenError::Io { .. }
+            | OpenError::Ioctl { .. } => Ok(()),
         }
     }
 }
 
 impl error::Error for OpenError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_node_is_panthors_each_is_named_with_what_it_is() {
+        let path = |name: &str| Path::new("/dev/dri").join(name);
+        let none = |found, unreadable| {
+            OpenError::NoPanthor {
+                folder: "/dev/dri".into(),
+                found,
+                unreadable,
+            }
+            .to_string()
+        };
+        let others = vec![
+            OpenError::OtherDriver {
+                path: path("renderD128"),
+                driver: "i915".into(),
+            },
+            OpenError::PermissionDenied {
+                path: path("renderD129"),
+            },
+        ];
+        assert_eq!(
+            none(others, None),
+            "/dev/dri: no panthor render node: renderD128: the driver is i915; renderD129: permission denied; \
+             expected panthor"
+        );
+        assert_eq!(
+            none(Vec::new(), Some(Errno::NOENT)),
+            "/dev/dri: no panthor render node: there is no such folder; expected panthor"
+        );
+        assert_eq!(
+            none(Vec::new(), None),
+            "/dev/dri: no panthor render node: there are no render nodes; expected panthor"
+        );
+    }
+
+    #[test]
+    fn a_device_that_went_away_and_a_driver_that_knows_no_panthor_are_said_in_words() {
+        let say = |errno| {
+            IoctlError {
+                ioctl: "VM_CREATE",
+                errno,
+            }
+            .to_string()
+        };
+        assert!(say(Errno::NODEV).starts_with("ioctl VM_CREATE: ENODEV ("));
+        assert!(say(Errno::NODEV).ends_with("; the device behind the node has gone"));
+        assert!(say(Errno::NOTTY).ends_with("; the driver of the node does not know this ioctl"));
+        assert!(say(Errno::NOMEM).ends_with(')'));
+    }
+}

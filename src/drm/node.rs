@@ -3,7 +3,7 @@
 use super::error::OpenError;
 use super::transport::{Buffer, Transport};
 use drm::node::{CreateDrmNodeError, DrmNode, NodeType};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat, major, minor};
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode};
 use std::ffi::c_void;
@@ -18,27 +18,48 @@ pub(super) struct Node {
 impl Node {
     /// Opens a render node. Which driver it belongs to is for the caller to ask.
     pub fn open(path: &Path) -> Result<Node, OpenError> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| open_error(path.to_path_buf(), errno))?;
-        let node = DrmNode::from_file(&fd).map_err(|error| {
-            let path = path.to_path_buf();
-            match error {
-                CreateDrmNodeError::NotDrmNode => OpenError::NotDrm { path },
-                CreateDrmNodeError::Io(error) => OpenError::Io {
-                    path,
-                    errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
-                },
-            }
+        let stat = rustix::fs::fstat(&fd).map_err(|errno| OpenError::Io {
+            path: path.to_path_buf(),
+            errno,
         })?;
-        if node.ty() != NodeType::Render {
-            return Err(OpenError::NotRenderNode {
-                path: path.to_path_buf(),
-                render: node.dev_path_with_type(NodeType::Render),
-            });
+        match DrmNode::from_stat(stat) {
+            Ok(node) if node.ty() == NodeType::Render => {}
+            Ok(node) => {
+                return Err(OpenError::NotRenderNode {
+                    path: path.to_path_buf(),
+                    render: node.dev_path_with_type(NodeType::Render),
+                });
+            }
+            Err(CreateDrmNodeError::NotDrmNode) if is_render_node(&stat) => {}
+            Err(CreateDrmNodeError::NotDrmNode) => {
+                return Err(OpenError::NotDrm {
+                    path: path.to_path_buf(),
+                });
+            }
+            Err(CreateDrmNodeError::Io(error)) => {
+                return Err(OpenError::Io {
+                    path: path.to_path_buf(),
+                    errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+                });
+            }
         }
         Ok(Node { fd })
     }
+}
+
+/// Whether the numbers of a device are those of a render node. They have to do where sysfs, which drm-rs asks, is not
+/// mounted, as in some containers.
+fn is_render_node(stat: &Stat) -> bool {
+    /// "226 char Direct Rendering Infrastructure (DRI)" of the kernel's devices.txt.
+    const DRM_MAJOR: u32 = 226;
+    /// As libdrm tells nodes apart: 64 primary ones, 64 control ones, then render nodes.
+    const RENDER_MINORS: std::ops::Range<u32> = 128..192;
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && major(stat.st_rdev) == DRM_MAJOR
+        && RENDER_MINORS.contains(&minor(stat.st_rdev))
 }
 
 /// What it means that a node cannot be opened.

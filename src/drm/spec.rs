@@ -5,11 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// A virtual kernel of some flavour, written `vpanthor:1.8-repeat`, or a render node's path.
+/// A virtual kernel of some flavour, written `vpanthor:1.8-repeat`, or a render node's path, or `auto`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KernelSpec {
     Vpanthor(Flavour),
     Node(PathBuf),
+    /// The first render node that is panthor's, see [`find`](super::find()).
+    Auto,
 }
 
 impl Default for KernelSpec {
@@ -26,6 +28,7 @@ impl KernelSpec {
             .map(|flavour| format!("vpanthor:{flavour}"))
             .into();
         list.push("or the path of a render node such as /dev/dri/renderD128".into());
+        list.push("or auto: the first render node that is panthor's".into());
         list.join(", ")
     }
 }
@@ -54,6 +57,9 @@ impl FromStr for KernelSpec {
         if s.starts_with('/') {
             return Ok(KernelSpec::Node(s.into()));
         }
+        if s == "auto" {
+            return Ok(KernelSpec::Auto);
+        }
         s.strip_prefix("vpanthor:")
             .and_then(|flavour| flavour.parse().ok())
             .map(KernelSpec::Vpanthor)
@@ -66,6 +72,7 @@ impl fmt::Display for KernelSpec {
         match self {
             KernelSpec::Vpanthor(flavour) => write!(f, "vpanthor:{flavour}"),
             KernelSpec::Node(path) => path.display().fmt(f),
+            KernelSpec::Auto => f.write_str("auto"),
         }
     }
 }
@@ -82,6 +89,7 @@ mod tests {
         }
         let node = KernelSpec::Node("/dev/dri/renderD129".into());
         assert_eq!(node.to_string().parse(), Ok(node));
+        assert_eq!(KernelSpec::Auto.to_string().parse(), Ok(KernelSpec::Auto));
     }
 
     #[test]

@@ -277,7 +277,7 @@ impl Drop for Syncobj {
             &mut destroy,
             &[],
         ) {
-            log::warn!("syncobj {} stays open: {error}", self.handle.0);
+            error.warn_unless_gone(format_args!("syncobj {} stays open", self.handle.0));
         }
     }
 }

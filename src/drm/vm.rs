@@ -168,7 +168,7 @@ impl Drop for Vm {
             self.device
                 .call("VM_DESTROY", uapi::IOCTL_VM_DESTROY, &mut destroy, &[])
         {
-            log::warn!("VM {} stays alive: {error}", self.id.0);
+            error.warn_unless_gone(format_args!("VM {} stays alive", self.id.0));
         }
     }
 }

@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::fs::{MemfdFlags, OFlags};
 use rustix::io::Errno;
 
 use super::fds;
 use super::handles::Handles;
-use super::kernel::Alive;
+use super::kernel::{Alive, lock};
 use crate::units::{SZ_2M, SZ_4K};
 
 /// A buffer object of the virtual kernel, shared by the handles that name it and the mappings that show it.
@@ -30,6 +30,7 @@ pub struct Bo {
     memory: OnceLock<OwnedFd>,
     /// Where mmap finds it in the device file, once somebody has asked.
     mmap_offset: OnceLock<u64>,
+    label: Mutex<Option<String>>,
     /// Counts it as one of its kernel's objects.
     _alive: Alive,
 }
@@ -47,6 +48,7 @@ impl Bo {
             flags: 0,
             memory: OnceLock::new(),
             mmap_offset: OnceLock::new(),
+            label: Mutex::new(None),
             _alive: Alive::default(),
         }
     }
@@ -94,6 +96,15 @@ impl Bo {
         rustix::fs::ftruncate(&fd, self.size)?;
         // A second caller at the same time may have been faster: then this memfd goes away unused.
         Ok(self.memory.get_or_init(|| fd).as_fd())
+    }
+
+    /// The name that BO_SET_LABEL gave it.
+    pub fn label(&self) -> Option<String> {
+        lock(&self.label).clone()
+    }
+
+    pub(super) fn set_label(&self, label: Option<String>) {
+        *lock(&self.label) = label;
     }
 
     /// The offset in the device file, taken from `next` at the first call.
@@ -187,6 +198,11 @@ impl BoTable {
         let bo = self.handles.remove(handle)?;
         self.by_id.remove(&bo.id);
         Some(bo)
+    }
+
+    /// The objects with their handles, ascending.
+    pub fn entries(&self) -> Vec<(u32, Arc<Bo>)> {
+        self.handles.entries()
     }
 
     /// Whether the object with this id has a handle.

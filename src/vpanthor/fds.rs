@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 use super::fence::FenceSet;
 use super::kernel::lock;
@@ -40,6 +41,18 @@ pub(super) fn name(fd: i32) -> Result<String, Errno> {
 /// Opens the same file once more.
 pub(super) fn reopen(fd: i32, flags: OFlags) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path(fd), flags | OFlags::CLOEXEC, Mode::empty()).map_err(not_open)
+}
+
+/// Another descriptor of the caller's eventfd. An eventfd has no path to open it by.
+///
+/// # Errors
+/// `EBADF` for what is no file descriptor, `EINVAL` for what is no eventfd.
+pub(super) fn eventfd(fd: i32) -> Result<OwnedFd, Errno> {
+    if name(fd)? != "anon_inode:[eventfd]" {
+        return Err(Errno::INVAL);
+    }
+    let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+    pidfd_getfd(process, fd, PidfdGetfdFlags::empty())
 }
 
 /// Tells open files apart: device and inode.

@@ -1,6 +1,7 @@
 //! An open file of the device: its handles, and what can be looked at from outside.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
@@ -11,15 +12,20 @@ use super::dispatch;
 use super::faults::{Fault, Faults};
 use super::fence::{Fence, ForeignFence};
 use super::gpuvm::Gpuvm;
+use super::group::Group;
 use super::handles::Handles;
 use super::kernel::{Kernel, Objects, OpenOptions, lock};
+use super::snapshot::{self, BindCounts, Snapshot};
 use super::syncobj::Syncobj;
 use super::user_memory::UserMemory;
 use super::vm::{Vm, VmStats};
+use crate::drm::uapi::USER_MMIO_OFFSET;
 use crate::units::SZ_4K;
 
 /// VMs that one file can have.
 const MAX_VMS: u32 = 32;
+/// Groups that one file can have.
+const MAX_GROUPS: u32 = 128;
 
 /// What a process has after it has opened the render node. Dropping it closes it and frees all that it holds; binds that
 /// are queued still run when what they wait for has happened.
@@ -31,6 +37,11 @@ pub struct File {
     pub(super) bos: Mutex<BoTable>,
     pub(super) vms: Mutex<Handles<Arc<Vm>>>,
     pub(super) syncobjs: Mutex<Handles<Arc<Syncobj>>>,
+    pub(super) groups: Mutex<Handles<Arc<Group>>>,
+    /// The ops of the binds that were accepted.
+    pub(super) bind_counts: Mutex<BindCounts>,
+    /// Where mmap finds the registers that a process may see.
+    pub(super) user_mmio_offset: AtomicU64,
 }
 
 impl File {
@@ -42,6 +53,9 @@ impl File {
             bos: Mutex::new(BoTable::new()),
             vms: Mutex::new(Handles::new(MAX_VMS)),
             syncobjs: Mutex::new(Handles::new(i32::MAX as u32)),
+            groups: Mutex::new(Handles::new(MAX_GROUPS)),
+            bind_counts: Mutex::default(),
+            user_mmio_offset: AtomicU64::new(USER_MMIO_OFFSET),
         }
     }
 
@@ -56,12 +70,19 @@ impl File {
 
     /// `mmap(2)` on the file: a file that holds the buffer object's memory, and where in it the mapping starts.
     ///
-    /// `offset` is what BO_MMAP_OFFSET has answered, `len` is in bytes.
+    /// `offset` is what BO_MMAP_OFFSET has answered, or where the LATEST_FLUSH_ID register is, a page that is only to be
+    /// read. `len` is in bytes.
     ///
     /// # Errors
     /// `EINVAL` where no buffer object has that offset or `len` is 0 or exceeds it, `EACCES` where this file has no handle
     /// of it, and the errors of making a memfd.
     pub fn mmap(&self, offset: u64, len: u64) -> Result<(OwnedFd, u64), Errno> {
+        if self.is_register(offset) {
+            return match len {
+                1..=SZ_4K => Ok((self.kernel.flush_id_page()?, 0)),
+                _ => Err(Errno::INVAL),
+            };
+        }
         let bo = self.kernel.bo_at_mmap_offset(offset).ok_or(Errno::INVAL)?;
         let pages = len.checked_next_multiple_of(SZ_4K).unwrap_or(u64::MAX);
         if pages == 0 || pages > bo.size {
@@ -72,6 +93,12 @@ impl File {
         }
         let memory = bo.memory(self.kernel.name())?;
         Ok((rustix::io::fcntl_dupfd_cloexec(memory, 0)?, 0))
+    }
+
+    /// Whether [`mmap`](Self::mmap) at this offset shows a register, which nobody may write to.
+    pub fn is_register(&self, offset: u64) -> bool {
+        // There is one, at the beginning.
+        offset == self.user_mmio_offset.load(Ordering::Relaxed)
     }
 
     /// The kernel whose device this is.
@@ -86,6 +113,11 @@ impl File {
             bos: lock(&self.bos).len(),
             syncobjs: lock(&self.syncobjs).len(),
         }
+    }
+
+    /// What the file holds.
+    pub fn snapshot(&self) -> Snapshot {
+        snapshot::take(self)
     }
 
     /// [`Bo::id`] of a handle.
@@ -149,6 +181,10 @@ impl File {
         lock(&self.vms).get(id).cloned()
     }
 
+    pub(super) fn group(&self, handle: u32) -> Option<Arc<Group>> {
+        lock(&self.groups).get(handle).cloned()
+    }
+
     pub(super) fn syncobj(&self, handle: u32) -> Option<Arc<Syncobj>> {
         lock(&self.syncobjs).get(handle).cloned()
     }
@@ -156,9 +192,13 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
+        for group in lock(&self.groups).iter() {
+            group.destroy();
+        }
         for vm in lock(&self.vms).iter() {
             vm.destroy();
         }
+        self.kernel.changed();
     }
 }
 

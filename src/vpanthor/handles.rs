@@ -63,6 +63,14 @@ impl<T> Handles<T> {
 }
 
 impl<T: Clone> Handles<T> {
+    /// The objects with their handles, ascending.
+    pub fn entries(&self) -> Vec<(u32, T)> {
+        let objects = (1..).zip(&self.slots);
+        objects
+            .filter_map(|(handle, object)| Some((handle, object.clone()?)))
+            .collect()
+    }
+
     /// The objects of all handles, or `missing` where one names none.
     pub fn get_all(&self, handles: &[u32], missing: Errno) -> Result<Vec<T>, Errno> {
         handles

@@ -1,23 +1,30 @@
 //! The kernel: what all open files share.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::thread::futex;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::bo::{self, Bo};
-use super::fds::Exports;
+use super::fds::{Exported, Exports};
+use super::fence::FenceSet;
 use super::file::File;
 use super::flavour::Flavour;
-use super::vm::Vm;
+use super::flush_id::FlushId;
+use super::identity::Identity;
+use super::queue::{Queue, Queues};
+use super::watches::Watches;
 
 /// A virtual panthor device and its driver. Files opened on it share buffer objects and syncobjs by file descriptors.
 #[derive(Debug)]
 pub struct Kernel {
     flavour: Flavour,
+    identity: Identity,
+    sleeper: Option<Box<dyn Sleeper>>,
     /// Tells the kernels of this machine apart in the names of memfds.
     name: String,
     next_vm: AtomicU32,
@@ -27,11 +34,21 @@ pub struct Kernel {
     /// Buffer objects that have been exported, by id.
     exported: Mutex<BTreeMap<u64, Weak<Bo>>>,
     pub(super) exports: Exports,
-    /// VMs that have queued binds. A queue that waits keeps its VM alive.
-    pending: Mutex<Vec<Arc<Vm>>>,
-    /// Counts changes of fences and syncobjs, for those who wait for one.
-    generation: Mutex<u64>,
-    change: Condvar,
+    /// Queues with work that waits; it keeps them alive.
+    pending: Queues,
+    pub(super) watches: Watches,
+    flush_id: OnceLock<FlushId>,
+    /// Counts changes of fences and syncobjs; a futex, for those who sleep until there is one.
+    generation: AtomicU32,
+}
+
+/// What happens around the sleep of a call that waits.
+///
+/// While `sleep` runs, the caller's thread holds none of the kernel's locks. Who has to know when no call is inside the
+/// kernel, as before a fork, need not count one that sleeps.
+pub trait Sleeper: std::fmt::Debug + Send + Sync {
+    /// Has to call `sleep` once.
+    fn asleep(&self, sleep: &mut dyn FnMut());
 }
 
 /// How a file behaves that a device node would not let one choose.
@@ -105,9 +122,20 @@ static NEXT_KERNEL: AtomicU64 = AtomicU64::new(1);
 impl Kernel {
     /// A device that nobody has opened yet.
     pub fn new(flavour: Flavour) -> Arc<Self> {
+        Self::with(flavour, Identity::default(), None)
+    }
+
+    /// A device with this GPU, whose waits go through `sleeper`.
+    pub fn with(
+        flavour: Flavour,
+        identity: Identity,
+        sleeper: Option<Box<dyn Sleeper>>,
+    ) -> Arc<Self> {
         let serial = NEXT_KERNEL.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             flavour,
+            identity,
+            sleeper,
             name: format!("{}:{serial}", std::process::id()),
             next_vm: AtomicU32::new(1),
             counters: Counters::default(),
@@ -117,14 +145,20 @@ impl Kernel {
             }),
             exported: Mutex::default(),
             exports: Exports::default(),
-            pending: Mutex::default(),
-            generation: Mutex::new(0),
-            change: Condvar::new(),
+            pending: Queues::default(),
+            watches: Watches::default(),
+            flush_id: OnceLock::new(),
+            generation: AtomicU32::new(0),
         })
     }
 
     pub fn flavour(&self) -> Flavour {
         self.flavour
+    }
+
+    /// The GPU.
+    pub fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// Opens the device.
@@ -142,6 +176,19 @@ impl Kernel {
             bos: self.counters.bos.load(Ordering::Relaxed),
             syncobjs: self.counters.syncobjs.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether a file descriptor is a buffer object of this kernel.
+    pub fn is_buffer(&self, fd: i32) -> bool {
+        bo::identity(fd, &self.name).is_ok()
+    }
+
+    /// A sync file of work that is over.
+    ///
+    /// # Errors
+    /// Those of making a file descriptor.
+    pub fn signalled_sync_file(&self) -> Result<OwnedFd, Errno> {
+        self.exports.export(Exported::SyncFile(FenceSet::default()))
     }
 
     pub(super) fn count_vm(&self) -> Alive {
@@ -206,32 +253,39 @@ impl Kernel {
         Ok(bo)
     }
 
-    /// The VM has queued binds that may have to wait.
-    pub(super) fn watch(&self, vm: &Arc<Vm>) {
-        let mut pending = lock(&self.pending);
-        if !pending.iter().any(|other| Arc::ptr_eq(other, vm)) {
-            pending.push(vm.clone());
+    /// The page with the LATEST_FLUSH_ID register, made at the first call.
+    ///
+    /// # Errors
+    /// Those of making a memfd.
+    pub(super) fn flush_id_page(&self) -> Result<OwnedFd, Errno> {
+        if let Some(page) = self.flush_id.get() {
+            return page.file();
+        }
+        let page = FlushId::new(&self.name)?;
+        self.flush_id.get_or_init(|| page).file()
+    }
+
+    /// A job was submitted that found the caches flushed last as `latest` says.
+    pub(super) fn flush_caches(&self, latest: u32) {
+        if let Some(page) = self.flush_id.get() {
+            page.flush(latest);
         }
     }
 
-    /// A fence has signalled or a syncobj holds something else: runs the binds that waited for it, and what waited for
-    /// those, and wakes who sleeps. To be called without a lock held.
+    /// The queue has work that may have to wait.
+    pub(super) fn watch(&self, queue: &Arc<impl Queue + 'static>) {
+        self.pending.add(queue.clone());
+    }
+
+    /// A fence has signalled or a syncobj holds something else: runs the work that waited for it, and what waited for
+    /// that, and wakes who sleeps. To be called without a lock held.
     pub(super) fn changed(&self) {
-        loop {
-            let vms = lock(&self.pending).clone();
-            let mut progress = false;
-            for vm in &vms {
-                progress |= vm.run_queue();
-            }
-            if !progress {
-                break;
-            }
-            lock(&self.pending).retain(|vm| vm.has_queued());
-        }
+        self.pending.run();
         self.exports.announce();
-        let mut generation = lock(&self.generation);
-        *generation = generation.wrapping_add(1);
-        self.change.notify_all();
+        self.watches.announce();
+        self.generation.fetch_add(1, Ordering::Release);
+        // A futex call on memory that is there has nothing to fail for.
+        let _ = futex::wake(&self.generation, futex::Flags::PRIVATE, i32::MAX as u32);
     }
 
     /// Sleeps until `ready` says something, which is asked again after every change.
@@ -243,8 +297,9 @@ impl Kernel {
         deadline_ns: i64,
         mut ready: impl FnMut() -> Option<R>,
     ) -> Result<R, Errno> {
-        let mut generation = lock(&self.generation);
         loop {
+            // Before the look: a change after it is a number other than this one, and the sleep ends at once.
+            let seen = self.generation.load(Ordering::Acquire);
             if let Some(result) = ready() {
                 return Ok(result);
             }
@@ -253,12 +308,27 @@ impl Kernel {
                 return Err(Errno::TIME);
             }
             // Long sleeps are cut: what counts is the clock above.
-            let left = Duration::from_nanos(left.unsigned_abs()).min(Duration::from_secs(3600));
-            generation = self
-                .change
-                .wait_timeout(generation, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let left = left.min(LONGEST_SLEEP_NS);
+            let timeout = Timespec {
+                tv_sec: left / NS_PER_S,
+                tv_nsec: left % NS_PER_S,
+            };
+            let mut sleep = || {
+                // Woken, too late, interrupted: the loop looks again in any case.
+                let _ = futex::wait(
+                    &self.generation,
+                    futex::Flags::PRIVATE,
+                    seen,
+                    Some(&timeout),
+                );
+            };
+            match &self.sleeper {
+                Some(sleeper) => sleeper.asleep(&mut sleep),
+                None => sleep(),
+            }
         }
     }
 }
+
+const NS_PER_S: i64 = 1_000_000_000;
+const LONGEST_SLEEP_NS: i64 = 3600 * NS_PER_S;

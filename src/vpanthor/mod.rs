@@ -17,23 +17,28 @@
 //! | module | what |
 //! |---|---|
 //! | [`flavour`] | which kernel: version, size of an op, how unbound ranges are mapped |
+//! | [`identity`] | which GPU |
 //! | [`kernel`], [`file`](File) | the device and its open files; handles |
 //! | [`user_memory`] | copying from and to the caller, arrays of objects of any version |
 //! | `dispatch` | the ioctls, one function each: what is checked, what is answered |
 //! | [`validate`] | what one VM_BIND op may say |
 //! | [`vm`] | a VM: its queue of asynchronous binds, usable or not |
 //! | [`gpuvm`], [`page_table`] | its mappings and page tables |
+//! | `group`, `heaps`, `flush_id` | how work would reach the GPU |
+//! | `queue` | work that waits, and runs when it need not |
 //! | [`changes`] | what an op changed for the GPU |
-//! | [`bo`], `syncobj`, `fence`, `fds` | the objects, and how they leave and come back as file descriptors |
+//! | [`bo`], `syncobj`, `fence`, `fds`, `watches` | the objects, and how they leave and come back as file descriptors |
+//! | `refusal` | why an ioctl was refused, in words |
+//! | [`snapshot`] | what a file holds, for a look from outside |
 //! | [`faults`] | refusals on demand, for tests |
 //!
 //! There is no thread: an asynchronous bind runs when it is submitted if it need not wait, and else in the call that
 //! signals what it waits for. In a real kernel it would run a little later; no program can tell.
 //!
 //! # What it does not have
-//! Work on the GPU: the ioctls on groups and tiler heaps, BO_SET_LABEL, SET_USER_MMIO_OFFSET and BO_SYNC are `EINVAL`, as a
-//! number is that a kernel does not know, and so is mapping the flush-id register. SYNCOBJ_EVENTFD. Privileges. Memory of
-//! other drivers. `/proc` has to be there for objects to come in as file descriptors.
+//! A GPU. Groups and tiler heaps are there, so that a driver can set up its queues; a submitted job ends as soon as what it
+//! waits for has happened and signals what it should, but nothing of its command stream runs. Privileges. Memory of other
+//! drivers. `/proc` has to be there for objects to come in as file descriptors.
 
 #![forbid(unsafe_code)]
 
@@ -42,9 +47,11 @@ pub mod changes;
 pub mod faults;
 pub mod flavour;
 pub mod gpuvm;
+pub mod identity;
 pub mod kernel;
 pub mod mapping;
 pub mod page_table;
+pub mod snapshot;
 pub mod user_memory;
 pub mod validate;
 pub mod vm;
@@ -54,15 +61,23 @@ mod dispatch;
 mod fds;
 mod fence;
 mod file;
+mod flush_id;
+mod group;
 mod handles;
+mod heaps;
 mod mappings;
+mod queue;
+mod refusal;
 mod syncobj;
+mod watches;
 
 pub use changes::{Change, Place};
 pub use faults::{Fault, OpStage};
 pub use fence::ForeignFence;
 pub use file::File;
 pub use flavour::Flavour;
-pub use kernel::{Kernel, Objects, OpenOptions};
+pub use identity::Identity;
+pub use kernel::{Kernel, Objects, OpenOptions, Sleeper};
+pub use refusal::last_refusal;
 pub use user_memory::{Arena, UserMemory};
 pub use vm::VmStats;

@@ -4,6 +4,8 @@ use rustix::io::Errno;
 
 use crate::drm::uapi::{ObjArray, Plain};
 
+use super::refusal::refuse;
+
 /// The address space of the process that calls an ioctl: `copy_from_user` and `copy_to_user`.
 pub trait UserMemory {
     /// Fills `buf` from `addr` on.
@@ -93,7 +95,10 @@ impl Objects {
             });
         }
         if stride < min_size {
-            return Err(Errno::INVAL);
+            return Err(refuse(
+                Errno::INVAL,
+                "the stride is below the size of the first version of the object",
+            ));
         }
         if u64::from(array.count) * size as u64 > MAX_ARRAY_BYTES {
             return Err(Errno::NOMEM);
@@ -148,12 +153,33 @@ pub(super) fn check_zero(
         buf.resize(step, 0);
         mem.read(addr, buf)?;
         if buf.iter().any(|byte| *byte != 0) {
-            return Err(Errno::TOOBIG);
+            return Err(refuse(
+                Errno::TOOBIG,
+                "a field that this kernel does not know is not zero",
+            ));
         }
         addr = addr.checked_add(step as u64).ok_or(Errno::FAULT)?;
         left -= step;
     }
     Ok(())
+}
+
+/// A C string of at most `max` bytes, NUL included (`strndup_user`), without the NUL.
+///
+/// # Errors
+/// `EINVAL` where it is longer, `EFAULT` where it ends in memory that cannot be read.
+pub(super) fn read_string(mem: &dyn UserMemory, addr: u64, max: usize) -> Result<Vec<u8>, Errno> {
+    let mut text = Vec::new();
+    while text.len() < max {
+        let at = addr.checked_add(text.len() as u64).ok_or(Errno::FAULT)?;
+        let mut byte = [0];
+        mem.read(at, &mut byte)?;
+        if byte[0] == 0 {
+            return Ok(text);
+        }
+        text.push(byte[0]);
+    }
+    Err(Errno::INVAL)
 }
 
 /// An array of plain memory at a fixed address: all that a test or a fuzzer needs to call ioctls.

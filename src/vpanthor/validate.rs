@@ -19,6 +19,7 @@ use super::bo::Bo;
 use super::flavour::{Flavour, RepeatRule};
 use super::gpuvm::Gpuvm;
 use super::mapping::{MapFlags, Source};
+use super::refusal::{ensure, refuse};
 
 /// The fields of a `struct drm_panthor_vm_bind_op` that are looked at here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,21 +126,28 @@ impl Validated {
 /// `EINVAL`, whatever the reason. A repeat range that is no multiple of 4 KiB, or of 4 GiB or more, is refused too: the
 /// series' kernels let the one pass and then write a broken page table, and keep the other in 32 bits.
 pub fn validate(op: &BindOp, mode: Mode, context: &Context<'_>) -> Result<Validated, Errno> {
-    let ensure = |holds: bool| if holds { Ok(()) } else { Err(Errno::INVAL) };
-
     if mode == Mode::Sync {
-        ensure(op.sync_count == 0)?;
+        ensure(op.sync_count == 0, "a synchronous bind takes no sync ops")?;
         if op.size == 0 {
             return Ok(Validated::Nothing);
         }
     }
     let &BindOp { va, size, .. } = op;
-    ensure((va | size | op.bo_offset) % SZ_4K == 0)?;
-    ensure(va < context.user_va_range && size <= context.user_va_range - va)?;
+    ensure(
+        (va | size | op.bo_offset) % SZ_4K == 0,
+        "va, size and bo_offset must be multiples of 4 KiB",
+    )?;
+    ensure(
+        va < context.user_va_range && size <= context.user_va_range - va,
+        "the range exceeds the VM's user addresses",
+    )?;
 
     let repeats = op.flags & VM_BIND_OP_MAP_REPEAT != 0;
     if context.flavour.repeat_rule() == Some(RepeatRule::V5) {
-        ensure(repeats || op.repeat_range == 0)?;
+        ensure(
+            repeats || op.repeat_range == 0,
+            "bo_repeat_range without the REPEAT flag",
+        )?;
     }
     let flags = op.flags & !VM_BIND_OP_TYPE_MASK;
     let names_bo = op.bo_handle != 0 || op.bo_offset != 0;
@@ -154,22 +162,32 @@ pub fn validate(op: &BindOp, mode: Mode, context: &Context<'_>) -> Result<Valida
             })
         }
         VM_BIND_OP_TYPE_UNMAP => {
-            ensure(flags == 0 && !names_bo)?;
+            ensure(
+                flags == 0 && !names_bo,
+                "an UNMAP takes no flags, handle or offset",
+            )?;
             Ok(Validated::Unmap { va, size })
         }
         VM_BIND_OP_TYPE_SYNC_ONLY if mode == Mode::Async => {
-            ensure(flags == 0 && !names_bo)?;
-            ensure(va == 0 && size == 0 && op.sync_count != 0)?;
+            ensure(
+                flags == 0 && !names_bo,
+                "a SYNC_ONLY takes no flags, handle or offset",
+            )?;
+            ensure(
+                va == 0 && size == 0 && op.sync_count != 0,
+                "a SYNC_ONLY takes sync ops and no range",
+            )?;
             Ok(Validated::SyncOnly)
         }
-        _ => Err(Errno::INVAL),
+        _ => Err(refuse(
+            Errno::INVAL,
+            "no such type of op in this kind of bind",
+        )),
     }
 }
 
 /// What a map shows.
 fn validate_map(op: &BindOp, flags: u32, context: &Context<'_>) -> Result<Source, Errno> {
-    let ensure = |holds: bool| if holds { Ok(()) } else { Err(Errno::INVAL) };
-
     let flavour = context.flavour;
     let (can_repeat, can_sparse) = (flavour.repeat_rule().is_some(), flavour.has_sparse());
     let mut known = VM_BIND_OP_MAP_READONLY | VM_BIND_OP_MAP_NOEXEC | VM_BIND_OP_MAP_UNCACHED;
@@ -179,26 +197,44 @@ fn validate_map(op: &BindOp, flags: u32, context: &Context<'_>) -> Result<Source
     if can_sparse {
         known |= VM_BIND_OP_MAP_SPARSE;
     }
-    ensure(flags & !known == 0)?;
+    ensure(flags & !known == 0, "a flag that this kernel does not know")?;
 
     if can_sparse && flags & VM_BIND_OP_MAP_SPARSE != 0 {
-        ensure(flags & VM_BIND_OP_MAP_NOEXEC != 0)?;
-        ensure(op.bo_handle == 0 && op.bo_offset == 0)?;
+        ensure(
+            flags & VM_BIND_OP_MAP_NOEXEC != 0,
+            "a SPARSE map must be NOEXEC",
+        )?;
+        ensure(
+            op.bo_handle == 0 && op.bo_offset == 0,
+            "a SPARSE map takes no handle or offset",
+        )?;
         return Ok(Source::Sparse);
     }
 
-    ensure(op.bo_handle != 0)?;
-    let bo = (context.bo)(op.bo_handle).ok_or(Errno::INVAL)?;
-    ensure(bo.exclusive_vm.is_none_or(|vm| vm == context.vm_id))?;
+    let bo = match op.bo_handle {
+        0 => None,
+        handle => (context.bo)(handle),
+    };
+    let bo = bo.ok_or_else(|| refuse(Errno::INVAL, "no buffer object has this handle"))?;
+    ensure(
+        bo.exclusive_vm.is_none_or(|vm| vm == context.vm_id),
+        "the buffer object is exclusive to another VM",
+    )?;
     let offset = op.bo_offset;
     let fits = |len: u64| offset <= bo.size && len <= bo.size - offset;
     if can_repeat && flags & VM_BIND_OP_MAP_REPEAT != 0 {
         let range = op.repeat_range;
-        ensure(range != 0 && range % SZ_4K == 0 && u32::try_from(range).is_ok())?;
-        ensure(fits(range) && op.size % range == 0)?;
+        ensure(
+            range != 0 && range % SZ_4K == 0 && u32::try_from(range).is_ok(),
+            "bo_repeat_range must be pages, at least one, below 4 GiB",
+        )?;
+        ensure(
+            fits(range) && op.size % range == 0,
+            "bo_repeat_range must lie in the buffer object and divide size",
+        )?;
         return Ok(Source::Repeat { bo, offset, range });
     }
-    ensure(fits(op.size))?;
+    ensure(fits(op.size), "the range exceeds the buffer object")?;
     Ok(Source::Bo { bo, offset })
 }
 

@@ -11,8 +11,10 @@ use super::faults::{Faults, OpStage};
 use super::fence::{Fence, FenceSet};
 use super::flavour::RepeatRule;
 use super::gpuvm::Gpuvm;
+use super::heaps::Heaps;
 use super::kernel::{Alive, lock};
 use super::page_table::PtStats;
+use super::queue::Queue;
 use super::validate::Validated;
 
 /// An address space of the GPU, shared by its id and by the binds queued on it.
@@ -29,6 +31,7 @@ pub(super) struct Vm {
     queue: Mutex<VecDeque<Batch>>,
     unusable: AtomicBool,
     faults: Arc<Faults>,
+    pub(super) heaps: Heaps,
     _alive: Alive,
 }
 
@@ -118,6 +121,7 @@ impl Vm {
             queue: Mutex::default(),
             unusable: AtomicBool::new(false),
             faults,
+            heaps: Heaps::new(user_va_range),
             _alive: alive,
         })
     }
@@ -164,27 +168,6 @@ impl Vm {
         self.run_queue();
     }
 
-    /// Runs queued ops in order, up to the first that has to wait. `true`: some ran.
-    pub fn run_queue(&self) -> bool {
-        let mut queue = lock(&self.queue);
-        if queue.is_empty() {
-            return false;
-        }
-        let mut gpuvm = lock(&self.gpuvm);
-        let mut progress = false;
-        while let Some(batch) = queue.front_mut() {
-            if !batch.run(self, &mut gpuvm, &mut progress) {
-                break;
-            }
-            queue.pop_front();
-        }
-        progress
-    }
-
-    pub fn has_queued(&self) -> bool {
-        !lock(&self.queue).is_empty()
-    }
-
     /// VM_DESTROY: unmaps everything. Binds still queued run later, into a VM that nobody sees.
     pub fn destroy(&self) {
         let empty = Gpuvm::new(self.user_va_range, self.repeat_rule);
@@ -212,5 +195,28 @@ impl Vm {
 
     pub fn with_gpuvm<R>(&self, f: impl FnOnce(&Gpuvm) -> R) -> R {
         f(&lock(&self.gpuvm))
+    }
+}
+
+impl Queue for Vm {
+    /// Runs queued ops in order, up to the first that has to wait. `true`: some ran.
+    fn run_queue(&self) -> bool {
+        let mut queue = lock(&self.queue);
+        if queue.is_empty() {
+            return false;
+        }
+        let mut gpuvm = lock(&self.gpuvm);
+        let mut progress = false;
+        while let Some(batch) = queue.front_mut() {
+            if !batch.run(self, &mut gpuvm, &mut progress) {
+                break;
+            }
+            queue.pop_front();
+        }
+        progress
+    }
+
+    fn has_queued(&self) -> bool {
+        !lock(&self.queue).is_empty()
     }
 }

@@ -1,6 +1,7 @@
 //! A test that runs itself in a process of its own.
 
 use crate::common::config::Config;
+use crate::common::preload::Dump;
 use crate::common::stats::{self, Stats};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -19,6 +20,8 @@ pub struct Outcome {
     pub stderr: String,
     /// One for each VkDevice, in the order of destruction. Empty under [`Config::Bare`].
     pub stats: Vec<Stats>,
+    /// What the nodes of [`Config::Node`] have to tell; `None` where none was opened.
+    pub dump: Option<Dump>,
 }
 
 /// Runs `body` under `config` in a process of its own, and hands what it left to `check` in this one.
@@ -49,6 +52,11 @@ pub fn run(
     if config.is_icd() {
         command.env(stats::FILE, &stats_file);
     }
+    let dump = folder.path().join("dump.json");
+    let on_node = matches!(config, Config::Node { .. });
+    if on_node {
+        command.env("VPANTHOR_DUMP", &dump);
+    }
     command.envs(extra.iter().copied());
     let (status, stdout, stderr) = finish(command);
     let one_ran = stdout.contains("1 passed");
@@ -69,6 +77,7 @@ pub fn run(
         stdout,
         stderr,
         stats,
+        dump: dump.exists().then(|| Dump::read(&dump)),
     });
 }
 

@@ -1,5 +1,6 @@
 //! Drivers and configurations: which ICD the loader gets, and with what environment.
 
+use crate::common::preload;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -14,11 +15,16 @@ pub enum Config {
         kernel: &'static str,
         null: &'static str,
     },
+    /// Our ICD on a node that the preload library makes, of the flavour `vpanthor`.
+    Node {
+        vpanthor: &'static str,
+        null: &'static str,
+    },
 }
 
 impl Config {
     pub fn is_icd(&self) -> bool {
-        matches!(self, Self::Icd { .. })
+        matches!(self, Self::Icd { .. } | Self::Node { .. })
     }
 
     /// Makes `command` run under this configuration and nothing else of the environment.
@@ -41,6 +47,15 @@ impl Config {
                     .env("PANVK_SPARSE_BASE_ICD", base_manifest())
                     .env("PANVK_SPARSE_KERNEL", format!("vpanthor:{kernel}"))
                     .env("PANVK_SPARSE_NULL", null);
+            }
+            Self::Node { vpanthor, null } => {
+                command
+                    .env("VK_ICD_FILENAMES", icd_manifest())
+                    .env("PANVK_SPARSE_BASE_ICD", base_manifest())
+                    .env("PANVK_SPARSE_KERNEL", preload::node(0))
+                    .env("PANVK_SPARSE_NULL", null)
+                    .env("LD_PRELOAD", preload::library())
+                    .env("VPANTHOR", vpanthor);
             }
         }
     }

@@ -18,6 +18,7 @@ pub mod config;
 pub mod gpu;
 pub mod objects;
 pub mod pattern;
+pub mod preload;
 pub mod program;
 pub mod random;
 pub mod scattered;

@@ -22,6 +22,15 @@ pub struct Stats {
     pub unmap_ops: u64,
     pub sync_ops: u64,
     pub binds_elided: u64,
+    /// Of a node, as all below.
+    #[serde(default)]
+    pub model: Option<String>,
+    #[serde(default)]
+    pub node_ioctls: Option<u64>,
+    #[serde(default)]
+    pub node_ops: Option<u64>,
+    #[serde(default)]
+    pub differences: Option<u64>,
 }
 
 /// All lines of the file, which must exist.

@@ -1,6 +1,6 @@
 //! VM_BIND: what takes effect, what is said of failures, what is counted.
 
-use crate::{fail_ioctl, map_op, mappings, open, plain, scattered, unmap};
+use super::{fail_ioctl, map_op, mappings, open, open_model, plain, scattered, unmap};
 use panvk_sparse::bind::{Run, Shadow, Target};
 use panvk_sparse::drm::uapi::{self, ObjArray, SyncOp, VmBindOpRepeat};
 use panvk_sparse::drm::{BindFailure, BindMode, MAX_RETRIES_EAGAIN, VmState, probe};
@@ -45,7 +45,7 @@ fn sync_only(syncs: &[SyncOp]) -> Ops {
 #[test]
 fn a_synchronous_bind_is_in_effect_when_it_returns() {
     for flavour in Flavour::ALL {
-        let device = open(flavour);
+        let device = open_model(flavour);
         let vm = device.create_vm(0).unwrap();
         let bo = device.create_bo(SZ_64K, 0, None).unwrap();
         vm.bind(&mut plain(vec![map_op(&bo, VA, SZ_64K)]), BindMode::Sync)
@@ -68,7 +68,7 @@ fn a_synchronous_bind_is_in_effect_when_it_returns() {
 #[test]
 fn an_asynchronous_bind_waits_and_signals() {
     for flavour in Flavour::ALL {
-        let device = open(flavour);
+        let device = open_model(flavour);
         let vm = device.create_vm(0).unwrap();
         let bo = device.create_bo(SZ_64K, 0, None).unwrap();
         let (start, timeline) = (
@@ -109,7 +109,7 @@ fn an_asynchronous_bind_waits_and_signals() {
 fn a_synchronous_bind_that_fails_says_how_much_is_in_effect() {
     for errno in [Errno::NOMEM, Errno::INVAL] {
         for failing in 1..=4 {
-            let device = open(Flavour::V1_8);
+            let device = open_model(Flavour::V1_8);
             let vm = device.create_vm(0).unwrap();
             let bo = device.create_bo(SZ_4K, 0, None).unwrap();
             let file = device.vpanthor().unwrap();
@@ -134,7 +134,7 @@ fn a_synchronous_bind_that_fails_says_how_much_is_in_effect() {
 
 #[test]
 fn an_operation_that_the_kernel_refuses_stops_a_synchronous_bind_there() {
-    let device = open(Flavour::V1_9);
+    let device = open_model(Flavour::V1_9);
     let vm = device.create_vm(0).unwrap();
     let bo = device.create_bo(SZ_4K, 0, None).unwrap();
     let mut ops = scattered(&bo, 3);
@@ -164,7 +164,7 @@ fn an_operation_that_the_kernel_refuses_stops_a_synchronous_bind_there() {
 fn an_interrupted_synchronous_bind_goes_on_where_it_stopped() {
     for errno in [Errno::INTR, Errno::AGAIN] {
         for flavour in Flavour::ALL {
-            let device = open(flavour);
+            let device = open_model(flavour);
             let vm = device.create_vm(0).unwrap();
             let bo = device.create_bo(SZ_4K, 0, None).unwrap();
             let file = device.vpanthor().unwrap();
@@ -195,7 +195,7 @@ fn an_interrupted_synchronous_bind_goes_on_where_it_stopped() {
 
 #[test]
 fn an_interrupted_asynchronous_bind_is_made_again_as_a_whole() {
-    let device = open(Flavour::V1_9);
+    let device = open_model(Flavour::V1_9);
     let vm = device.create_vm(0).unwrap();
     let bo = device.create_bo(SZ_4K, 0, None).unwrap();
     let done = device.create_syncobj(false).unwrap();
@@ -215,7 +215,7 @@ fn an_interrupted_asynchronous_bind_is_made_again_as_a_whole() {
 
 #[test]
 fn a_kernel_that_always_says_eagain_is_not_asked_for_ever() {
-    let device = open(Flavour::V1_8Repeat);
+    let device = open_model(Flavour::V1_8Repeat);
     let vm = device.create_vm(0).unwrap();
     let bo = device.create_bo(SZ_4K, 0, None).unwrap();
     let calls = u64::from(MAX_RETRIES_EAGAIN) + 1;
@@ -236,7 +236,7 @@ fn a_kernel_that_always_says_eagain_is_not_asked_for_ever() {
 
 #[test]
 fn a_failed_call_before_the_first_operation_has_applied_none() {
-    let device = open(Flavour::V1_9);
+    let device = open_model(Flavour::V1_9);
     let vm = device.create_vm(0).unwrap();
     let bo = device.create_bo(SZ_4K, 0, None).unwrap();
     fail_ioctl(&device, uapi::IOCTL_VM_BIND, 1, Errno::NOMEM);
@@ -253,7 +253,7 @@ fn a_failed_call_before_the_first_operation_has_applied_none() {
 #[test]
 fn a_vm_whose_asynchronous_operation_failed_is_unusable_but_unmaps() {
     for flavour in Flavour::ALL {
-        let device = open(flavour);
+        let device = open_model(flavour);
         let vm = device.create_vm(0).unwrap();
         let bo = device.create_bo(SZ_4K, 0, None).unwrap();
         vm.bind(&mut scattered(&bo, 1), BindMode::Sync).unwrap();
@@ -364,7 +364,7 @@ fn an_operation_with_a_repeat_range_is_56_bytes_and_e2big_in_mainline() {
 fn a_null_run_of_100e6_bytes_is_one_ioctl_with_the_fewest_operations_of_each_strategy() {
     const LEN: u64 = 100_003_840;
     for flavour in Flavour::ALL {
-        let device = open(flavour);
+        let device = open_model(flavour);
         let capabilities = probe(&device).unwrap();
         for strategy in &capabilities.strategies {
             let backing = capabilities.null_map(&device, Some(*strategy)).unwrap();

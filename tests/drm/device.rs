@@ -1,7 +1,7 @@
 //! Opening devices, their objects, and the count of ioctls.
 
-use crate::{fail_ioctl, objects, open};
-use panvk_sparse::drm::{Device, KernelSpec, OpenError, Syncobj, uapi};
+use super::{fail_ioctl, objects, open, open_model};
+use panvk_sparse::drm::{Device, KernelSpec, OpenError, Syncobj, find_in, uapi};
 use panvk_sparse::units::{SZ_2M, SZ_4K};
 use panvk_sparse::vpanthor::{Flavour, Objects};
 use rustix::io::Errno;
@@ -75,7 +75,7 @@ fn a_node_with_nothing_behind_it_is_no_device() {
 #[test]
 fn objects_close_themselves_and_the_file_outlives_its_device_for_them() {
     for flavour in Flavour::ALL {
-        let device = open(flavour);
+        let device = open_model(flavour);
         let kernel = device.vpanthor().unwrap().kernel().clone();
         let vm = device.create_vm(0).unwrap();
         let bo = device.create_bo(5000, 0, Some(vm.id())).unwrap();
@@ -119,7 +119,7 @@ fn a_handle_that_is_used_again_has_another_serial() {
 
 #[test]
 fn what_the_kernel_refuses_names_the_ioctl_and_the_errno() {
-    let device = open(Flavour::V1_5);
+    let device = open_model(Flavour::V1_5);
     let error = device.create_bo(0, 0, None).unwrap_err();
     assert_eq!((error.ioctl, error.errno), ("BO_CREATE", Errno::INVAL));
     assert!(
@@ -145,7 +145,7 @@ fn what_the_kernel_refuses_names_the_ioctl_and_the_errno() {
 
 #[test]
 fn an_interrupted_ioctl_is_made_again_and_counted_each_time() {
-    let device = open(Flavour::V1_8Repeat);
+    let device = open_model(Flavour::V1_8Repeat);
     let before = device.counters();
     assert_eq!(before.ioctl(uapi::IOCTL_VERSION), 1);
     fail_ioctl(&device, uapi::IOCTL_BO_CREATE, 1, Errno::INTR);
@@ -184,7 +184,7 @@ fn a_timeline_has_points_in_order() {
 
 #[test]
 fn an_exported_syncobj_is_the_same_one_in_another_file() {
-    let device = open(Flavour::V1_9);
+    let device = open_model(Flavour::V1_9);
     let kernel = device.vpanthor().unwrap().kernel().clone();
     let other = Device::open_vpanthor(kernel.open(Default::default())).unwrap();
     let syncobj = device.create_syncobj(false).unwrap();
@@ -195,5 +195,31 @@ fn an_exported_syncobj_is_the_same_one_in_another_file() {
     assert_eq!(
         Syncobj::import(&other, &null).unwrap_err().errno,
         Errno::INVAL
+    );
+}
+
+#[test]
+fn where_there_is_no_panthor_node_each_node_is_named_with_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let say = |path: &Path| find_in(path).unwrap_err().to_string();
+    let missing = folder.path().join("dri");
+    assert_eq!(
+        say(&missing),
+        format!(
+            "{}: no panthor render node: there is no such folder; expected panthor",
+            missing.display()
+        )
+    );
+    assert!(say(folder.path()).ends_with(": there are no render nodes; expected panthor"));
+    std::fs::write(folder.path().join("renderD129"), "").unwrap();
+    std::fs::write(folder.path().join("card0"), "").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("renderD128")).unwrap();
+    assert_eq!(
+        say(folder.path()),
+        format!(
+            "{}: no panthor render node: renderD128: no device behind this node (ENXIO); \
+             renderD129: not a DRM render node; expected panthor",
+            folder.path().display()
+        )
     );
 }

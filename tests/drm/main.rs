@@ -5,14 +5,27 @@ mod device;
 mod probe;
 
 use panvk_sparse::drm::uapi::{self, VmBindOp, ioctl_nr};
-use panvk_sparse::drm::{Bo, Device, Vm};
+use panvk_sparse::drm::{Bo, Device, KernelSpec, Vm};
 use panvk_sparse::lower::{OpArray, OpCounts, Ops, unmap_op};
 use panvk_sparse::units::{SZ_4K, Va};
 use panvk_sparse::vpanthor::{Fault, Flavour, Kernel, Objects, OpenOptions};
 use rustix::io::Errno;
 
-/// A virtual kernel of this flavour, opened once.
+/// Set in a process that has a node for each flavour, the first of which is renderD128.
+pub const NODES: &str = "PANVK_SPARSE_TEST_NODES";
+
+/// A virtual kernel of this flavour: in this process, or behind a node.
 fn open(flavour: Flavour) -> Device {
+    if std::env::var_os(NODES).is_none() {
+        return open_model(flavour);
+    }
+    let index = Flavour::ALL.iter().position(|one| *one == flavour).unwrap();
+    let path = format!("/dev/dri/renderD{}", 128 + index);
+    Device::open(&KernelSpec::Node(path.into())).unwrap()
+}
+
+/// A virtual kernel of this flavour in this process, opened once, for a look inside.
+fn open_model(flavour: Flavour) -> Device {
     Device::open_vpanthor(Kernel::new(flavour).open(OpenOptions::default())).unwrap()
 }
 
@@ -31,7 +44,7 @@ fn fail_ioctl(device: &Device, request: u32, nth: u64, errno: Errno) {
 }
 
 /// A map of `size` bytes of the BO, from its start.
-fn map_op(bo: &Bo, va: u64, size: u64) -> VmBindOp {
+pub fn map_op(bo: &Bo, va: u64, size: u64) -> VmBindOp {
     VmBindOp {
         flags: uapi::VM_BIND_OP_TYPE_MAP | uapi::VM_BIND_OP_MAP_NOEXEC,
         bo_handle: bo.handle().0,
@@ -41,7 +54,7 @@ fn map_op(bo: &Bo, va: u64, size: u64) -> VmBindOp {
     }
 }
 
-fn plain(ops: Vec<VmBindOp>) -> Ops {
+pub fn plain(ops: Vec<VmBindOp>) -> Ops {
     let unmaps = ops
         .iter()
         .filter(|op| op.flags == uapi::VM_BIND_OP_TYPE_UNMAP)
@@ -59,7 +72,7 @@ fn plain(ops: Vec<VmBindOp>) -> Ops {
 }
 
 /// Maps of one page each, `count` of them, 8 KiB apart.
-fn scattered(bo: &Bo, count: u64) -> Ops {
+pub fn scattered(bo: &Bo, count: u64) -> Ops {
     plain(
         (0..count)
             .map(|i| map_op(bo, (1 << 30) + i * 2 * SZ_4K, SZ_4K))

@@ -1,6 +1,6 @@
 //! The capability probe: what it finds, what it leaves, what it says.
 
-use crate::{fail_ioctl, objects, open};
+use super::{fail_ioctl, objects, open, open_model};
 use panvk_sparse::drm::probe::Outcome;
 use panvk_sparse::drm::{Capabilities, Device, NullMapError, probe, uapi};
 use panvk_sparse::lower::{NullMap, Strategy};
@@ -30,7 +30,7 @@ fn outcomes(capabilities: &Capabilities, strategy: Strategy) -> Vec<Outcome> {
 #[test]
 fn the_probe_finds_what_each_kernel_can_do_and_leaves_nothing() {
     for flavour in Flavour::ALL {
-        let device = open(flavour);
+        let device = open_model(flavour);
         let found = probe(&device).unwrap();
         assert_eq!(found.strategies, expected(flavour), "{flavour}");
         assert_eq!(found.version, flavour.version());
@@ -91,13 +91,13 @@ fn a_probe_that_fails_anywhere_leaves_nothing() {
     for flavour in Flavour::ALL {
         for (request, what) in calls {
             let once = {
-                let device = open(flavour);
+                let device = open_model(flavour);
                 probe(&device).unwrap();
                 device.counters().ioctl(request)
             };
             assert!(once > 0);
             for nth in 1..=once {
-                let device = open(flavour);
+                let device = open_model(flavour);
                 fail_ioctl(&device, request, nth, Errno::NOMEM);
                 let error = probe(&device).unwrap_err();
                 assert_eq!(error.error.errno, Errno::NOMEM);
@@ -131,7 +131,7 @@ fn a_failing_operation_is_an_error_and_leaves_nothing() {
         let mut failed = 0;
         for nth in 1..=operations(flavour) {
             for stage in [OpStage::Prepare, OpStage::Run] {
-                let device = open(flavour);
+                let device = open_model(flavour);
                 device.vpanthor().unwrap().inject(Fault::Op {
                     nth,
                     stage,
@@ -155,9 +155,9 @@ fn a_failing_operation_is_an_error_and_leaves_nothing() {
 #[test]
 fn a_refusal_makes_the_probe_claim_less_never_more() {
     for flavour in Flavour::ALL {
-        let all = probe(&open(flavour)).unwrap();
+        let all = probe(&open_model(flavour)).unwrap();
         for nth in 1..=operations(flavour) {
-            let device = open(flavour);
+            let device = open_model(flavour);
             device.vpanthor().unwrap().inject(Fault::Op {
                 nth,
                 stage: OpStage::Run,
@@ -180,9 +180,9 @@ fn a_refusal_makes_the_probe_claim_less_never_more() {
 #[test]
 fn interruptions_do_not_change_what_the_probe_finds() {
     for flavour in Flavour::ALL {
-        let undisturbed = probe(&open(flavour)).unwrap();
+        let undisturbed = probe(&open_model(flavour)).unwrap();
         for nth in 1..=operations(flavour) {
-            let device = open(flavour);
+            let device = open_model(flavour);
             device.vpanthor().unwrap().inject(Fault::Op {
                 nth,
                 stage: OpStage::Run,
@@ -214,7 +214,7 @@ fn null_map(device: &Device, choice: Option<Strategy>) -> Result<NullMap, NullMa
 
 #[test]
 fn the_best_strategy_is_chosen_with_a_dummy_of_the_right_size() {
-    let best = |flavour| null_map(&open(flavour), None).unwrap();
+    let best = |flavour| null_map(&open_model(flavour), None).unwrap();
     assert_eq!(best(Flavour::V1_9), NullMap::Sparse);
     assert!(matches!(
         best(Flavour::V1_8),
@@ -244,7 +244,7 @@ fn the_best_strategy_is_chosen_with_a_dummy_of_the_right_size() {
 #[test]
 fn every_strategy_that_works_can_be_chosen_and_its_dummy_goes_with_it() {
     for flavour in Flavour::ALL {
-        let device = open(flavour);
+        let device = open_model(flavour);
         for strategy in expected(flavour) {
             assert_eq!(
                 null_map(&device, Some(*strategy)).unwrap().strategy(),
@@ -275,7 +275,7 @@ fn a_strategy_that_does_not_work_is_refused_with_those_that_do() {
 
 #[test]
 fn a_kernel_that_maps_nothing_has_no_strategy() {
-    let device = open(Flavour::V1_5);
+    let device = open_model(Flavour::V1_5);
     for nth in 1..=2 {
         device.vpanthor().unwrap().inject(Fault::Op {
             nth,
@@ -293,7 +293,7 @@ fn a_kernel_that_maps_nothing_has_no_strategy() {
 
 #[test]
 fn no_memory_for_the_dummy_is_said_with_its_size() {
-    let device = open(Flavour::V1_8);
+    let device = open_model(Flavour::V1_8);
     let found = probe(&device).unwrap();
     fail_ioctl(&device, uapi::IOCTL_BO_CREATE, 1, Errno::NOMEM);
     let error = found.null_map(&device, None).unwrap_err().to_string();

@@ -4,3 +4,4 @@ mod base;
 mod batches;
 mod faults;
 mod model;
+mod node;

@@ -3,13 +3,15 @@
 use std::cell::Cell;
 
 use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{
-    Backend, Bind, BindCall, BindInfo, DUMMY_BYTES, ResourceId, Semaphore,
-};
+use panvk_sparse::backend::{Backend, Bind, BindCall, BindInfo, ResourceId, Semaphore};
+use panvk_sparse::config::NullChoice;
+use panvk_sparse::units::SZ_64K;
+use panvk_sparse::vpanthor::Flavour;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
 use crate::base::*;
+use crate::node::{assert_in_step, beside};
 
 const RESOURCES: [(ResourceId, u64, u64); 3] = [
     (ResourceId::Buffer(1), 700 * PAGE, PAGE),
@@ -115,15 +117,19 @@ fn check(hosted: &Hosted, calls: &[BindCall], dummy: Option<u64>) -> Result<(), 
         }
         let mut expected = model.clone();
         if let Some(dummy) = dummy.filter(|_| started) {
-            for (id, size, _) in RESOURCES {
+            for (id, size, granularity) in RESOURCES {
                 for page in 0..size / PAGE {
-                    let of_dummy = (dummy, page % (DUMMY_BYTES / PAGE));
+                    // Each 64 KiB, or each piece that can be bound where that is more, is the same memory.
+                    let of_dummy = (dummy, page % (granularity.max(SZ_64K) / PAGE));
                     expected.entry((id, page)).or_insert(of_dummy);
                 }
             }
         }
         prop_assert_eq!(&base.pages, &expected);
         prop_assert!(hosted.stats().vm_bind_ioctls - before.vm_bind_ioctls <= 1);
+        if hosted.with_node(|_, _| ()).is_some() {
+            assert_in_step(hosted);
+        }
     }
     for (id, ..) in RESOURCES {
         hosted.remove_resource(id);
@@ -146,6 +152,18 @@ proptest! {
         let configurations = configurations();
         let (flavour, strategy) = configurations[which % configurations.len()];
         check(&hosted(flavour, strategy), &calls, dummy)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_node_beside_the_model_maps_the_same_at_every_step(
+        calls in any_calls(),
+        flavour in prop::sample::select(&Flavour::ALL[..]),
+    ) {
+        check(&beside(flavour, NullChoice::Auto).unwrap(), &calls, None)?;
     }
 }
 

@@ -15,6 +15,7 @@ mod images;
 mod many;
 mod mistakes;
 mod model;
+mod node;
 mod queue_bind;
 mod residency;
 mod shapes;
@@ -89,8 +90,23 @@ mod residency_tests {
     with_residency_cases! { tests v1_5_chunk super::Config::Icd { kernel: "1.5", null: "chunk" }, &[] }
     with_residency_cases! { tests v1_8_repeat_repeat super::Config::Icd { kernel: "1.8-repeat", null: "repeat" }, &[] }
     with_residency_cases! { tests v1_9_sparse super::Config::Icd { kernel: "1.9", null: "sparse" }, &[] }
+    with_residency_cases! { tests node_v1_5 super::Config::Node { vpanthor: "1.5", null: "auto" }, &[] }
+    with_residency_cases! { tests node_v1_6_repeat super::Config::Node { vpanthor: "1.6-repeat", null: "auto" }, &[] }
+    with_residency_cases! { tests node_v1_8 super::Config::Node { vpanthor: "1.8", null: "chunk" }, &[] }
     with_residency_cases! { tests validated_base_driver super::Config::Bare, super::VALIDATED }
     with_residency_cases! { tests validated_v1_8_repeat super::Config::Icd { kernel: "1.8-repeat", null: "auto" }, super::VALIDATED }
+}
+
+// The virtual kernel in this process, and a node beside it that is asked the same.
+macro_rules! on_node {
+    ($($module:ident: $vpanthor:literal $null:literal;)*) => {
+        $(with_cases! { tests $module super::Config::Node { vpanthor: $vpanthor, null: $null }, &[] })*
+    };
+}
+
+on_node! {
+    node_v1_8_repeat: "1.8-repeat" "auto";
+    node_v1_9: "1.9" "auto";
 }
 
 const ALIAS: &[(&str, &str)] = &[("PANVK_SPARSE_DUMMY", "alias")];
@@ -104,15 +120,20 @@ fn run(test: &str, config: Config, extra: &[(&str, &str)], case: fn(&Gpu)) {
         case(&gpu);
     };
     common::child::run(test, config, extra, body, |outcome| {
-        let Config::Icd { kernel, null } = config else {
-            return;
+        let (kernel, null) = match config {
+            Config::Bare => return,
+            Config::Icd { kernel, null } => (format!("vpanthor:{kernel}"), null),
+            Config::Node { vpanthor, null } => {
+                node::check(vpanthor, outcome);
+                (common::preload::node(0), null)
+            }
         };
         assert!(
             !outcome.stats.is_empty(),
             "a line of counters for each device"
         );
         for stats in &outcome.stats {
-            assert_eq!(stats.kernel, format!("vpanthor:{kernel}"));
+            assert_eq!(stats.kernel, kernel);
             if null != "auto" {
                 assert_eq!(stats.strategy, null);
             }

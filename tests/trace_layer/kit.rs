@@ -173,6 +173,7 @@ pub fn recorded(
     child::run(test, config, &environment, body, |outcome| {
         check(&Recorded {
             outcome: child::Outcome {
+                dump: None,
                 stdout: outcome.stdout.clone(),
                 stderr: outcome.stderr.clone(),
                 stats: outcome.stats.clone(),

@@ -2,12 +2,16 @@
 
 #![allow(dead_code)] // Each test uses a part of it.
 
+mod backend;
+
 use std::cell::Cell;
 use std::sync::Arc;
 
 use panvk_sparse::drm::uapi::*;
-use panvk_sparse::vpanthor::{Arena, File, Flavour, Kernel, OpenOptions, UserMemory};
+use panvk_sparse::vpanthor::{Arena, Flavour, Kernel, OpenOptions, UserMemory};
 use rustix::io::Errno;
+
+pub use backend::{Backend, Memory};
 
 pub const PAGE: u64 = 4096;
 pub const MIB: u64 = 1 << 20;
@@ -15,22 +19,39 @@ pub const MIB: u64 = 1 << 20;
 pub const BASE: u64 = 0x7000_0000;
 const ARENA: usize = 1 << 20;
 
+/// Set in a process that has a node for each flavour, the first of which is renderD128.
+pub const NODES: &str = "PANVK_SPARSE_TEST_NODES";
+
 pub struct Process {
-    pub file: File,
-    pub mem: Arena,
+    pub file: Backend,
+    pub mem: Memory,
     /// Memory below is in use.
     next: Cell<u64>,
 }
 
 impl Process {
+    /// An open file of a kernel of this flavour: of the model, or of a node where there are nodes.
     pub fn new(flavour: Flavour) -> Self {
+        if std::env::var_os(NODES).is_none() {
+            return Self::model(flavour);
+        }
+        let mem = Memory::Real(Vec::leak(vec![0; ARENA / 8]));
+        Self {
+            next: Cell::new(mem.base()),
+            file: Backend::node(flavour),
+            mem,
+        }
+    }
+
+    /// An open file of the model, for a look inside.
+    pub fn model(flavour: Flavour) -> Self {
         Self::on(&Kernel::new(flavour), OpenOptions::default())
     }
 
     pub fn on(kernel: &Arc<Kernel>, options: OpenOptions) -> Self {
         Self {
-            file: kernel.open(options),
-            mem: Arena::new(BASE, ARENA),
+            file: Backend::Model(Box::new(kernel.open(options))),
+            mem: Memory::Arena(Arena::new(BASE, ARENA)),
             next: Cell::new(BASE),
         }
     }

@@ -3,7 +3,8 @@
 use rustix::io::Errno;
 
 use super::mirror::{Mirror, Mirrored};
-use super::{Hosted, State, out_of_memory};
+use super::node::Node;
+use super::{Hosted, State, bind_both, out_of_memory};
 use crate::backend::{BackendError, BaseBatch, BaseQueue, Bind, BindCall, ImageBind, ResourceId};
 use crate::bind::{
     self, Memory, MemoryBind, Planner, Request, Resource, Run, Shadow, resolve, resolve_image,
@@ -310,6 +311,7 @@ impl State {
     ) -> Result<u64, BackendError> {
         let Self {
             vm,
+            node,
             shadow,
             spaces,
             memories,
@@ -352,7 +354,7 @@ impl State {
         let mut failure = None;
         let mut taken = 0;
         for ops in lowered.finish() {
-            if let Err(error) = vm.bind(ops, BindMode::Async) {
+            if let Err(error) = bind_both(vm, node, ops, BindMode::Async) {
                 failure = Some(error);
                 break;
             }
@@ -382,6 +384,9 @@ impl State {
                 mirror.finish(&mut batch.mirrored);
             }
         }
+        if let Some(node) = node {
+            node.check();
+        }
         // An operation that fails when it runs leaves no trace but this. (Where waits are taken as met, all have
         // run by now.)
         if let Ok(VmState::Unusable) = vm.state() {
@@ -391,12 +396,15 @@ impl State {
         }
         if let Some(failure) = failure {
             // The kernel took all of an ioctl or nothing of it.
-            if taken > 0 {
+            let ahead = self.node.as_mut().is_some_and(Node::was_ahead);
+            if taken > 0 || ahead {
                 self.go_back(device, null, batches);
                 self.alive()?;
             }
+            self.notice_node()?;
             return Err(refused(&failure));
         }
+        self.notice_node()?;
         Ok(elided)
     }
 
@@ -444,11 +452,10 @@ impl State {
             &Shadow::new(),
         );
         for ops in lowered.finish() {
-            self.vm
-                .bind(ops, BindMode::Sync)
+            bind_both(&self.vm, &mut self.node, ops, BindMode::Sync)
                 .map_err(|failure| refused(&failure))?;
         }
-        Ok(())
+        self.notice_node()
     }
 
     /// Takes note of changes that the base driver has no part in, and that stay.

@@ -34,6 +34,8 @@ const SWEEP: usize = 1024;
 struct Backing {
     /// Closes its handle when it goes.
     bo: drm::Bo,
+    /// That of a node beside the virtual kernel.
+    _node_bo: Option<drm::Bo>,
     /// The `VkDeviceMemory`; `None` once it is freed.
     memory: Option<u64>,
     /// Bytes of address space that are mapped to it.
@@ -51,8 +53,8 @@ impl Memories {
         }
     }
 
-    /// A `VkDeviceMemory` of `size` bytes, for which `bo`, known to vpanthor as `id`, was made.
-    pub fn add(&mut self, memory: u64, size: u64, bo: drm::Bo, id: u64) {
+    /// A `VkDeviceMemory` of `size` bytes, for which `bo`, known to vpanthor as `id`, was made, and `node_bo` on a node.
+    pub fn add(&mut self, memory: u64, size: u64, bo: drm::Bo, id: u64, node_bo: Option<drm::Bo>) {
         // A handle that comes again without its end having been seen is a new object.
         self.free(memory);
         let known = Memory {
@@ -61,6 +63,7 @@ impl Memories {
         };
         let backing = Backing {
             bo,
+            _node_bo: node_bo,
             memory: Some(memory),
             mapped: 0,
         };

@@ -2,7 +2,7 @@
 
 use super::address_space::AddressSpace;
 use super::memories::Memories;
-use crate::backend::{Bind, DUMMY_BYTES, ImageBind, ResourceId};
+use crate::backend::{Bind, ImageBind, ResourceId, dummy_period};
 use crate::layout::{self, PlaceBind, TileMap};
 use crate::units::Va;
 use crate::vpanthor::{Change, Place};
@@ -35,8 +35,8 @@ struct Resource<'a> {
     from: u64,
     to: u64,
     tiles: Option<&'a TileMap>,
-    /// What unbound ranges are bound to.
-    dummy: Option<u64>,
+    /// What unbound ranges are bound to, and after how many bytes it comes again.
+    dummy: Option<(u64, u64)>,
 }
 
 impl<'a> Mirror<'a> {
@@ -144,7 +144,10 @@ impl<'a> Mirror<'a> {
             from: resource.va.0,
             to: resource.va.0 + resource.size,
             tiles: self.spaces.tiles(id),
-            dummy: self.spaces.dummy(id),
+            dummy: self
+                .spaces
+                .dummy(id)
+                .map(|dummy| (dummy, dummy_period(resource.granularity))),
         });
         self.resource
     }
@@ -195,21 +198,21 @@ impl Mirrored {
 }
 
 /// A range that is unbound is bound to the dummy, over and over: to the byte of it that the offset in the resource
-/// has, modulo its size.
-fn to_dummy(change: layout::Change, dummy: u64) -> Vec<layout::Change> {
+/// has, modulo the period.
+fn to_dummy(change: layout::Change, (dummy, period): (u64, u64)) -> Vec<layout::Change> {
     if change.memory.is_some() {
         return vec![change];
     }
     let end = change.at + change.len;
-    let first = change.at - change.at % DUMMY_BYTES;
+    let first = change.at - change.at % period;
     (first..end)
-        .step_by(DUMMY_BYTES as usize)
+        .step_by(period as usize)
         .map(|piece| {
             let at = piece.max(change.at);
             layout::Change {
                 at,
-                len: end.min(piece + DUMMY_BYTES) - at,
-                memory: Some((dummy, at % DUMMY_BYTES)),
+                len: end.min(piece + period) - at,
+                memory: Some((dummy, at % period)),
             }
         })
         .collect()

@@ -4,11 +4,17 @@
 //! sparse resource a range of addresses. A bind goes the whole way that it would go on a board: requests, plan,
 //! operations, one VM_BIND. Then the *mirror* asks vpanthor's page tables what has changed, and binds just that
 //! on the base driver. So what a shader reads has passed through all of it, or it is wrong.
+//!
+//! On a board a render node can be asked the same as the virtual kernel, side by side, to see whether it takes it: see
+//! [`Hosted::beside`].
 
 mod address_space;
 mod bind;
+mod differences;
 mod memories;
 mod mirror;
+mod node;
+mod setup;
 mod stand_ins;
 
 use std::fmt;
@@ -18,16 +24,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use address_space::AddressSpace;
 use memories::Memories;
 use mirror::{Mirror, Mirrored};
+use node::Node;
+pub use node::model_of;
 use stand_ins::StandIns;
 
 use super::{Backend, BackendError, BaseBatch, BaseQueue, BindCall, ResourceId, Stats};
 use crate::bind::{Planner, Run, Shadow, Target};
-use crate::config::NullChoice;
-use crate::drm::{self, BindMode, Counters, KernelSpec, NullBacking, NullMapError};
+use crate::drm::{self, BindFailure, BindMode, Counters, NullBacking};
 use crate::layout::{Image, TileMap};
 use crate::lower::{Lowering, Ops, Strategy};
-use crate::units::{BoHandle, SZ_4K, Va};
-use crate::vpanthor::{Kernel, OpenOptions, VmStats};
+use crate::units::{BoHandle, SZ_4K, SyncobjHandle, Va};
+use crate::vpanthor::VmStats;
 
 /// The hosted backend of one VkDevice.
 pub struct Hosted {
@@ -50,6 +57,8 @@ struct Labels {
 /// What changes. One lock holds it all: a bind has to see, and leave, one state of the VM.
 struct State {
     vm: drm::Vm,
+    /// The real kernel that is asked the same.
+    node: Option<Node>,
     shadow: Shadow,
     spaces: AddressSpace,
     memories: Memories,
@@ -92,120 +101,12 @@ impl fmt::Debug for Hosted {
     }
 }
 
-/// What goes on when a device is created.
-const KERNEL_SETUP: &str = "setting up the kernel";
-
 /// For errors of ioctls outside a bind: what was asked, and the kernel's answer.
 fn out_of_memory(what: &str, error: impl fmt::Display) -> BackendError {
     BackendError::OutOfDeviceMemory(format!("{what}: {error}"))
 }
 
 impl Hosted {
-    /// Opens the kernel, probes it, and makes a VM with a dummy for unbound ranges.
-    ///
-    /// `device` and `base_driver` are names for the stats line.
-    ///
-    /// # Errors
-    /// The kernel is not a virtual one, or can't do what `choice` asks; the message says what it can.
-    pub fn new(
-        kernel: &KernelSpec,
-        choice: NullChoice,
-        device: String,
-        base_driver: String,
-    ) -> Result<Self, BackendError> {
-        Self::open(kernel, choice, device, base_driver, true)
-    }
-
-    /// As [`Hosted::new`], for a caller that only counts: the batches that a base queue gets have no binds in them.
-    /// All counts are the same; what it takes to find those binds is saved.
-    ///
-    /// # Errors
-    /// As for [`Hosted::new`].
-    pub fn counting(
-        kernel: &KernelSpec,
-        choice: NullChoice,
-        device: String,
-        base_driver: String,
-    ) -> Result<Self, BackendError> {
-        Self::open(kernel, choice, device, base_driver, false)
-    }
-
-    fn open(
-        kernel: &KernelSpec,
-        choice: NullChoice,
-        device: String,
-        base_driver: String,
-        mirrors: bool,
-    ) -> Result<Self, BackendError> {
-        let KernelSpec::Vpanthor(flavour) = kernel else {
-            return Err(BackendError::Invalid(format!(
-                "{}={kernel}: expected vpanthor:<flavour>; this driver does not bind on a render node yet",
-                crate::config::KERNEL
-            )));
-        };
-        let options = OpenOptions {
-            take_waits_as_met: true,
-            record_changes: mirrors,
-        };
-        let opened = drm::Device::open_vpanthor(Kernel::new(*flavour).open(options))
-            .map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
-        let labels = Labels {
-            device,
-            base_driver,
-            kernel: kernel.to_string(),
-        };
-        Self::on(opened, choice, labels, mirrors)
-    }
-
-    fn on(
-        device: drm::Device,
-        choice: NullChoice,
-        labels: Labels,
-        mirrors: bool,
-    ) -> Result<Self, BackendError> {
-        let capabilities =
-            drm::probe(&device).map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
-        let wanted = match choice {
-            NullChoice::Auto => None,
-            NullChoice::Fixed(strategy) => Some(strategy),
-        };
-        let null = capabilities
-            .null_map(&device, wanted)
-            .map_err(|error| match error {
-                NullMapError::CreateDummy { .. } => out_of_memory(KERNEL_SETUP, error),
-                _ => BackendError::Invalid(format!("{}: {error}", crate::config::NULL)),
-            })?;
-        let vm = device
-            .create_vm(0)
-            .map_err(|error| out_of_memory(KERNEL_SETUP, error))?;
-        if let (Some(file), Some(dummy)) = (device.vpanthor(), null.dummy()) {
-            if let Some(id) = file.bo_id(dummy.handle().0) {
-                file.set_dummy(vm.id().0, id);
-            }
-        }
-        let before = device.counters();
-        let state = State {
-            spaces: AddressSpace::new(vm.user_va_range()),
-            vm,
-            shadow: Shadow::new(),
-            memories: Memories::new(mirrors),
-            stand_ins: StandIns::default(),
-            planner: Planner::default(),
-            lowering: Lowering::default(),
-            counts: Counts::default(),
-            fresh: Vec::new(),
-            lost: None,
-            mirrors,
-        };
-        Ok(Self {
-            device,
-            null,
-            before,
-            labels,
-            state: Mutex::new(state),
-        })
-    }
-
     /// How unbound ranges are mapped.
     pub fn strategy(&self) -> Strategy {
         self.null.strategy()
@@ -219,6 +120,13 @@ impl Hosted {
     /// The kernel, for tests that look at it or make it fail.
     pub fn kernel(&self) -> &drm::Device {
         &self.device
+    }
+
+    /// Looks at the node beside the virtual kernel and its VM there, for tests; None where there is none.
+    pub fn with_node<R>(&self, look: impl FnOnce(&drm::Device, &drm::Vm) -> R) -> Option<R> {
+        let state = self.state();
+        let node = state.node.as_ref()?;
+        Some(look(node.device(), node.vm()))
     }
 
     /// What the binds cost beside what [`Backend::stats`] says, from the creation of the device up to now. `None` only
@@ -303,7 +211,39 @@ impl Hosted {
     }
 }
 
+/// Has the virtual kernel carry out `ops`, and the node beside it. What the virtual one says is the answer.
+fn bind_both(
+    vm: &drm::Vm,
+    node: &mut Option<Node>,
+    ops: &mut Ops,
+    mode: BindMode,
+) -> Result<(), BindFailure> {
+    let answer = vm.bind(ops, mode);
+    if let Some(node) = node {
+        node.follow(ops, mode, answer);
+    }
+    answer
+}
+
 impl State {
+    /// # Errors
+    /// The node's device is gone: so is the VkDevice, from now on.
+    fn notice_node(&mut self) -> Result<(), BackendError> {
+        if let Some(why) = self.node.as_ref().and_then(Node::gone) {
+            let why = why.to_owned();
+            self.lost.get_or_insert(why);
+        }
+        self.alive()
+    }
+
+    /// Frees a stand-in; the node has to forget it before its handle comes again.
+    fn release_syncobj(&mut self, free: impl FnOnce(&mut StandIns) -> Option<SyncobjHandle>) {
+        let freed = free(&mut self.stand_ins);
+        if let Some((node, handle)) = self.node.as_mut().zip(freed) {
+            node.forget_syncobj(handle);
+        }
+    }
+
     /// Closes the buffer objects of freed memories that the shadow does not show, where changes are not looked at.
     fn sweep_memories(&mut self) {
         let Self {
@@ -336,7 +276,13 @@ impl State {
         let (va, len) = (resource.va, resource.size);
         self.shadow.forget(va, len);
         if self.lost.is_none() {
-            if let Err(failure) = self.vm.bind(&mut Ops::unmap(va, len), BindMode::Sync) {
+            let unmapped = bind_both(
+                &self.vm,
+                &mut self.node,
+                &mut Ops::unmap(va, len),
+                BindMode::Sync,
+            );
+            if let Err(failure) = unmapped {
                 // Its addresses can't be used again: what is there is not what the shadow says.
                 log::error!("{id}: unmapping its {len} bytes at {va}: {failure}");
                 self.spaces.retire(id);
@@ -362,7 +308,18 @@ impl Backend for Hosted {
             })?;
         let file = self.device.vpanthor();
         let bo_id = file.and_then(|file| file.bo_id(bo.handle().0)).unwrap_or(0);
-        state.memories.add(memory, size, bo, bo_id);
+        let node_bo = match &mut state.node {
+            None => None,
+            Some(node) => match node.add_bo(&bo) {
+                Ok(bo) => Some(bo),
+                Err(error) => {
+                    state.notice_node()?;
+                    let what = format!("VkDeviceMemory {memory:#x} of {size} bytes");
+                    return Err(out_of_memory(&what, error));
+                }
+            },
+        };
+        state.memories.add(memory, size, bo, bo_id, node_bo);
         state.sweep_memories();
         Ok(())
     }
@@ -403,15 +360,18 @@ impl Backend for Hosted {
     }
 
     fn add_timeline(&self, semaphore: u64) {
-        self.state().stand_ins.add_timeline(semaphore);
+        self.state()
+            .release_syncobj(|stand_ins| stand_ins.add_timeline(semaphore));
     }
 
     fn remove_semaphore(&self, semaphore: u64) {
-        self.state().stand_ins.remove_semaphore(semaphore);
+        self.state()
+            .release_syncobj(|stand_ins| stand_ins.remove_semaphore(semaphore));
     }
 
     fn remove_fence(&self, fence: u64) {
-        self.state().stand_ins.remove_fence(fence);
+        self.state()
+            .release_syncobj(|stand_ins| stand_ins.remove_fence(fence));
     }
 
     fn start(&self, base: BaseQueue<'_>) -> Result<(), BackendError> {
@@ -431,7 +391,15 @@ impl Backend for Hosted {
     }
 
     fn stats(&self) -> Stats {
-        let counts = self.state().counts;
+        let mut state = self.state();
+        let counts = state.counts;
+        let node = state.node.as_mut().map(|node| {
+            // The last binds may fail yet.
+            node.finish();
+            node.check();
+            (node.counters(), node.differences(), node.model().to_owned())
+        });
+        drop(state);
         let kernel = self.device.counters().since(&self.before);
         Stats {
             device: self.labels.device.clone(),
@@ -447,6 +415,10 @@ impl Backend for Hosted {
             unmap_ops: kernel.unmap_ops,
             sync_ops: kernel.sync_ops,
             binds_elided: counts.elided,
+            model: node.as_ref().map(|(_, _, model)| model.clone()),
+            node_ioctls: node.as_ref().map(|(counters, ..)| counters.vm_bind_ioctls),
+            node_ops: node.as_ref().map(|(counters, ..)| counters.vm_bind_ops),
+            differences: node.as_ref().map(|(_, differences, _)| *differences),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::drm::uapi::{
     SYNC_OP_HANDLE_TYPE_SYNCOBJ, SYNC_OP_HANDLE_TYPE_TIMELINE_SYNCOBJ, SYNC_OP_SIGNAL, SyncOp,
 };
 use crate::drm::{Device, IoctlError, Syncobj};
+use crate::units::SyncobjHandle;
 use crate::vulkan::handles::HandleHashMap;
 
 /// The stand-ins of one device, made when they are first used.
@@ -26,22 +27,26 @@ struct StandIn {
 
 impl StandIns {
     /// The semaphore is a timeline. Those that nothing is said of are binary.
-    pub fn add_timeline(&mut self, semaphore: u64) {
-        self.semaphores.insert(
-            semaphore,
-            StandIn {
-                timeline: true,
-                syncobj: None,
-            },
-        );
+    ///
+    /// Gives the handle that is free again, where the semaphore's number was that of another one.
+    pub fn add_timeline(&mut self, semaphore: u64) -> Option<SyncobjHandle> {
+        let new = StandIn {
+            timeline: true,
+            syncobj: None,
+        };
+        let old = self.semaphores.insert(semaphore, new);
+        old?.syncobj.map(|syncobj| syncobj.handle())
     }
 
-    pub fn remove_semaphore(&mut self, semaphore: u64) {
-        self.semaphores.remove(&semaphore);
+    /// Gives the handle that is free again.
+    pub fn remove_semaphore(&mut self, semaphore: u64) -> Option<SyncobjHandle> {
+        let old = self.semaphores.remove(&semaphore);
+        old?.syncobj.map(|syncobj| syncobj.handle())
     }
 
-    pub fn remove_fence(&mut self, fence: u64) {
-        self.fences.remove(&fence);
+    /// Gives the handle that is free again.
+    pub fn remove_fence(&mut self, fence: u64) -> Option<SyncobjHandle> {
+        self.fences.remove(&fence).map(|syncobj| syncobj.handle())
     }
 
     /// The sync op that waits for a semaphore.

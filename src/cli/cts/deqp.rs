@@ -1,11 +1,17 @@
 //! The conformance tests' program: where it is, how it is started, which cases it has.
 
+use std::collections::VecDeque;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::driver::Driver;
+use super::process::{End, Watch};
 use super::{Error, lists};
+
+/// How many of the last lines of a program that does not work are told.
+const TAIL: usize = 3;
 
 /// A deqp-vk that can be started.
 #[derive(Clone, Debug)]
@@ -72,28 +78,52 @@ impl Deqp {
         patterns: &[&'p str],
         folder: &Path,
         driver: &Driver,
+        watch: Watch,
     ) -> Result<(Vec<String>, Vec<&'p str>), Error> {
-        let output = self
-            .command(folder, driver)
+        let failed = |error: std::io::Error| Error::Run(format!("{}: {error}", folder.display()));
+        let mut command = self.command(folder, driver);
+        command
             .arg("--deqp-runmode=stdout-caselist")
             .arg(format!("--deqp-case={}", lists::groups(patterns).join(",")))
-            .output()
-            .map_err(|error| self.does_not_start(&error.to_string()))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            let said = [text.as_ref(), &String::from_utf8_lossy(&output.stderr)].concat();
-            return Err(self.does_not_start(&format!(
-                "asked for its cases, it ended with {}: {}",
-                output.status,
-                tail(&said)
-            )));
+            .stderr(File::create(folder.join("stderr")).map_err(failed)?);
+        let mut known: Vec<String> = Vec::new();
+        let mut is_deqp = false;
+        let mut other: VecDeque<String> = VecDeque::new();
+        let end = watch.run(self, &mut command, |line| {
+            let name = line.strip_prefix("TEST: ");
+            known.extend(name.map(|name| name.trim().to_owned()));
+            let says = ["TEST: ", "GROUP: ", "dEQP Core "];
+            let sign = says.iter().any(|said| line.starts_with(said));
+            is_deqp |= sign;
+            if !sign {
+                other.truncate(TAIL - 1);
+                other.push_front(line.to_owned());
+            }
+            sign
+        })?;
+        let said = || {
+            let lines: Vec<&str> = other.iter().rev().map(String::as_str).collect();
+            said(folder, &lines.join("\n"))
+        };
+        match end {
+            End::Exited(status) if status.success() && is_deqp => {
+                Ok(lists::select(patterns, known))
+            }
+            End::Exited(status) if status.success() => Err(Error::Run(format!(
+                "{}: is not deqp-vk: asked for its cases, it named none: {}",
+                self.program.display(),
+                said()
+            ))),
+            End::Exited(status) => Err(self.does_not_start(&format!(
+                "asked for its cases, it ended with {status}: {}",
+                said()
+            ))),
+            End::Hung => Err(self.does_not_start(&format!(
+                "asked for its cases, it named none for {} s: {}",
+                watch.patience.as_secs(),
+                said()
+            ))),
         }
-        let known: Vec<String> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("TEST: "))
-            .map(|name| name.trim().to_owned())
-            .collect();
-        Ok(lists::select(patterns, known))
     }
 
     /// An error for a program that can't run a case at all.
@@ -102,14 +132,16 @@ impl Deqp {
     }
 }
 
-/// The last lines of what a process said, as one line.
-pub fn tail(said: &str) -> String {
+/// The last lines of what the last process in `folder` said, on stdout (`stdout`) and on stderr, as one line.
+pub fn said(folder: &Path, stdout: &str) -> String {
+    let stderr = fs::read(folder.join("stderr")).unwrap_or_default();
+    let said = format!("{stdout}\n{}", String::from_utf8_lossy(&stderr));
     let lines: Vec<&str> = said
         .lines()
         .filter(|line| !line.trim().is_empty())
         .collect();
     match lines.len() {
         0 => "it said nothing".to_owned(),
-        n => lines[n.saturating_sub(3)..].join(" / "),
+        n => lines[n.saturating_sub(TAIL)..].join(" / "),
     }
 }

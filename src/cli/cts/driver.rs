@@ -8,6 +8,7 @@ use std::process::Command;
 
 use panvk_sparse::{config, vulkan::manifest};
 
+use super::ways::Way;
 use super::{Args, Error};
 
 const MANIFEST: &str = "panvk_sparse_icd.json";
@@ -20,18 +21,15 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Our driver, with the options of the command line; its counters go to `stats`.
-    pub fn ours(args: &Args, stats: &Path) -> Result<Self, Error> {
-        let mut variables = vec![(config::STATS, stats.into())];
-        if let Some(kernel) = &args.kernel {
-            variables.push((config::KERNEL, kernel.to_string().into()));
-        }
-        if let Some(null) = &args.null {
-            variables.push((config::NULL, null.into()));
-        }
+    /// Our driver, with the kernel and the strategy of `way`; its counters go to `stats`.
+    pub fn ours(args: &Args, way: &Way, stats: &Path) -> Result<Self, Error> {
         Ok(Self {
             manifest: own_manifest(args.icd.as_deref())?,
-            variables,
+            variables: vec![
+                (config::STATS, stats.into()),
+                (config::KERNEL, way.kernel.clone()),
+                (config::NULL, way.strategy.clone()),
+            ],
         })
     }
 

@@ -1,4 +1,7 @@
-//! What is expected of a base driver: cases that fail, cases not to run, cases whose result changes from run to run.
+//! What is expected: cases that fail, cases not to run, cases whose result changes from run to run.
+//!
+//! Two lists of failures: those through our driver, which fail on the bare base driver as well, and those that fail
+//! on the bare base driver alone.
 //!
 //! The formats are deqp-runner's, so that its files can be used: `case,Fail` or `case,Crash` a line for what fails,
 //! a regular expression a line for the others.
@@ -13,13 +16,27 @@ use super::status::Status;
 use super::{Args, Error, lists};
 
 const LAVAPIPE_FAILS: &str = include_str!("../../../cts-lists/lavapipe-fails.txt");
+const LAVAPIPE_BARE_FAILS: &str = include_str!("../../../cts-lists/lavapipe-bare-fails.txt");
 const LAVAPIPE_SKIPS: &str = include_str!("../../../cts-lists/lavapipe-skips.txt");
 const LAVAPIPE_FLAKES: &str = include_str!("../../../cts-lists/lavapipe-flakes.txt");
 
-/// What is expected of one base driver.
-#[derive(Debug, Default)]
+/// What follows from how a case ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    AsExpected,
+    /// It fails as it is listed.
+    ExpectedFailure,
+    /// It passes and is listed as a failure: the line has to go. No more than a note.
+    Improved,
+    Unexpected,
+}
+
+/// What is expected of our driver in front of one base driver.
+#[derive(Clone, Debug, Default)]
 pub struct Expectations {
     fails: BTreeMap<String, Status>,
+    /// What fails on the bare base driver in addition.
+    bare_fails: BTreeMap<String, Status>,
     skips: RegexSet,
     flakes: RegexSet,
 }
@@ -36,13 +53,16 @@ impl Expectations {
             None => Ok((String::new(), String::new())),
         };
         let (name, text) = choose(&args.fails, LAVAPIPE_FAILS)?;
-        let fails = fails(&name, &text)?;
+        let fails = self::fails(&name, &text)?;
+        let (name, text) = choose(&args.bare_fails, LAVAPIPE_BARE_FAILS)?;
+        let bare_fails = self::fails(&name, &text)?;
         let (name, text) = choose(&args.skips, LAVAPIPE_SKIPS)?;
         let skips = regexes(&name, &text)?;
         let (name, text) = choose(&args.flakes, LAVAPIPE_FLAKES)?;
         let flakes = regexes(&name, &text)?;
         Ok(Self {
             fails,
+            bare_fails,
             skips,
             flakes,
         })
@@ -63,13 +83,23 @@ impl Expectations {
         self.fails.get(case).copied()
     }
 
-    /// Whether `status` is what is expected of `case`. A failure that is gone is not: its line has to go as well.
-    /// A case that the driver does not support says nothing of its failure.
-    pub fn expects(&self, case: &str, status: Status) -> bool {
+    /// What is expected of the bare base driver.
+    pub fn on_bare(&self) -> Self {
+        let mut bare = self.clone();
+        bare.fails.append(&mut bare.bare_fails);
+        bare
+    }
+
+    /// What follows from `case` ending with `status`. A case that the driver does not support says nothing of its
+    /// failure; one that fails in another way than it is listed is a surprise.
+    pub fn verdict(&self, case: &str, status: Status) -> Verdict {
         match self.failure(case) {
-            _ if self.is_flake(case) => true,
-            Some(expected) => status == expected || status == Status::Skip,
-            None => status.is_good(),
+            _ if self.is_flake(case) => Verdict::AsExpected,
+            Some(expected) if status == expected => Verdict::ExpectedFailure,
+            Some(_) if status == Status::Skip => Verdict::AsExpected,
+            Some(_) if status.is_good() => Verdict::Improved,
+            None if status.is_good() => Verdict::AsExpected,
+            Some(_) | None => Verdict::Unexpected,
         }
     }
 }
@@ -107,28 +137,44 @@ fn regexes(name: &str, text: &str) -> Result<RegexSet, Error> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_expected_failure_that_passes_or_crashes_is_unexpected() {
-        let expectations = Expectations {
+    fn expectations() -> Expectations {
+        Expectations {
             fails: fails("x", "# why\na.b,Fail\na.c,Crash,0.5\n").unwrap(),
+            bare_fails: fails("x", "a.bare,Fail").unwrap(),
             skips: RegexSet::empty(),
             flakes: regexes("x", "a\\.f.*").unwrap(),
-        };
-        for (case, status, expected) in [
-            ("a.b", Status::Fail, true),
-            ("a.b", Status::Pass, false),
-            ("a.b", Status::Crash, false),
-            ("a.b", Status::Skip, true),
-            ("a.c", Status::Crash, true),
-            ("a.d", Status::Fail, false),
-            ("a.d", Status::Warn, true),
-            ("a.f1", Status::Crash, true),
+        }
+    }
+
+    #[test]
+    fn an_expected_failure_that_passes_is_improved_and_one_that_crashes_unexpected() {
+        for (case, status, verdict) in [
+            ("a.b", Status::Fail, Verdict::ExpectedFailure),
+            ("a.b", Status::Pass, Verdict::Improved),
+            ("a.b", Status::Warn, Verdict::Improved),
+            ("a.b", Status::Crash, Verdict::Unexpected),
+            ("a.b", Status::Skip, Verdict::AsExpected),
+            ("a.c", Status::Crash, Verdict::ExpectedFailure),
+            ("a.c", Status::Fail, Verdict::Unexpected),
+            ("a.d", Status::Fail, Verdict::Unexpected),
+            ("a.d", Status::Warn, Verdict::AsExpected),
+            ("a.f1", Status::Crash, Verdict::AsExpected),
+            ("a.bare", Status::Fail, Verdict::Unexpected),
+            ("a.bare", Status::Pass, Verdict::AsExpected),
         ] {
             assert_eq!(
-                expectations.expects(case, status),
-                expected,
+                expectations().verdict(case, status),
+                verdict,
                 "{case} {status}"
             );
+        }
+    }
+
+    #[test]
+    fn the_bare_base_driver_fails_in_what_fails_through_ours_and_in_more() {
+        let bare = expectations().on_bare();
+        for case in ["a.b", "a.bare"] {
+            assert_eq!(bare.verdict(case, Status::Fail), Verdict::ExpectedFailure);
         }
     }
 
@@ -148,7 +194,10 @@ mod tests {
 
     #[test]
     fn the_lists_of_lavapipe_are_understood() {
-        assert!(!fails("x", LAVAPIPE_FAILS).unwrap().is_empty());
+        let ours = fails("x", LAVAPIPE_FAILS).unwrap();
+        let bare = fails("x", LAVAPIPE_BARE_FAILS).unwrap();
+        assert!(!ours.is_empty() && !bare.is_empty());
+        assert!(!bare.keys().any(|case| ours.contains_key(case)));
         regexes("x", LAVAPIPE_SKIPS).unwrap();
         regexes("x", LAVAPIPE_FLAKES).unwrap();
     }

@@ -2,25 +2,35 @@
 
 use std::fmt::Write as _;
 
-use super::report::Report;
+use super::report::{Ours, Report};
 use super::status::Status;
 
-/// The whole file. A failure is a case whose result was not expected.
+/// The whole file: a suite a run. A failure is a case whose result was not expected.
 pub fn xml(report: &Report) -> String {
-    let ours = &report.ours.results;
-    let skipped = report.ours.count(Status::Skip) + report.skipped.len();
-    let unexpected = &report.unexpected;
-    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
+    for ours in &report.runs {
+        suite(&mut out, ours, &report.skipped);
+    }
+    out.push_str("</testsuites>\n");
+    out
+}
+
+fn suite(out: &mut String, ours: &Ours, not_run: &[String]) {
+    let results = &ours.run.results;
+    let unexpected = &ours.judged.unexpected;
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
-        "<testsuites>\n<testsuite name=\"panvk-sparse cts\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{skipped}\" time=\"{:.3}\">",
-        ours.len() + report.skipped.len(),
+        "<testsuite name=\"panvk-sparse cts {}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3}\">",
+        escaped(&ours.way.to_string()),
+        results.len() + not_run.len(),
         unexpected.len(),
-        report.ours.wall.as_secs_f64(),
+        u8::from(ours.run.cut.is_some()),
+        ours.run.count(Status::Skip) + not_run.len(),
+        ours.run.wall.as_secs_f64(),
     );
     let mut unexpected = unexpected.iter().peekable();
-    for (case, result) in ours {
+    for (case, result) in results {
         let (class, name) = case.rsplit_once('.').unwrap_or(("", case));
         let _ = write!(
             out,
@@ -44,7 +54,7 @@ pub fn xml(report: &Report) -> String {
             out.push_str("/>\n");
         }
     }
-    for case in &report.skipped {
+    for case in not_run {
         let (class, name) = case.rsplit_once('.').unwrap_or(("", case));
         let _ = writeln!(
             out,
@@ -53,8 +63,11 @@ pub fn xml(report: &Report) -> String {
             escaped(name)
         );
     }
-    out.push_str("</testsuite>\n</testsuites>\n");
-    out
+    if let Some(error) = &ours.run.cut {
+        let error = escaped(&error.to_string());
+        let _ = writeln!(out, "<system-err>{error}</system-err>");
+    }
+    out.push_str("</testsuite>\n");
 }
 
 /// `text` as the value of an attribute; what XML can't hold is left out.

@@ -8,17 +8,21 @@ mod junit;
 mod lists;
 mod output;
 mod pool;
+mod process;
 mod report;
 mod stats;
 mod status;
+mod text;
 mod verdict;
+mod ways;
 
+use std::fmt;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use panvk_sparse::config::NullChoice;
 use panvk_sparse::drm::KernelSpec;
@@ -28,7 +32,10 @@ use self::chunk::Setting;
 use self::deqp::Deqp;
 use self::driver::Driver;
 use self::expect::Expectations;
-use self::report::Report;
+use self::process::Watch;
+use self::report::{Ours, Report};
+use self::verdict::{Compared, Judged};
+use self::ways::Way;
 
 const DEFAULT_LIST: &str = include_str!("../../../cts-lists/sparse.txt");
 
@@ -37,8 +44,14 @@ deqp-vk is the program of the Vulkan conformance tests (VK-GL-CTS). It is asked 
 processes, and is started anew behind a case that crashes or hangs. Expected failures, skips and flakes are in the
 formats of deqp-runner; those of lavapipe are built in and hold where it is the base driver.
 
-Exit status: 0 every result is as expected, and as on the bare base driver where --baseline is given; 1 something is
-not, or the run failed; 2 the command line makes no sense; 130 stopped.";
+--kernel and --null may be given several times: the cases are run with each kernel and each strategy.
+
+With a render node as the kernel, the operations go to it beside the virtual kernel. How often it answered otherwise
+is counted; the driver says to which operations.
+
+Exit status: 0 every result is as expected, none is worse than on the bare base driver where --baseline is given (a
+better one, and an expected failure that passes, are noted), and the kernel answered as its model; 1 something is not,
+or a run could not be finished; 2 the command line makes no sense; 130 stopped, after what was found till then.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DETAILS)]
@@ -67,13 +80,17 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value = "120", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
-    /// The kernel: vpanthor:<flavour> or a render node [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
+    /// A kernel: vpanthor:<flavour>, a render node, or auto [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
     #[arg(long, value_name = "K")]
-    kernel: Option<KernelSpec>,
+    kernel: Vec<KernelSpec>,
 
     /// How unbound ranges are mapped: auto, sparse, repeat, chunk, page [default: PANVK_SPARSE_NULL, else auto]
     #[arg(long, value_name = "S", value_parser = null)]
-    null: Option<String>,
+    null: Vec<String>,
+
+    /// Four runs: vpanthor:1.5 with page and with chunk, vpanthor:1.8-repeat with repeat, vpanthor:1.9 with sparse
+    #[arg(long, conflicts_with_all = ["kernel", "null"])]
+    all_kernels: bool,
 
     /// The manifest of our driver [default: panvk_sparse_icd.json beside this program or in ../share]
     #[arg(long, value_name = "PATH")]
@@ -86,6 +103,10 @@ pub struct Args {
     /// Expected failures, one `case,Fail` or `case,Crash` a line [default: those known of lavapipe]
     #[arg(long, value_name = "F")]
     fails: Option<PathBuf>,
+
+    /// What fails on the bare base driver in addition, in the same format [default: those known of lavapipe]
+    #[arg(long, value_name = "F")]
+    bare_fails: Option<PathBuf>,
 
     /// Cases not to run, one regular expression a line [default: those known of lavapipe]
     #[arg(long, value_name = "F")]
@@ -114,10 +135,22 @@ pub enum Error {
     Stopped,
 }
 
-/// What goes to stdout, and whether every result is as it should be.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(message) | Error::Run(message) => f.write_str(message),
+            Error::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+/// What goes to stdout, and what follows from it.
 pub struct Outcome {
     pub output: String,
+    /// Whether every result is as it should be.
     pub success: bool,
+    /// Whether somebody asked to end before all was run.
+    pub stopped: bool,
 }
 
 /// Runs the tests.
@@ -137,10 +170,25 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         .prefix("panvk-sparse-cts-")
         .tempdir()
         .map_err(|error| Error::Run(format!("temporary folder: {error}")))?;
-    let stats = folder.path().join("stats.jsonl");
-    let ours = Driver::ours(args, &stats)?;
-
-    let cases = cases(args, &text, &deqp, &ours, folder.path())?;
+    let ways = Way::all(args);
+    let ours = ways
+        .iter()
+        .enumerate()
+        .map(|(n, way)| {
+            let stats = folder.path().join(format!("stats-{n}.jsonl"));
+            Ok((way.clone(), Driver::ours(args, way, &stats)?, stats))
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    let bare = match args.baseline {
+        true => Some(Driver::bare(folder.path())?),
+        false => None,
+    };
+    let watch = Watch {
+        patience: Duration::from_secs(args.timeout),
+        stop: &stop,
+    };
+    let icd = &ours[0].1;
+    let cases = cases(args, &text, &deqp, icd, folder.path(), watch)?;
     let (skipped, cases): (Vec<String>, Vec<String>) = cases
         .into_iter()
         .step_by(args.fraction.get())
@@ -154,42 +202,56 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         let setting = Setting {
             deqp: &deqp,
             driver,
-            patience: Duration::from_secs(args.timeout),
-            stop: &stop,
+            watch,
         };
         pool::run(&setting, &cases, jobs, folder.path(), label)
     };
-    let bare = match args.baseline {
-        true => Some(on(&Driver::bare(folder.path())?, "baseline")?),
-        false => None,
-    };
-    // What listing the cases may have counted is no part of the run.
-    let _ = fs::remove_file(&stats);
-    let results = on(&ours, "cts")?;
-    let report = Report {
+    let began = Instant::now();
+    let mut report = Report {
         deqp: deqp.program().to_owned(),
-        icd: ours.manifest,
+        icd: icd.manifest.clone(),
+        cases: cases.len(),
         skipped,
-        expected_failures: verdict::expected_failures(&results, &expectations),
-        unexpected: verdict::unexpected(&results, &expectations),
-        baseline: bare.map(|bare| {
-            let differences = verdict::differences(&results, &bare, &expectations);
-            (bare, differences)
+        baseline: bare.map(|driver| {
+            let run = on(&driver, "bare base driver");
+            let judged = Judged::of(&run, &expectations.on_bare());
+            (run, judged)
         }),
-        stats: stats::sum(&stats),
-        ours: results,
+        runs: Vec::new(),
+        wall: Duration::ZERO,
     };
+    for (way, driver, stats) in ours {
+        if report.is_stopped() {
+            break;
+        }
+        // What listing the cases may have counted is no part of the run.
+        let _ = fs::remove_file(&stats);
+        let run = on(&driver, &way.to_string());
+        let baseline = report.baseline.as_ref();
+        report.runs.push(Ours {
+            way,
+            judged: Judged::of(&run, &expectations),
+            compared: baseline.map(|(bare, _)| Compared::of(&run, bare, &expectations)),
+            stats: stats::sum(&stats),
+            run,
+        });
+    }
+    report.wall = began.elapsed();
+    if let Some(error) = report.failure() {
+        return Err(error);
+    }
     if let Some(path) = &args.junit {
         fs::write(path, junit::xml(&report))
             .map_err(|error| Error::Run(format!("--junit {}: {error}", path.display())))?;
     }
     let output = match args.json {
         true => report.json().map_err(Error::Run)?,
-        false => report.text(),
+        false => text::text(&report),
     };
     Ok(Outcome {
         output,
         success: report.is_success(),
+        stopped: report.is_stopped(),
     })
 }
 
@@ -201,9 +263,10 @@ fn cases(
     deqp: &Deqp,
     driver: &Driver,
     folder: &std::path::Path,
+    watch: Watch,
 ) -> Result<Vec<String>, Error> {
     let patterns: Vec<&str> = lists::lines(text).collect();
-    let (cases, unknown) = deqp.cases(&patterns, folder, driver)?;
+    let (cases, unknown) = deqp.cases(&patterns, folder, driver, watch)?;
     match &args.list {
         Some(path) if !unknown.is_empty() => {
             let rest = match unknown.len() - 1 {

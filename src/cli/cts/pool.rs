@@ -24,6 +24,8 @@ pub type Results = BTreeMap<String, CaseResult>;
 pub struct Run {
     pub results: Results,
     pub wall: Duration,
+    /// Why it ended before all cases were run.
+    pub cut: Option<Error>,
 }
 
 impl Run {
@@ -33,14 +35,9 @@ impl Run {
     }
 }
 
-/// Runs `cases` in `jobs` processes at a time; their files go below `folder`. `label` names the run in the progress.
-pub fn run(
-    setting: &Setting,
-    cases: &[String],
-    jobs: usize,
-    folder: &Path,
-    label: &str,
-) -> Result<Run, Error> {
+/// Runs `cases` in `jobs` processes at a time; their files go into folders of their own below `folder`. `label` names
+/// the run in the progress. Where it can't go on, or is stopped, the results are those so far.
+pub fn run(setting: &Setting, cases: &[String], jobs: usize, folder: &Path, label: &str) -> Run {
     let began = Instant::now();
     let size = cases.len().div_ceil(jobs * CHUNKS_A_JOB).clamp(1, CHUNK);
     let chunks: VecDeque<Vec<String>> = cases.chunks(size).map(<[String]>::to_vec).collect();
@@ -50,7 +47,7 @@ pub fn run(
     thread::scope(|scope| {
         for job in 0..jobs {
             let (queue, progress, failure) = (&queue, &progress, &failure);
-            let folder = folder.join(format!("{label}-{job}"));
+            let folder = folder.join(format!("job-{job}"));
             scope.spawn(move || {
                 let work = || -> Result<(), Error> {
                     fs::create_dir_all(&folder)
@@ -74,12 +71,10 @@ pub fn run(
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     progress.end();
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(Run {
-            results: progress.results,
-            wall: began.elapsed(),
-        }),
+    Run {
+        results: progress.results,
+        wall: began.elapsed(),
+        cut: failure.into_inner().unwrap_or_else(PoisonError::into_inner),
     }
 }
 
@@ -87,13 +82,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The results so far, and a line about them where stderr is a terminal.
+/// How often progress is told: on a terminal, where a line replaces the last one, and elsewhere.
+const LIVE: Duration = Duration::from_millis(200);
+const LOGGED: Duration = Duration::from_secs(60);
+
+/// The results so far, and a line about them on stderr from time to time.
 struct Progress<'a> {
     label: &'a str,
     total: usize,
     results: Results,
     bad: usize,
-    shown: Option<Instant>,
+    began: Instant,
+    told: Instant,
     terminal: bool,
 }
 
@@ -104,28 +104,36 @@ impl<'a> Progress<'a> {
             total,
             results: Results::new(),
             bad: 0,
-            shown: None,
+            began: Instant::now(),
+            told: Instant::now(),
             terminal: std::io::stderr().is_terminal(),
         }
     }
 
-    fn add(&mut self, case: String, result: CaseResult) {
+    fn add(&mut self, case: &str, result: CaseResult) {
         self.bad += usize::from(!result.status.is_good());
-        self.results.insert(case, result);
-        let due = self
-            .shown
-            .is_none_or(|shown| shown.elapsed() > Duration::from_millis(200));
-        if self.terminal && due {
-            self.shown = Some(Instant::now());
-            let (label, done, total, bad) = (self.label, self.results.len(), self.total, self.bad);
-            eprint!("\r\x1b[K{label}: {done} of {total} cases, {bad} failed or crashed");
-            let _ = std::io::stderr().flush();
+        if let Some(before) = self.results.insert(case.to_owned(), result) {
+            self.bad -= usize::from(!before.status.is_good());
         }
+        if self.told.elapsed() < if self.terminal { LIVE } else { LOGGED } {
+            return;
+        }
+        self.told = Instant::now();
+        let (label, done, total, bad) = (self.label, self.results.len(), self.total, self.bad);
+        let line = format!(
+            "{label}: {done} of {total} cases in {} s, {bad} failed or crashed",
+            self.began.elapsed().as_secs()
+        );
+        match self.terminal {
+            true => eprint!("\r\x1b[K{line}"),
+            false => eprintln!("{line}"),
+        }
+        let _ = std::io::stderr().flush();
     }
 
     /// Takes the line away.
     fn end(&mut self) {
-        if self.shown.is_some() {
+        if self.terminal {
             eprint!("\r\x1b[K");
         }
     }

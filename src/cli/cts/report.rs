@@ -1,179 +1,143 @@
-//! What a run found, for people and as JSON.
+//! What the runs found, and as JSON.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::super::Failure;
-use super::super::table::{Align, render};
+use super::Error;
 use super::pool::Run;
 use super::stats::Sum;
 use super::status::Status;
-use super::verdict::{Difference, Unexpected};
+use super::verdict::{Compared, Judged};
+use super::ways::Way;
 
-/// How many lines a list has at most where people read it; JSON has all.
-const LISTED: usize = 50;
+/// The counters of the driver that are shown where people read; JSON has all.
+pub const SHOWN: [&str; 7] = [
+    "binds",
+    "vm_bind_ioctls",
+    "vm_bind_ops",
+    "map_ops",
+    "null_ops",
+    "unmap_ops",
+    "sync_ops",
+];
+
+/// All cases, with one kernel and strategy.
+#[derive(Debug)]
+pub struct Ours {
+    pub way: Way,
+    pub run: Run,
+    pub judged: Judged,
+    /// Where the bare base driver was run as well.
+    pub compared: Option<Compared>,
+    pub stats: Vec<Sum>,
+}
+
+impl Ours {
+    /// How often a render node answered otherwise than its model; `None` where the kernel is none.
+    pub fn kernel_differences(&self) -> Option<u64> {
+        let counted = |sum: &Sum| sum.counters.get("differences").copied();
+        self.stats.iter().filter_map(counted).reduce(|a, b| a + b)
+    }
+}
 
 /// Everything that was found.
 #[derive(Debug)]
 pub struct Report {
     pub deqp: PathBuf,
     pub icd: PathBuf,
-    pub ours: Run,
+    /// How many cases there were to run, each time.
+    pub cases: usize,
     /// Cases that were not run, by the list of skips.
     pub skipped: Vec<String>,
-    pub expected_failures: usize,
-    pub unexpected: Vec<Unexpected>,
-    /// The run on the bare base driver, and what differs from it.
-    pub baseline: Option<(Run, Vec<Difference>)>,
-    pub stats: Vec<Sum>,
+    /// The run on the bare base driver. What surprises there is said, and no more.
+    pub baseline: Option<(Run, Judged)>,
+    pub runs: Vec<Ours>,
+    /// All runs together.
+    pub wall: Duration,
 }
 
 impl Report {
+    fn all(&self) -> impl Iterator<Item = &Run> {
+        let bare = self.baseline.iter().map(|(run, _)| run);
+        bare.chain(self.runs.iter().map(|ours| &ours.run))
+    }
+
+    /// Whether somebody asked to end.
+    pub fn is_stopped(&self) -> bool {
+        self.all()
+            .any(|run| matches!(run.cut, Some(Error::Stopped)))
+    }
+
+    /// Why there is nothing to report: no run had a single result, and one could not go on.
+    pub fn failure(&mut self) -> Option<Error> {
+        if self.all().any(|run| !run.results.is_empty()) {
+            return None;
+        }
+        let bare = self.baseline.iter_mut().map(|(run, _)| run);
+        let mut all = bare.chain(self.runs.iter_mut().map(|ours| &mut ours.run));
+        all.find_map(|run| run.cut.take())
+    }
+
     /// Whether nothing is wrong.
     pub fn is_success(&self) -> bool {
-        let differs = |(_, differences): &(Run, Vec<Difference>)| !differences.is_empty();
-        self.unexpected.is_empty() && !self.baseline.as_ref().is_some_and(differs)
+        self.all().all(|run| run.cut.is_none())
+            && self.runs.iter().all(|ours| {
+                let worse = |compared: &Compared| !compared.worse.is_empty();
+                ours.judged.unexpected.is_empty()
+                    && !ours.compared.as_ref().is_some_and(worse)
+                    && ours.kernel_differences().unwrap_or(0) == 0
+            })
     }
 
     /// One line of JSON.
     pub fn json(&self) -> Result<String, Failure> {
-        let counts = |run: &Run| -> BTreeMap<&str, usize> {
-            Status::ALL
+        let base = |run: &Run, judged: &Judged| {
+            let counts: BTreeMap<&str, usize> = Status::ALL
                 .map(|status| (status.key(), run.count(status)))
-                .into()
-        };
-        let baseline = self.baseline.as_ref().map(|(run, differences)| {
+                .into();
             json!({
-                "counts": counts(run),
+                "cases": run.results.len(),
+                "counts": counts,
                 "wall_s": run.wall.as_secs_f64(),
-                "differences": differences,
+                "cut": run.cut.as_ref().map(Error::to_string),
+                "expected_failures": judged.expected_failures,
+                "improved": judged.improved,
+                "unexpected": judged.unexpected,
+                "results": run.results,
             })
-        });
-        let value: Value = json!({
+        };
+        let baseline = self
+            .baseline
+            .as_ref()
+            .map(|(run, judged)| base(run, judged));
+        let runs: Vec<Value> = self
+            .runs
+            .iter()
+            .map(|ours| {
+                let mut value = base(&ours.run, &ours.judged);
+                value["kernel"] = json!(ours.way.kernel.to_string_lossy());
+                value["null"] = json!(ours.way.strategy.to_string_lossy());
+                value["compared"] = json!(ours.compared);
+                value["stats"] = json!(ours.stats);
+                value
+            })
+            .collect();
+        let value = json!({
             "deqp_vk": self.deqp,
             "icd": self.icd,
             "success": self.is_success(),
-            "cases": self.ours.results.len(),
+            "stopped": self.is_stopped(),
+            "cases": self.cases,
             "skipped": self.skipped,
-            "counts": counts(&self.ours),
-            "expected_failures": self.expected_failures,
-            "unexpected": self.unexpected,
-            "wall_s": self.ours.wall.as_secs_f64(),
+            "wall_s": self.wall.as_secs_f64(),
             "baseline": baseline,
-            "stats": self.stats,
-            "results": self.ours.results,
+            "runs": runs,
         });
         let json = serde_json::to_string(&value).map_err(|error| format!("JSON: {error}"))?;
         Ok(json + "\n")
     }
-
-    /// For people.
-    pub fn text(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "{}", summary("through panvk-sparse", &self.ours));
-        if let Some((bare, _)) = &self.baseline {
-            let _ = writeln!(out, "{}", summary("bare base driver", bare));
-        }
-        if !self.skipped.is_empty() {
-            let _ = writeln!(out, "{} not run (list of skips)", self.skipped.len());
-        }
-        let (n, expected) = (self.unexpected.len(), self.expected_failures);
-        let _ = writeln!(
-            out,
-            "{expected} expected failures or crashes, {n} unexpected results"
-        );
-        for found in self.unexpected.iter().take(LISTED) {
-            let (case, status, expected) = (&found.case, found.status, found.expected);
-            let _ = writeln!(
-                out,
-                "  {case}: {status}, expected {expected} ({})",
-                found.reason
-            );
-        }
-        more(&mut out, n);
-        if let Some((_, differences)) = &self.baseline {
-            let n = differences.len();
-            let _ = writeln!(out, "{n} cases differ from the bare base driver");
-            for found in differences.iter().take(LISTED) {
-                let (case, ours, bare) = (&found.case, found.ours, found.bare);
-                let _ = writeln!(out, "  {case}: {ours}, bare {bare} ({})", found.reason);
-            }
-            more(&mut out, n);
-        }
-        if !self.stats.is_empty() {
-            out.push('\n');
-            out.push_str(&kernel_work(&self.stats));
-        }
-        out
-    }
-}
-
-fn more(out: &mut String, n: usize) {
-    if n > LISTED {
-        let _ = writeln!(out, "  and {} more; --json has them all", n - LISTED);
-    }
-}
-
-/// One line: how many ended how, and how long it took.
-fn summary(label: &str, run: &Run) -> String {
-    let counts: Vec<String> = Status::ALL
-        .into_iter()
-        .map(|status| (run.count(status), status))
-        // The first four are always of interest.
-        .filter(|&(n, status)| {
-            n > 0
-                || matches!(
-                    status,
-                    Status::Pass | Status::Fail | Status::Skip | Status::Crash
-                )
-        })
-        .map(|(n, status)| format!("{n} {}", status.said()))
-        .collect();
-    format!(
-        "{label}: {} cases in {:.1} s: {}",
-        run.results.len(),
-        run.wall.as_secs_f64(),
-        counts.join(", ")
-    )
-}
-
-/// What each kernel and strategy was asked to do.
-fn kernel_work(stats: &[Sum]) -> String {
-    let header = [
-        ("kernel", Align::Left),
-        ("strategy", Align::Left),
-        ("devices", Align::Right),
-        ("binds", Align::Right),
-        ("VM_BIND ioctls", Align::Right),
-        ("ops", Align::Right),
-        ("maps", Align::Right),
-        ("nulls", Align::Right),
-        ("unmaps", Align::Right),
-        ("syncs", Align::Right),
-    ];
-    let rows: Vec<Vec<String>> = stats
-        .iter()
-        .map(|sum| {
-            let numbers = [
-                sum.devices,
-                sum.binds,
-                sum.vm_bind_ioctls,
-                sum.vm_bind_ops,
-                sum.map_ops,
-                sum.null_ops,
-                sum.unmap_ops,
-                sum.sync_ops,
-            ];
-            let names = [sum.kernel.clone(), sum.strategy.clone()];
-            names
-                .into_iter()
-                .chain(numbers.map(|n| n.to_string()))
-                .collect()
-        })
-        .collect();
-    render(&header, &rows)
 }

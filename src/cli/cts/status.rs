@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-/// The names are those of deqp-runner's result files; `Skip` is a case that the driver does not support.
+/// The names are those of deqp-runner's result files; `Skip` is a case that the driver does not support. In order, the
+/// best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Status {
     Pass,

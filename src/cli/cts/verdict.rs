@@ -2,17 +2,48 @@
 
 use serde::Serialize;
 
-use super::expect::Expectations;
+use super::expect::{Expectations, Verdict};
 use super::pool::Run;
 use super::status::Status;
 
 /// A case that ended otherwise than expected.
 #[derive(Clone, Debug, Serialize)]
-pub struct Unexpected {
+pub struct Surprise {
     pub case: String,
     pub status: Status,
     pub expected: Status,
     pub reason: String,
+}
+
+/// The results of a run beside what was expected of it. All lists are sorted by name.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Judged {
+    /// How many failed as they were expected to.
+    pub expected_failures: usize,
+    /// Expected failures that passed.
+    pub improved: Vec<Surprise>,
+    pub unexpected: Vec<Surprise>,
+}
+
+impl Judged {
+    pub fn of(run: &Run, expectations: &Expectations) -> Self {
+        let mut judged = Self::default();
+        for (case, result) in &run.results {
+            let surprise = || Surprise {
+                case: case.clone(),
+                status: result.status,
+                expected: expectations.failure(case).unwrap_or(Status::Pass),
+                reason: result.reason.clone(),
+            };
+            match expectations.verdict(case, result.status) {
+                Verdict::AsExpected => {}
+                Verdict::ExpectedFailure => judged.expected_failures += 1,
+                Verdict::Improved => judged.improved.push(surprise()),
+                Verdict::Unexpected => judged.unexpected.push(surprise()),
+            }
+        }
+        judged
+    }
 }
 
 /// A case that ends otherwise on the bare base driver.
@@ -21,49 +52,47 @@ pub struct Difference {
     pub case: String,
     pub ours: Status,
     pub bare: Status,
+    /// Of the worse of the two.
     pub reason: String,
 }
 
-/// Those of `run` that `expectations` does not cover, by name.
-pub fn unexpected(run: &Run, expectations: &Expectations) -> Vec<Unexpected> {
-    run.results
-        .iter()
-        .filter(|(case, result)| !expectations.expects(case, result.status))
-        .map(|(case, result)| Unexpected {
-            case: case.clone(),
-            status: result.status,
-            expected: expectations.failure(case).unwrap_or(Status::Pass),
-            reason: result.reason.clone(),
-        })
-        .collect()
+/// Where a run and that on the bare base driver differ, by name; flakes are left out.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Compared {
+    /// It ends worse through our driver.
+    pub worse: Vec<Difference>,
+    /// It ends better, and is listed as a failure of the bare base driver.
+    pub better: Vec<Difference>,
+    /// It ends better, and nobody knew.
+    pub better_unlisted: Vec<Difference>,
 }
 
-/// How many failures of `run` are expected ones.
-pub fn expected_failures(run: &Run, expectations: &Expectations) -> usize {
-    run.results
-        .iter()
-        .filter(|(case, result)| {
-            !result.status.is_good() && expectations.expects(case, result.status)
-        })
-        .count()
-}
-
-/// Where `ours` and `bare` differ, by name; flakes are left out.
-pub fn differences(ours: &Run, bare: &Run, expectations: &Expectations) -> Vec<Difference> {
-    ours.results
-        .iter()
-        .filter(|(case, _)| !expectations.is_flake(case))
-        .filter_map(|(case, result)| {
-            let bare = bare.results.get(case)?;
-            (bare.status != result.status).then(|| Difference {
+impl Compared {
+    pub fn of(ours: &Run, bare: &Run, expectations: &Expectations) -> Self {
+        let mut compared = Self::default();
+        let on_bare = expectations.on_bare();
+        for (case, result) in &ours.results {
+            let Some(bare) = bare.results.get(case) else {
+                continue;
+            };
+            if expectations.is_flake(case) || result.status == bare.status {
+                continue;
+            }
+            let worse = result.status > bare.status;
+            let (list, reason) = match worse {
+                true => (&mut compared.worse, &result.reason),
+                false if on_bare.failure(case) == Some(bare.status) => {
+                    (&mut compared.better, &bare.reason)
+                }
+                false => (&mut compared.better_unlisted, &bare.reason),
+            };
+            list.push(Difference {
                 case: case.clone(),
                 ours: result.status,
                 bare: bare.status,
-                reason: match result.status.is_good() {
-                    true => bare.reason.clone(),
-                    false => result.reason.clone(),
-                },
-            })
-        })
-        .collect()
+                reason: reason.clone(),
+            });
+        }
+        compared
+    }
 }

@@ -4,6 +4,7 @@ use plotters::backend::SVGBackend;
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
+use super::shared::turns;
 use super::style::{Area, Drawn, GRID, INK, QUIET, SHEET, colour, failed, line, rectangle, text};
 use super::ticks::{count_tick, whole_steps};
 
@@ -49,6 +50,7 @@ const LEFT: i32 = 104;
 /// Where the legend begins.
 const LEGEND: i32 = 916;
 const FOOTER: i32 = 44;
+const STROKE: u32 = 3;
 /// Where largest and smallest differ by this factor, the scale is logarithmic.
 const LOGARITHMIC_FROM: u64 = 20;
 
@@ -123,20 +125,26 @@ impl Lines {
         let middle = ((LEFT + right) / 2, to + 32);
         text(root, &self.x_name, middle, 14, QUIET, HPos::Center)?;
 
-        for (i, drawn) in panel.lines.iter().enumerate() {
-            // Below those that lie on it a line is wider, so that it is seen.
-            let above = panel.lines[i + 1..].iter();
-            let covered = above.filter(|other| scale.covers(other, drawn)).count();
-            let width = 2 + 3 * covered as u32;
-            let path: Vec<_> = (drawn.values.iter().enumerate())
+        let path = |line: &Line| -> Vec<(i32, i32)> {
+            let values = line.values.iter().enumerate();
+            values
                 .map(|(i, &value)| (x_of(i as f64), to - scale.pixel(value)))
-                .collect();
-            let stroke = self.ink(panel, i).stroke_width(width);
-            match path[..] {
-                [only] => root.draw(&Circle::new(only, 3, stroke.filled())),
-                _ => root.draw(&PathElement::new(path, stroke)),
+                .collect()
+        };
+        let paths: Vec<_> = panel.lines.iter().map(path).collect();
+        for (i, pieces) in turns(&paths).into_iter().enumerate() {
+            let ink = self.ink(panel, i);
+            if let [only] = paths[i][..] {
+                // Points that lie on each other are rings.
+                let above = paths[i + 1..].iter();
+                let covered = above.filter(|path| path[..] == [only]).count();
+                let ring = Circle::new(only, 3 + 3 * covered as i32, ink.filled());
+                root.draw(&ring).map_err(failed)?;
             }
-            .map_err(failed)?;
+            for piece in pieces {
+                root.draw(&PathElement::new(piece, ink.stroke_width(STROKE)))
+                    .map_err(failed)?;
+            }
         }
         let row = 44.min(PLOT / panel.lines.len().max(1) as i32);
         for (i, drawn) in panel.lines.iter().enumerate() {
@@ -208,14 +216,6 @@ impl Scale {
             }
         };
         (share * f64::from(PLOT)).round() as i32
-    }
-
-    /// Whether the one line lies on the other at most points.
-    fn covers(&self, one: &Line, other: &Line) -> bool {
-        let pairs = one.values.iter().zip(&other.values);
-        let close =
-            |(one, other): &(&u64, &u64)| (self.pixel(**one) - self.pixel(**other)).abs() <= 2;
-        2 * pairs.filter(close).count() >= one.values.len()
     }
 
     fn ticks(&self) -> Vec<(u64, String)> {

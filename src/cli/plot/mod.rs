@@ -3,6 +3,7 @@
 mod bars;
 mod heat;
 mod lines;
+mod shared;
 mod style;
 mod ticks;
 

@@ -47,11 +47,11 @@ and of at most 960 moments of it and the 10 largest resources; --plot of a long 
 frames as one point; no more than 65,536 frames are listed one by one.
 
 Examples:
-  panvk-sparse replay game.trace
-  panvk-sparse replay game.trace --plot cost.svg --map residency.svg
-  panvk-sparse replay game.trace --kernel vpanthor:1.8 --kernel vpanthor:1.9
-  panvk-sparse replay game.trace --strategy sparse --frames 100..110
-  panvk-sparse replay game.trace --json | jq '.strategies[] | {strategy, ops: .totals.vm_bind_ops}'
+  panvk-sparse replay game.pvst
+  panvk-sparse replay game.pvst --plot cost.svg --map residency.svg
+  panvk-sparse replay game.pvst --kernel vpanthor:1.8 --kernel vpanthor:1.9
+  panvk-sparse replay game.pvst --strategy sparse --frames 100..110
+  panvk-sparse replay game.pvst --json | jq '.strategies[] | {strategy, ops: .totals.vm_bind_ops}'
 
 Exit status: 0 success; 1 the recording can't be read or replayed; 2 the command line makes no sense; 130 stopped.";
 

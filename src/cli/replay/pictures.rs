@@ -49,7 +49,7 @@ pub fn costs(report: &Report<'_>) -> Lines {
         )
     } else {
         "What each strategy asks of the kernel, the creation of resources included. Lower is better; where lines are \
-         the same, the wider one is below."
+         the same, their colours take turns."
             .to_owned()
     };
     Lines {

@@ -50,10 +50,10 @@ pub fn choose(kernels: &[KernelSpec], strategies: &[NullChoice]) -> Result<Vec<W
             .collect(),
     };
     for way in &ways {
-        if let KernelSpec::Node(path) = &way.kernel {
+        if !matches!(way.kernel, KernelSpec::Vpanthor(_)) {
             return Err(format!(
                 "--kernel {}: a recording is replayed on virtual kernels only, vpanthor:<flavour>",
-                path.display()
+                way.kernel
             ));
         }
         if let Err(error @ BackendError::Invalid(_)) = Replay::new(&way.kernel, way.choice) {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 use panvk_sparse::backend::BindCall;
 use panvk_sparse::trace::{DeviceCreated, Event};
@@ -198,7 +199,7 @@ impl Report {
             "Started",
             match self.started_unix_ns {
                 0 => "not known".to_owned(),
-                ns => format!("{} s after 1970-01-01 UTC", seconds(ns)),
+                ns => humantime::format_rfc3339(UNIX_EPOCH + Duration::from_nanos(ns)).to_string(),
             },
         );
         line("Duration", format!("{} s", seconds(self.duration_ns)));

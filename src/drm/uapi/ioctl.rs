@@ -20,7 +20,7 @@ macro_rules! ioctls {
     ($( $c_name:ident = $name:ident: $dir:ident($nr:expr, $ty:ty), $short:literal; )+) => {
         $(
             #[doc = concat!("`", stringify!($c_name), "`, with a [`", stringify!($ty), "`].")]
-            pub const $name: u32 = opcode::$dir::<$ty>(IOCTL_BASE, $nr);
+            pub const $name: u32 = opcode::$dir::<$ty>(IOCTL_BASE, $nr) as u32;
         )+
 
         pub(super) const IOCTLS: &[super::Ioctl] = &[

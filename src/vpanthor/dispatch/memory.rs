@@ -6,25 +6,33 @@ use crate::drm::uapi::*;
 use crate::vpanthor::bo::Bo;
 use crate::vpanthor::file::File;
 use crate::vpanthor::kernel::lock;
-use crate::vpanthor::user_memory::UserMemory;
+use crate::vpanthor::refusal::{ensure, refuse};
+use crate::vpanthor::user_memory::{Objects, UserMemory, read_string};
 use crate::vpanthor::vm::Vm;
 
-use super::query::VA_BITS;
-
-/// Bytes of GPU address space.
-const FULL_VA_RANGE: u64 = 1 << VA_BITS;
 /// The least that the kernel keeps of it (`PANTHOR_VM_MIN_KERNEL_VA_SIZE`).
 const MIN_KERNEL_VA_RANGE: u64 = 256 << 20;
 
 /// The bytes, from address 0 on, that a VM's user gets who asks for `asked`; 0 asks for what the kernel thinks best. The
-/// kernel's part is a power of two.
-fn user_va_range(asked: u64) -> Result<u64, Errno> {
-    let wanted = if asked == 0 { FULL_VA_RANGE / 2 } else { asked };
-    if wanted > FULL_VA_RANGE - MIN_KERNEL_VA_RANGE {
-        return Err(Errno::INVAL);
+/// kernel's part is a power of two. `full`: all addresses there are.
+fn user_va_range(full: u64, asked: u64) -> Result<u64, Errno> {
+    let wanted = if asked == 0 { full / 2 } else { asked };
+    if wanted > full - MIN_KERNEL_VA_RANGE {
+        return Err(refuse(
+            Errno::INVAL,
+            "more addresses than the GPU has for users",
+        ));
     }
-    let kernel = 1u64 << (FULL_VA_RANGE - wanted).ilog2();
-    Ok(FULL_VA_RANGE - kernel)
+    let kernel = 1u64 << (full - wanted).ilog2();
+    Ok(full - kernel)
+}
+
+fn no_such_vm() -> Errno {
+    refuse(Errno::INVAL, "no VM has this id")
+}
+
+fn no_such_bo() -> Errno {
+    refuse(Errno::NOENT, "no buffer object has this handle")
 }
 
 pub(super) fn vm_create(
@@ -32,10 +40,8 @@ pub(super) fn vm_create(
     args: &mut VmCreate,
     _: &dyn UserMemory,
 ) -> Result<u32, Errno> {
-    if args.flags != 0 {
-        return Err(Errno::INVAL);
-    }
-    let range = user_va_range(args.user_va_range)?;
+    ensure(args.flags == 0, "VM_CREATE takes no flags")?;
+    let range = user_va_range(1 << file.kernel.identity().va_bits(), args.user_va_range)?;
     let kernel = &file.kernel;
     let vm = Vm::new(
         kernel.next_vm_serial(),
@@ -45,7 +51,8 @@ pub(super) fn vm_create(
         file.faults.clone(),
         kernel.count_vm(),
     );
-    args.id = lock(&file.vms).insert(vm).ok_or(Errno::BUSY)?;
+    let id = lock(&file.vms).insert(vm);
+    args.id = id.ok_or_else(|| refuse(Errno::BUSY, "the file has 32 VMs"))?;
     args.user_va_range = range;
     Ok(0)
 }
@@ -55,11 +62,9 @@ pub(super) fn vm_destroy(
     args: &mut VmDestroy,
     _: &dyn UserMemory,
 ) -> Result<u32, Errno> {
-    if args.pad != 0 {
-        return Err(Errno::INVAL);
-    }
+    ensure(args.pad == 0, "padding must be zero")?;
     let removed = lock(&file.vms).remove(args.id);
-    removed.ok_or(Errno::INVAL)?.destroy();
+    removed.ok_or_else(no_such_vm)?.destroy();
     Ok(0)
 }
 
@@ -68,7 +73,7 @@ pub(super) fn vm_get_state(
     args: &mut VmGetState,
     _: &dyn UserMemory,
 ) -> Result<u32, Errno> {
-    let vm = file.vm(args.vm_id).ok_or(Errno::INVAL)?;
+    let vm = file.vm(args.vm_id).ok_or_else(no_such_vm)?;
     args.state = if vm.is_unusable() {
         VM_STATE_UNUSABLE
     } else {
@@ -88,12 +93,15 @@ pub(super) fn bo_create(
         BO_NO_MMAP
     };
     let both = BO_NO_MMAP | BO_WB_MMAP;
-    if args.size == 0 || args.pad != 0 || args.flags & !known != 0 || args.flags & both == both {
-        return Err(Errno::INVAL);
-    }
+    ensure(args.size != 0, "a buffer object of size 0")?;
+    ensure(args.pad == 0, "padding must be zero")?;
+    ensure(
+        args.flags & !known == 0 && args.flags & both != both,
+        "flags that this kernel does not know, or NO_MMAP with WB_MMAP",
+    )?;
     let exclusive = match args.exclusive_vm_id {
         0 => None,
-        id => Some(file.vm(id).ok_or(Errno::INVAL)?.serial),
+        id => Some(file.vm(id).ok_or_else(no_such_vm)?.serial),
     };
     let bo = Bo::create(args.size, args.flags, exclusive, file.kernel.count_bo())?;
     args.size = bo.size;
@@ -106,12 +114,10 @@ pub(super) fn bo_mmap_offset(
     args: &mut BoMmapOffset,
     _: &dyn UserMemory,
 ) -> Result<u32, Errno> {
-    if args.pad != 0 {
-        return Err(Errno::INVAL);
-    }
-    let bo = file.bo(args.handle).ok_or(Errno::NOENT)?;
+    ensure(args.pad == 0, "padding must be zero")?;
+    let bo = file.bo(args.handle).ok_or_else(no_such_bo)?;
     if bo.flags & BO_NO_MMAP != 0 {
-        return Err(Errno::PERM);
+        return Err(refuse(Errno::PERM, "the buffer object is NO_MMAP"));
     }
     args.offset = file.kernel.mmap_offset(&bo);
     Ok(0)
@@ -123,10 +129,69 @@ pub(super) fn bo_query_info(
     args: &mut BoQueryInfo,
     _: &dyn UserMemory,
 ) -> Result<u32, Errno> {
-    let bo = file.bo(args.handle).ok_or(Errno::NOENT)?;
+    let bo = file.bo(args.handle).ok_or_else(no_such_bo)?;
     args.pad = 0;
     args.create_flags = bo.flags;
     args.extra_flags = 0;
+    Ok(0)
+}
+
+/// The longest label, NUL included.
+const MAX_LABEL: usize = 4096;
+
+pub(super) fn bo_set_label(
+    file: &File,
+    args: &mut BoSetLabel,
+    mem: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    ensure(args.pad == 0, "padding must be zero")?;
+    let bo = file.bo(args.handle).ok_or_else(no_such_bo)?;
+    let label = match args.label {
+        0 => None,
+        addr => Some(
+            read_string(mem, addr, MAX_LABEL).map_err(|errno| match errno {
+                Errno::INVAL => refuse(Errno::TOOBIG, "a label has at most 4,096 bytes"),
+                errno => errno,
+            })?,
+        ),
+    };
+    bo.set_label(label.map(|label| String::from_utf8_lossy(&label).into_owned()));
+    Ok(0)
+}
+
+pub(super) fn set_user_mmio_offset(
+    file: &File,
+    args: &mut SetUserMmioOffset,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    ensure(
+        matches!(args.offset, USER_MMIO_OFFSET_32BIT | USER_MMIO_OFFSET_64BIT),
+        "neither the 32-bit nor the 64-bit offset",
+    )?;
+    file.user_mmio_offset
+        .store(args.offset, std::sync::atomic::Ordering::Relaxed);
+    Ok(0)
+}
+
+/// There is no cache between the model and its memory: all that shows is what is refused.
+pub(super) fn bo_sync(file: &File, args: &mut BoSync, mem: &dyn UserMemory) -> Result<u32, Errno> {
+    let size = size_of::<BoSyncOp>();
+    for bytes in Objects::read(mem, &args.ops, size, size)?.iter() {
+        let op = BoSyncOp::from_prefix(bytes);
+        let bo = file.bo(op.handle).ok_or_else(no_such_bo)?;
+        ensure(
+            matches!(
+                op.r#type,
+                BO_SYNC_CPU_CACHE_FLUSH | BO_SYNC_CPU_CACHE_FLUSH_AND_INVALIDATE
+            ),
+            "no such type of sync",
+        )?;
+        let end = op.offset.checked_add(op.size);
+        ensure(
+            end.is_some_and(|end| end <= bo.size),
+            "the range exceeds the buffer object",
+        )?;
+    }
     Ok(0)
 }
 
@@ -146,7 +211,7 @@ mod tests {
             (u64::MAX, Err(Errno::INVAL)),
         ];
         for (asked, range) in table {
-            assert_eq!(user_va_range(asked), range, "asked for {asked:#x}");
+            assert_eq!(user_va_range(1 << 48, asked), range, "asked for {asked:#x}");
         }
     }
 }

@@ -5,14 +5,17 @@
 //! a failure, which is how a synchronous VM_BIND tells where it stopped.
 
 mod core;
+mod group;
 mod memory;
 mod query;
 mod syncobj;
+mod syncs;
 mod vm_bind;
 
 use rustix::io::Errno;
 
 use super::file::File;
+use super::refusal::{forget, refuse};
 use super::user_memory::{UserMemory, check_zero};
 use crate::drm::uapi::*;
 
@@ -71,16 +74,29 @@ impl Call<'_> {
     }
 }
 
+/// The numbers of DRM that a primary node takes and a render node does not: masters and authentication, clients, flinks,
+/// what drives displays.
+fn is_for_display(number: u8) -> bool {
+    matches!(
+        number,
+        0x01 | 0x02 | 0x05..=0x07 | 0x0a | 0x0b | 0x0d | 0x11 | 0x1e | 0x1f
+    ) || matches!(number, 0xa0..=0xbe | 0xc6..=0xc9)
+}
+
 pub(super) fn ioctl(
     file: &File,
     request: u32,
     arg: u64,
     mem: &dyn UserMemory,
 ) -> Result<u32, Errno> {
+    forget();
     if (request >> 8) as u8 != IOCTL_BASE {
         return Err(Errno::NOTTY);
     }
     let number = ioctl_nr(request);
+    if is_for_display(number) {
+        return Err(refuse(Errno::ACCESS, "not for a render node"));
+    }
     file.faults.ioctl(number)?;
     let call = Call {
         file,
@@ -93,7 +109,7 @@ pub(super) fn ioctl(
         ($( $ours:ident => $handler:path $(, if $there:expr)?; )+) => {
             match number {
                 $( n if n == ioctl_nr($ours) $(&& $there)? => call.run($ours, $handler), )+
-                _ => Err(Errno::INVAL),
+                _ => Err(refuse(Errno::INVAL, "no such ioctl in this kernel")),
             }
         };
     }
@@ -106,6 +122,16 @@ pub(super) fn ioctl(
         IOCTL_BO_CREATE => memory::bo_create;
         IOCTL_BO_MMAP_OFFSET => memory::bo_mmap_offset;
         IOCTL_BO_QUERY_INFO => memory::bo_query_info, if since_1_7;
+
+        IOCTL_GROUP_CREATE => group::create;
+        IOCTL_GROUP_DESTROY => group::destroy;
+        IOCTL_GROUP_SUBMIT => group::submit;
+        IOCTL_GROUP_GET_STATE => group::get_state;
+        IOCTL_TILER_HEAP_CREATE => group::heap_create;
+        IOCTL_TILER_HEAP_DESTROY => group::heap_destroy;
+        IOCTL_BO_SET_LABEL => memory::bo_set_label;
+        IOCTL_SET_USER_MMIO_OFFSET => memory::set_user_mmio_offset;
+        IOCTL_BO_SYNC => memory::bo_sync, if since_1_7;
 
         IOCTL_VERSION => core::version;
         IOCTL_GET_CAP => core::get_cap;
@@ -124,5 +150,6 @@ pub(super) fn ioctl(
         IOCTL_SYNCOBJ_TIMELINE_SIGNAL => syncobj::timeline_signal;
         IOCTL_SYNCOBJ_QUERY => syncobj::query;
         IOCTL_SYNCOBJ_TRANSFER => syncobj::transfer;
+        IOCTL_SYNCOBJ_EVENTFD => syncobj::eventfd;
     }
 }

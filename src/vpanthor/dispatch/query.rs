@@ -1,4 +1,4 @@
-//! DEV_QUERY: a Mali-G610 as found in the RK3588.
+//! DEV_QUERY: what the GPU and its firmware say of themselves.
 
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -10,55 +10,11 @@ use crate::vpanthor::flavour::Flavour;
 use crate::vpanthor::kernel::monotonic_ns;
 use crate::vpanthor::user_memory::{UserMemory, check_zero};
 
-/// Bits of a GPU address.
-pub(super) const VA_BITS: u32 = 48;
-/// Bits of an address in memory.
-const PA_BITS: u32 = 40;
-
 /// The timer that counts for GPU and CPU, Hz.
 const TIMER_HZ: u64 = 24_000_000;
 
 /// Bytes of `drm_panthor_timestamp_info` before 1.8.
 const TIMESTAMP_INFO_SIZE_BEFORE_1_8: usize = 24;
-
-/// What these registers say on the board (the identification is product 7 of architecture 10.8.6, r0p0).
-fn gpu_info() -> GpuInfo {
-    GpuInfo {
-        gpu_id: 0xa867_0005,
-        gpu_rev: 0,
-        csf_id: 0x040a_0412,
-        l2_features: 0x0712_0306,
-        tiler_features: 0x809,
-        mem_features: 0x301,
-        mmu_features: VA_BITS | PA_BITS << 8,
-        thread_features: 0x0401_0000,
-        max_threads: 2048,
-        thread_max_workgroup_size: 1024,
-        thread_max_barrier_size: 1024,
-        coherency_features: 0,
-        texture_features: [0xc1ff_ff9e, 0, 0, 0],
-        as_present: 0xff,
-        selected_coherency: GPU_COHERENCY_NONE,
-        shader_present: 0x50005,
-        l2_present: 1,
-        tiler_present: 1,
-        core_features: 0,
-        pad: 0,
-        gpu_features: 0,
-    }
-}
-
-/// What its firmware offers.
-fn csif_info() -> CsifInfo {
-    CsifInfo {
-        csg_slot_count: 8,
-        cs_slot_count: 8,
-        cs_reg_count: 96,
-        scoreboard_slot_count: 8,
-        unpreserved_cs_reg_count: 4,
-        pad: 0,
-    }
-}
 
 /// Whether a timestamp query says what it wants. The fifth revision of the repeat series, which took the number 1.8 for
 /// itself, grew from a 1.7 kernel.
@@ -173,9 +129,14 @@ pub(super) fn dev_query(
     match args.r#type {
         DEV_QUERY_GPU_INFO => {
             let min = std::mem::offset_of!(GpuInfo, core_features);
-            answer(args, mem, min, gpu_info().as_bytes())?;
+            answer(args, mem, min, file.kernel.identity().gpu_info().as_bytes())?;
         }
-        DEV_QUERY_CSIF_INFO => answer(args, mem, size, csif_info().as_bytes())?,
+        DEV_QUERY_CSIF_INFO => answer(
+            args,
+            mem,
+            size,
+            file.kernel.identity().csif_info().as_bytes(),
+        )?,
         DEV_QUERY_TIMESTAMP_INFO => {
             let min = std::mem::offset_of!(TimestampInfo, timestamp_offset);
             let flags = if full_timestamp {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use crate::drm::uapi::*;
-use crate::vpanthor::fds::Exported;
+use crate::vpanthor::fds::{self, Exported};
 use crate::vpanthor::fence::FenceSet;
 use crate::vpanthor::file::{File, install};
 use crate::vpanthor::kernel::{lock, monotonic_ns};
 use crate::vpanthor::syncobj::Syncobj;
 use crate::vpanthor::user_memory::{UserMemory, read_values};
+use crate::vpanthor::watches::Watch;
 
 /// How long a transfer waits for a fence that is not there yet.
 const TRANSFER_TIMEOUT_NS: i64 = 5_000_000_000;
@@ -294,5 +295,23 @@ pub(super) fn timeline_wait(
     let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
     let points = points(mem, args.points, args.count_handles)?;
     args.first_signaled = wait_for(file, syncobjs, points, args.flags, args.timeout_nsec)?;
+    Ok(0)
+}
+
+pub(super) fn eventfd(
+    file: &File,
+    args: &mut SyncobjEventfd,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    require(args.flags & !SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE == 0 && args.pad == 0)?;
+    let syncobj = file.syncobj(args.handle).ok_or(Errno::NOENT)?;
+    file.kernel.watches.add(Watch {
+        syncobj,
+        point: args.point,
+        available: args.flags & SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE != 0,
+        eventfd: fds::eventfd(args.fd)?,
+        fences: None,
+    });
+    file.kernel.watches.announce();
     Ok(0)
 }

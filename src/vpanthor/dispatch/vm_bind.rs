@@ -4,7 +4,6 @@
 //! whole, then queued as a whole; each op becomes a job that waits for fences and has one of its own, and the jobs of one
 //! VM run in order.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -12,18 +11,22 @@ use rustix::io::Errno;
 use crate::drm::uapi::*;
 use crate::vpanthor::bo::Bo;
 use crate::vpanthor::faults::OpStage;
-use crate::vpanthor::fence::{Fence, FenceSet};
 use crate::vpanthor::file::File;
-use crate::vpanthor::handles::Handles;
 use crate::vpanthor::kernel::lock;
-use crate::vpanthor::syncobj::Syncobj;
+use crate::vpanthor::mapping::Source;
+use crate::vpanthor::queue::Queue;
+use crate::vpanthor::refusal::refuse;
+use crate::vpanthor::snapshot::BindCounts;
 use crate::vpanthor::user_memory::{Objects, UserMemory};
 use crate::vpanthor::validate::{BindOp, Context, Mode, Validated, validate};
-use crate::vpanthor::vm::{Batch, Edge, Vm};
+use crate::vpanthor::vm::{Batch, Vm};
+
+use super::syncs::{Graph, read_syncs};
 
 /// Bits other than `VM_BIND_ASYNC` in `flags` are not looked at, as in the kernel.
 pub(super) fn vm_bind(file: &File, args: &mut VmBind, mem: &dyn UserMemory) -> Result<u32, Errno> {
-    let vm = file.vm(args.vm_id).ok_or(Errno::INVAL)?;
+    let vm = file.vm(args.vm_id);
+    let vm = vm.ok_or_else(|| refuse(Errno::INVAL, "no VM has this id"))?;
     let min_size = size_of::<VmBindOp>();
     let ops = Objects::read(mem, &args.ops, min_size, file.kernel.flavour().op_size())?;
     if args.flags & VM_BIND_ASYNC != 0 {
@@ -90,7 +93,14 @@ fn bind_sync(file: &File, vm: &Vm, ops: &Objects) -> Result<(), (u32, Errno)> {
             }
         }
     }
-    vm.run_now(valid)?;
+    let kinds: Vec<_> = valid.iter().map(kind).collect();
+    let ran = vm.run_now(valid);
+    let count = match ran {
+        Ok(()) => kinds.len(),
+        Err((failed, _)) => failed as usize,
+    };
+    count_ops(file, kinds.into_iter().take(count));
+    ran?;
     refused.map_or(Ok(()), Err)
 }
 
@@ -105,7 +115,7 @@ fn bind_async(
         return Ok(());
     }
     if vm.is_unusable() {
-        return Err(Errno::INVAL);
+        return Err(refuse(Errno::INVAL, "the VM is unusable"));
     }
     let mut ops = Vec::with_capacity(count);
     let mut syncs = Vec::new();
@@ -118,27 +128,17 @@ fn bind_async(
             file.faults.op(OpStage::Prepare)?;
             ops.push(validate(&op, Mode::Async, &context)?);
             if op_syncs.count != 0 {
-                let size = size_of::<SyncOp>();
-                let objects = Objects::read(mem, &op_syncs, size, size)?;
-                syncs.extend(
-                    objects
-                        .iter()
-                        .map(|bytes| (index, SyncOp::from_prefix(bytes))),
-                );
+                syncs.extend(read_syncs(mem, index, &op_syncs)?);
             }
         }
     }
     let (edges, signals) = {
         let syncobjs = lock(&file.syncobjs);
-        let mut graph = Graph {
-            syncobjs: &syncobjs,
-            take_waits_as_met: file.options.take_waits_as_met,
-            signals: Vec::new(),
-            by_point: HashMap::new(),
-        };
+        let mut graph = Graph::new(file, &syncobjs);
         graph.collect_signals(&syncs)?;
         (graph.edges(&syncs)?, graph.signals)
     };
+    count_ops(file, ops.iter().map(kind));
     vm.submit(Batch::new(ops, edges));
     for signal in &signals {
         signal.publish();
@@ -150,111 +150,26 @@ fn bind_async(
     Ok(())
 }
 
-/// A point that ops of the call signal.
-struct Signal {
-    syncobj: Arc<Syncobj>,
-    point: u64,
-    /// What a wait for this point waits for: what the syncobj held before the call, then the fence of the last op so
-    /// far that signals it.
-    current: Option<FenceSet>,
-}
+/// The counter of an op's kind.
+type Kind = fn(&mut BindCounts) -> &mut u64;
 
-impl Signal {
-    /// The syncobj gets the fence of the last op of the call that signals it.
-    fn publish(&self) {
-        let fences = self.current.clone().unwrap_or_default();
-        if self.point > 0 {
-            self.syncobj.add_point(self.point, fences);
-        } else {
-            self.syncobj.replace(fences);
-        }
+fn kind(op: &Validated) -> Kind {
+    match op {
+        Validated::Map { source, .. } => match source {
+            Source::Bo { .. } => |counts| &mut counts.map,
+            Source::Repeat { .. } => |counts| &mut counts.repeat,
+            Source::Sparse => |counts| &mut counts.sparse,
+        },
+        Validated::Unmap { .. } => |counts| &mut counts.unmap,
+        Validated::SyncOnly => |counts| &mut counts.sync_only,
+        Validated::Nothing => |counts| &mut counts.nothing,
     }
 }
 
-/// Which op waits for what, as `panthor_submit_ctx` finds out.
-struct Graph<'a> {
-    syncobjs: &'a Handles<Arc<Syncobj>>,
-    take_waits_as_met: bool,
-    signals: Vec<Signal>,
-    /// Handle and point to the index in `signals`.
-    by_point: HashMap<(u32, u64), usize>,
-}
-
-fn is_signal(sync: &SyncOp) -> bool {
-    sync.flags & SYNC_OP_SIGNAL != 0
-}
-
-/// `panthor_check_sync_op`.
-fn check_sync_op(sync: &SyncOp) -> Result<(), Errno> {
-    let fits = match sync.flags & !SYNC_OP_SIGNAL {
-        SYNC_OP_HANDLE_TYPE_SYNCOBJ => sync.timeline_value == 0,
-        SYNC_OP_HANDLE_TYPE_TIMELINE_SYNCOBJ => true,
-        _ => false,
-    };
-    if fits { Ok(()) } else { Err(Errno::INVAL) }
-}
-
-impl Graph<'_> {
-    /// All signals first: a wait may be for one of an earlier op of the same call.
-    fn collect_signals(&mut self, syncs: &[(u32, SyncOp)]) -> Result<(), Errno> {
-        for (_, sync) in syncs.iter().filter(|(_, sync)| is_signal(sync)) {
-            check_sync_op(sync)?;
-            let point = sync.timeline_value;
-            if self.by_point.contains_key(&(sync.handle, point)) {
-                continue;
-            }
-            let syncobj = self.syncobjs.get(sync.handle).ok_or(Errno::INVAL)?;
-            self.by_point
-                .insert((sync.handle, point), self.signals.len());
-            self.signals.push(Signal {
-                syncobj: syncobj.clone(),
-                point,
-                current: syncobj.find_fence(point).ok(),
-            });
-        }
-        Ok(())
-    }
-
-    fn edges(&mut self, syncs: &[(u32, SyncOp)]) -> Result<Vec<Edge>, Errno> {
-        let mut edges = Vec::new();
-        for group in syncs.chunk_by(|a, b| a.0 == b.0) {
-            let mut waits = FenceSet::default();
-            for (_, sync) in group.iter().filter(|(_, sync)| !is_signal(sync)) {
-                self.add_wait(sync, &mut waits)?;
-            }
-            let mut done = None;
-            for (_, sync) in group.iter().filter(|(_, sync)| is_signal(sync)) {
-                let fence: &Arc<Fence> = done.get_or_insert_default();
-                let index = self.by_point.get(&(sync.handle, sync.timeline_value));
-                let signal = index.and_then(|index| self.signals.get_mut(*index));
-                signal.ok_or(Errno::INVAL)?.current = Some(FenceSet::of(fence.clone()));
-            }
-            edges.push(Edge {
-                op: group[0].0,
-                waits,
-                done,
-            });
-        }
-        Ok(edges)
-    }
-
-    /// # Errors
-    /// `EINVAL` where there is no fence to wait for: only what is submitted can be waited for.
-    fn add_wait(&self, sync: &SyncOp, waits: &mut FenceSet) -> Result<(), Errno> {
-        check_sync_op(sync)?;
-        let point = sync.timeline_value;
-        if let Some(index) = self.by_point.get(&(sync.handle, point)) {
-            if self.take_waits_as_met {
-                return Ok(());
-            }
-            let signal = self.signals.get(*index).ok_or(Errno::INVAL)?;
-            waits.extend(signal.current.as_ref().ok_or(Errno::INVAL)?);
-            return Ok(());
-        }
-        let syncobj = self.syncobjs.get(sync.handle).ok_or(Errno::NOENT)?;
-        if !self.take_waits_as_met {
-            waits.extend(&syncobj.find_fence(point)?);
-        }
-        Ok(())
+fn count_ops(file: &File, kinds: impl Iterator<Item = Kind>) {
+    let mut counts = lock(&file.bind_counts);
+    for kind in kinds {
+        counts.ops += 1;
+        *kind(&mut counts) += 1;
     }
 }

@@ -1,0 +1,36 @@
+//! The virtual kernel as a device node, for programs that know nothing of it: `libvpanthor_preload.so`.
+
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each of the included tests has the kit as its own module"
+)]
+
+/// The path of the test `$name` in the module of the call, as libtest names it, behind the crate's name.
+macro_rules! name_of {
+    ($name:ident) => {
+        concat!(module_path!(), "::", stringify!($name))
+    };
+}
+
+#[path = "../drm/main.rs"]
+mod drm;
+
+// The tests of the virtual kernel's ioctls, see `transport`.
+#[path = "../vpanthor_ioctl.rs"]
+mod vpanthor_ioctl;
+#[path = "../vpanthor_syncobj.rs"]
+mod vpanthor_syncobj;
+#[path = "../vpanthor_vm_bind.rs"]
+mod vpanthor_vm_bind;
+#[path = "../vpanthor_work.rs"]
+mod vpanthor_work;
+
+mod command;
+mod dump;
+mod kit;
+
+mod panvk;
+mod program;
+mod settings;
+mod system;
+mod transport;
