@@ -5,7 +5,7 @@ mod common;
 use ash::vk;
 use common::config::Config;
 use common::gpu::bind;
-use common::objects::{Fence, Image, ImageShape};
+use common::objects::{Fence, Image, ImageShape, Staging};
 use common::pattern::{assert_pattern, assert_words};
 use common::work::Work;
 use common::{App, Batch, Gpu, SZ_2M, SZ_64K};
@@ -95,6 +95,32 @@ fn resources_come_and_go_between_submits() {
     });
 }
 
+/// What the queue waits for comes after the end of a resource that has nothing to do with it.
+#[test]
+fn a_destroyed_resource_does_not_wait_for_the_starts_of_others() {
+    under(
+        name_of!(a_destroyed_resource_does_not_wait_for_the_starts_of_others),
+        |gpu| {
+            let (sparse, plain) = (gpu.sparse_buffer(SZ_2M), Staging::new(gpu, 64));
+            sparse.shader_write(0, SZ_64K, 1);
+            let gate = gpu.timeline(0);
+            let blocked = Work::record(gpu, |_| ());
+            blocked.submit(&[gate.at(1)], &[]);
+            // Its start is behind the gate.
+            let started = gpu.sparse_buffer(SZ_2M);
+            let starting = Work::record(gpu, |_| ());
+            starting.submit(&[], &[]);
+            assert!(!starting.done());
+            drop(plain);
+            drop(sparse);
+            gate.signal(1);
+            blocked.wait();
+            starting.wait();
+            assert_pattern("started", &started.shader_read(0, SZ_64K), 1, 0);
+        },
+    );
+}
+
 #[test]
 fn the_newer_way_to_submit_starts_resources_too() {
     under(
@@ -106,7 +132,7 @@ fn the_newer_way_to_submit_starts_resources_too() {
             dummy.copy_write(0, &words);
             // The next submit is the first since this one's creation.
             let buffer = gpu.sparse_buffer(SZ_2M);
-            let to = common::objects::Staging::new(gpu, 64);
+            let to = Staging::new(gpu, 64);
             let fence = Fence::new(gpu);
             // SAFETY: all that is named is alive until the fence has been waited for; no other thread has the queue.
             unsafe {

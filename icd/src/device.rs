@@ -134,6 +134,8 @@ pub struct Device {
     pub starts: Starts,
     /// For each queue family whether it binds sparse resources.
     binding_families: Vec<bool>,
+    /// Whether it was created with the feature `timelineSemaphore`.
+    pub has_timelines: bool,
     /// The stats of a device without a backend.
     untouched: Stats,
 }
@@ -246,7 +248,12 @@ pub unsafe extern "system" fn create_device(
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
         // SAFETY: `create_info` is valid, by the function's specification.
-        let mut enabled = unsafe { features::enabled(&*create_info) };
+        let (mut enabled, has_timelines) = unsafe {
+            (
+                features::enabled(&*create_info),
+                features::timelines(&*create_info),
+            )
+        };
         let sparse = enabled.sparse_binding != vk::FALSE;
         let refused = profile::features(&instance.driver.config, &mut enabled);
         if !refused.is_empty() {
@@ -318,6 +325,7 @@ pub unsafe extern "system" fn create_device(
                 dummies: Mutex::default(),
                 starts: Starts::default(),
                 binding_families,
+                has_timelines,
                 untouched,
             }),
         );

@@ -117,8 +117,10 @@ pub unsafe extern "system" fn destroy_buffer(
             .as_ref()
             .filter(|_| buffer != vk::Buffer::null())
         {
-            known.starts.settle(&known);
-            backend.remove_resource(ResourceId::Buffer(buffer.as_raw()));
+            let id = ResourceId::Buffer(buffer.as_raw());
+            // First, so that no other thread's submit starts it from here on.
+            backend.remove_resource(id);
+            known.starts.settle(&known, id);
         }
         // SAFETY: the application's own arguments, passed on.
         unsafe { (known.table.destroy_buffer)(device, buffer, allocator) }
@@ -198,8 +200,10 @@ pub unsafe extern "system" fn destroy_image(
             .as_ref()
             .filter(|_| image != vk::Image::null())
         {
-            known.starts.settle(&known);
-            backend.remove_resource(ResourceId::Image(image.as_raw()));
+            let id = ResourceId::Image(image.as_raw());
+            // First, so that no other thread's submit starts it from here on.
+            backend.remove_resource(id);
+            known.starts.settle(&known, id);
             known.images.remove(image.as_raw());
         }
         // SAFETY: the application's own arguments, passed on.

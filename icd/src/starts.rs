@@ -7,7 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ash::vk::{self, Handle};
-use panvk_sparse::backend::BaseBatch;
+use panvk_sparse::backend::{BaseBatch, ResourceId};
 
 use crate::bind::submit;
 use crate::device::{Device, fail};
@@ -27,10 +27,15 @@ pub struct Starts(Mutex<Vec<Start>>);
 struct Start {
     /// Null once it is known to be over.
     queue: vk::Queue,
-    /// Signalled by the bind, waited for by an empty batch.
+    /// Signalled by the bind, waited for by an empty batch. A timeline, where the device has such: what the queue is yet to
+    /// do may wait for what is not submitted yet, and a binary semaphore must not be waited for then.
     semaphore: vk::Semaphore,
+    /// What the timeline is signalled to by the latest bind.
+    value: u64,
     /// Signalled by the empty batch.
     fence: vk::Fence,
+    /// What it binds. Empty once it is known to be over.
+    resources: Vec<ResourceId>,
 }
 
 impl Start {
@@ -39,9 +44,17 @@ impl Start {
         let mut start = Self {
             queue: vk::Queue::null(),
             semaphore: vk::Semaphore::null(),
+            value: 0,
             fence: vk::Fence::null(),
+            resources: Vec::new(),
         };
-        let semaphore = vk::SemaphoreCreateInfo::default();
+        let mut kind = vk::SemaphoreTypeCreateInfo::default()
+            .semaphore_type(vk::SemaphoreType::TIMELINE)
+            .initial_value(0);
+        let mut semaphore = vk::SemaphoreCreateInfo::default();
+        if device.has_timelines {
+            semaphore = semaphore.push_next(&mut kind);
+        }
         let fence = vk::FenceCreateInfo::default();
         // SAFETY: a device of the base driver, structs that outlive the calls; what is made is destroyed with the device, or
         // here, where nobody has it.
@@ -79,6 +92,7 @@ impl Start {
             }
         }
         self.queue = vk::Queue::null();
+        self.resources.clear();
         true
     }
 
@@ -90,15 +104,33 @@ impl Start {
         batches: &[BaseBatch],
     ) -> Result<(), vk::Result> {
         let semaphores = [self.semaphore];
-        let bind = [vk::BindSparseInfo::default().signal_semaphores(&semaphores)];
+        let values = [self.value + 1];
+        let mut signalled =
+            vk::TimelineSemaphoreSubmitInfo::default().signal_semaphore_values(&values);
+        let mut waited = vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&values);
+        let mut bind = vk::BindSparseInfo::default().signal_semaphores(&semaphores);
+        if device.has_timelines {
+            bind = bind.push_next(&mut signalled);
+        }
+        let bind = [bind];
         // SAFETY: the batches are of this one info.
         unsafe { submit(device, queue, &bind, batches, vk::Fence::null()) }?;
         // From here on its semaphore is in use, come what may.
         self.queue = queue;
+        self.value += 1;
+        for batch in batches {
+            self.resources.extend(batch.binds.iter().map(|(id, _)| *id));
+            let images = batch.image_binds.iter();
+            self.resources
+                .extend(images.map(|(image, _)| ResourceId::Image(*image)));
+        }
         let stages = [vk::PipelineStageFlags::ALL_COMMANDS];
-        let wait = vk::SubmitInfo::default()
+        let mut wait = vk::SubmitInfo::default()
             .wait_semaphores(&semaphores)
             .wait_dst_stage_mask(&stages);
+        if device.has_timelines {
+            wait = wait.push_next(&mut waited);
+        }
         // SAFETY: a queue that the application has handed over for now, a semaphore that the bind signals, a fence that is
         // not signalled.
         unsafe { (device.table.queue_submit)(queue, 1, &wait, self.fence) }.result()
@@ -160,12 +192,13 @@ impl Starts {
             .map_err(|error| fail(&"binding new resources to the dummy", &error))
     }
 
-    /// Before a resource is destroyed: no start of it is under way.
-    pub fn settle(&self, device: &Device) {
+    /// Before a resource is destroyed that the backend does not know any more: no start of it is under way. Those of others
+    /// are not waited for: what they wait for may be yet to come from whoever destroys this one.
+    pub fn settle(&self, device: &Device, id: ResourceId) {
         for start in self.lock().iter_mut() {
-            if !start.ends(device, PATIENCE) {
+            if start.resources.contains(&id) && !start.ends(device, PATIENCE) {
                 log::warn!(
-                    "VkQueue {:#x} makes no progress, and a resource that is destroyed may be in use by it",
+                    "VkQueue {:#x} makes no progress, and {id}, which is destroyed, may be in use by it",
                     start.queue.as_raw()
                 );
             }

@@ -31,7 +31,8 @@ pub struct Table {
     pub destroy_fence: vk::PFN_vkDestroyFence,
     pub queue_bind_sparse: vk::PFN_vkQueueBindSparse,
     pub queue_submit: vk::PFN_vkQueueSubmit,
-    pub queue_submit2: Option<vk::PFN_vkQueueSubmit2>,
+    /// By its two names: a layer below may have a function of a name that its device does not have, and it goes nowhere.
+    queue_submit2: [Option<vk::PFN_vkQueueSubmit2>; 2],
     pub queue_present: Option<vk::PFN_vkQueuePresentKHR>,
 }
 
@@ -61,10 +62,27 @@ impl Table {
                 destroy_fence: first_proc(&[c"vkDestroyFence"], get)?,
                 queue_bind_sparse: first_proc(&[c"vkQueueBindSparse"], get)?,
                 queue_submit: first_proc(&[c"vkQueueSubmit"], get)?,
-                queue_submit2: first_proc(&[c"vkQueueSubmit2", c"vkQueueSubmit2KHR"], get),
+                queue_submit2: [
+                    first_proc(&[c"vkQueueSubmit2"], get),
+                    first_proc(&[c"vkQueueSubmit2KHR"], get),
+                ],
                 queue_present: first_proc(&[c"vkQueuePresentKHR"], get),
             })
         }
+    }
+}
+
+impl Table {
+    /// `vkQueueSubmit2`.
+    pub fn submit2(&self) -> Option<vk::PFN_vkQueueSubmit2> {
+        let [core, extension] = self.queue_submit2;
+        core.or(extension)
+    }
+
+    /// `vkQueueSubmit2KHR`.
+    pub fn submit2_khr(&self) -> Option<vk::PFN_vkQueueSubmit2> {
+        let [core, extension] = self.queue_submit2;
+        extension.or(core)
     }
 }
 
@@ -197,4 +215,64 @@ pub unsafe extern "system" fn destroy_device(
             unsafe { destroy(device, allocator) };
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    unsafe extern "system" fn nothing() {}
+
+    unsafe extern "system" fn core(
+        _: vk::Queue,
+        _: u32,
+        _: *const vk::SubmitInfo2<'_>,
+        _: vk::Fence,
+    ) -> vk::Result {
+        vk::Result::SUCCESS
+    }
+
+    unsafe extern "system" fn extension(
+        _: vk::Queue,
+        _: u32,
+        _: *const vk::SubmitInfo2<'_>,
+        _: vk::Fence,
+    ) -> vk::Result {
+        vk::Result::NOT_READY
+    }
+
+    #[test]
+    fn a_submit_goes_to_the_function_of_its_own_name() {
+        let table = |has_core: bool, has_extension: bool| {
+            let pointer = |function: vk::PFN_vkQueueSubmit2| {
+                // SAFETY: function pointers all have one size; the table knows the type by the name.
+                unsafe {
+                    std::mem::transmute::<vk::PFN_vkQueueSubmit2, unsafe extern "system" fn()>(
+                        function,
+                    )
+                }
+            };
+            Table::load(|name| match name.to_bytes() {
+                b"vkQueueSubmit2" => has_core.then(|| pointer(core)),
+                b"vkQueueSubmit2KHR" => has_extension.then(|| pointer(extension)),
+                _ => Some(nothing),
+            })
+            .expect("all of Vulkan 1.0")
+        };
+        let call = |submit: Option<vk::PFN_vkQueueSubmit2>| {
+            let submit = submit.expect("a function");
+            // SAFETY: the functions above look at nothing.
+            unsafe { submit(vk::Queue::null(), 0, std::ptr::null(), vk::Fence::null()) }
+        };
+        let (own, other) = (vk::Result::SUCCESS, vk::Result::NOT_READY);
+        for (has_core, has_extension, expected) in [
+            (true, true, [own, other]),
+            (true, false, [own, own]),
+            (false, true, [other, other]),
+        ] {
+            let table = table(has_core, has_extension);
+            let called = [call(table.submit2()), call(table.submit2_khr())];
+            assert_eq!(called, expected);
+        }
+    }
 }

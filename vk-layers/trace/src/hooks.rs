@@ -47,7 +47,8 @@ panvk_sparse::hooks! {
         b"vkDestroyFence" => resources::destroy_fence as vk::PFN_vkDestroyFence,
         b"vkQueueBindSparse" => queue::bind_sparse as vk::PFN_vkQueueBindSparse,
         b"vkQueueSubmit" => queue::submit as vk::PFN_vkQueueSubmit,
-        b"vkQueueSubmit2" | b"vkQueueSubmit2KHR" => queue::submit2 as vk::PFN_vkQueueSubmit2,
+        b"vkQueueSubmit2" => queue::submit2 as vk::PFN_vkQueueSubmit2,
+        b"vkQueueSubmit2KHR" => queue::submit2_khr as vk::PFN_vkQueueSubmit2,
         b"vkQueuePresentKHR" => queue::present as vk::PFN_vkQueuePresentKHR,
     }
 }

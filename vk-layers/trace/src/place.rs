@@ -13,7 +13,8 @@ use crate::process;
 /// Opens the file of the `nth` recording of this process, and empties it.
 ///
 /// A second recording of a process does not overwrite the first: it gets `-2` before the name's extension. A file that
-/// another process records into is left to that one: this process's number is put there then.
+/// another process records into is left to that one: this process's number is put there then. What is no regular file, such
+/// as a device or a pipe, is nobody's: it is taken as it is.
 ///
 /// # Errors
 /// The message names the file.
@@ -27,8 +28,10 @@ pub fn open(
         Some(path) => expand(path, pid),
         None => in_state_folder(var, pid)?,
     };
+    let shared = path.metadata().is_ok_and(|there| !there.is_file());
     let path = match nth {
         0 | 1 => path,
+        _ if shared => path,
         nth => with_suffix(&path, nth),
     };
     let naming = |path: &Path, error: io::Error| {
@@ -61,15 +64,16 @@ fn claim(path: &Path) -> io::Result<Option<File>> {
         .create(true)
         .truncate(false)
         .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(Some(file));
+    }
     // SAFETY: a descriptor that is open.
     let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
     // A file system without locks: then nobody can claim anything there.
     if !locked && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock {
         return Ok(None);
     }
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
+    file.set_len(0)?;
     Ok(Some(file))
 }
 
@@ -138,11 +142,15 @@ fn in_state_folder(var: impl Fn(&str) -> Option<OsString>, pid: u32) -> io::Resu
 /// A process's name as part of a file's.
 fn file_name(process: &str) -> String {
     let kept = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
-    process
-        .chars()
-        .take(64)
-        .map(|c| if kept(c) { c } else { '_' })
-        .collect()
+    let mut name = String::new();
+    for c in process.chars().map(|c| if kept(c) { c } else { '_' }) {
+        // File systems count bytes; the number and the time need room, too.
+        if name.len() + c.len_utf8() > 128 {
+            break;
+        }
+        name.push(c);
+    }
+    name
 }
 
 #[cfg(test)]
@@ -207,5 +215,20 @@ mod tests {
         assert_eq!(open(Some(&given), |_| None, 1).unwrap().1, given);
         let (_, path) = open(Some(&given), |_| None, 2).unwrap();
         assert_eq!(path, folder.path().join("a-2.pvst"));
+    }
+
+    #[test]
+    fn a_device_is_taken_by_all_who_name_it() {
+        let null = Path::new("/dev/null");
+        let opened = [1, 1, 2].map(|nth| open(Some(null), |_| None, nth).unwrap());
+        for (_, path) in &opened {
+            assert_eq!(path, null);
+        }
+    }
+
+    #[test]
+    fn a_process_has_a_name_that_a_file_can_have() {
+        assert_eq!(file_name("a game/x.EXE"), "a_game_x.EXE");
+        assert_eq!(file_name(&"\u{20000}".repeat(64)).len(), 128);
     }
 }

@@ -7,7 +7,7 @@ use panvk_sparse::trace::Event;
 use panvk_sparse::vulkan::binds::slice;
 use panvk_sparse::vulkan::guard::{guard, guard_result};
 
-use crate::device::Device;
+use crate::device::{Device, Table};
 use crate::recorder::BindDone;
 use crate::state::device_of;
 
@@ -89,6 +89,29 @@ pub unsafe extern "system" fn submit2(
     submits: *const vk::SubmitInfo2<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
+    // SAFETY: the application's own arguments, passed on.
+    unsafe { submit2_by(Table::submit2, queue, count, submits, fence) }
+}
+
+pub unsafe extern "system" fn submit2_khr(
+    queue: vk::Queue,
+    count: u32,
+    submits: *const vk::SubmitInfo2<'_>,
+    fence: vk::Fence,
+) -> vk::Result {
+    // SAFETY: the application's own arguments, passed on.
+    unsafe { submit2_by(Table::submit2_khr, queue, count, submits, fence) }
+}
+
+/// # Safety
+/// As `vkQueueSubmit2` asks.
+unsafe fn submit2_by(
+    function: impl FnOnce(&Table) -> Option<vk::PFN_vkQueueSubmit2>,
+    queue: vk::Queue,
+    count: u32,
+    submits: *const vk::SubmitInfo2<'_>,
+    fence: vk::Fence,
+) -> vk::Result {
     guard_result(|| {
         let event = |device| Event::Submit {
             device,
@@ -98,9 +121,7 @@ pub unsafe extern "system" fn submit2(
         // SAFETY: a queue of a device that is alive; the application's own arguments, passed on.
         unsafe {
             let device = mark(queue, event);
-            let below = device
-                .as_ref()
-                .and_then(|device| device.table()?.queue_submit2);
+            let below = device.as_ref().and_then(|device| function(device.table()?));
             below.map_or(vk::Result::ERROR_UNKNOWN, |below| {
                 below(queue, count, submits, fence)
             })
