@@ -1,8 +1,8 @@
 //! `VK_LAYER_PANVK_sparse_trace`: a Vulkan layer that records what an application does with sparse resources, on any
 //! driver.
 //!
-//! An application's call goes down unchanged; what it did is put into a queue in memory ([`recorder`]), and a thread
-//! writes it to a file ([`writer`]). What is recorded, and how it is written, is `panvk_sparse::trace`'s.
+//! An application's call goes down unchanged; what it did is put into a queue in memory (`recorder`), and a thread
+//! writes it to a file (`writer`). What is recorded, and how it is written, is `panvk_sparse::trace`'s.
 
 #![allow(
     non_snake_case,
