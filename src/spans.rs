@@ -1,8 +1,10 @@
 //! Ranges of addresses in order: a sorted list that can be changed anywhere at little cost.
 //!
-//! It is cut into blocks of a few dozen spans, and the addresses that the blocks begin with stand side by side. So
-//! finding a span touches a few cache lines where a tree touches one for each of its levels, and a change moves no more
-//! than one block.
+//! It is cut into blocks of a few dozen spans. The addresses that the blocks begin with stand side by side, and so do those
+//! that the spans of a block end with. So finding a span touches a few cache lines where a tree touches one for each of its
+//! levels, and a change moves no more than one block.
+
+use std::slice;
 
 /// A range of addresses with something to it. Never empty.
 pub(crate) trait Span: Copy {
@@ -25,12 +27,77 @@ pub(crate) struct Place {
 #[derive(Clone, Debug)]
 pub(crate) struct Spans<T> {
     firsts: Vec<u64>,
-    blocks: Vec<Vec<T>>,
+    blocks: Vec<Box<Block<T>>>,
     len: usize,
+}
+
+/// Spans in a row: the first `len` of `spans`, and in `ends` the addresses that they end with. What is behind has no
+/// meaning.
+///
+/// # Invariants
+/// `len` is at most [`MOST`], and up to [`ROOM`] more during a change.
+#[derive(Clone, Debug)]
+struct Block<T> {
+    len: usize,
+    ends: [u64; MOST + ROOM],
+    spans: [T; MOST + ROOM],
+}
+
+impl<T: Span> Block<T> {
+    /// `None` where there are no spans. [`MOST`] is all that it can take.
+    fn new(spans: &[T]) -> Option<Box<Self>> {
+        let &filler = spans.first()?;
+        let mut block = Box::new(Block {
+            len: 0,
+            ends: [0; MOST + ROOM],
+            spans: [filler; MOST + ROOM],
+        });
+        block.put(0, 0, spans);
+        Some(block)
+    }
+
+    fn spans(&self) -> &[T] {
+        &self.spans[..self.len]
+    }
+
+    fn first(&self) -> u64 {
+        self.spans[0].start()
+    }
+
+    /// How many spans end at `address` or before it.
+    #[inline]
+    fn before(&self, address: u64) -> usize {
+        self.ends[..self.len].partition_point(|&end| end <= address)
+    }
+
+    /// Whether span `index` ends after `address`; `None` where there is no such span.
+    #[inline]
+    fn ends_after(&self, index: usize, address: u64) -> Option<bool> {
+        self.ends[..self.len].get(index).map(|&end| end > address)
+    }
+
+    /// Puts `with` where `count` spans from `index` on are.
+    #[inline]
+    fn put(&mut self, index: usize, count: usize, with: &[T]) {
+        let (from, to) = (index + count, index + with.len());
+        if from != to {
+            self.ends.copy_within(from..self.len, to);
+            self.spans.copy_within(from..self.len, to);
+            self.len = self.len + to - from;
+        }
+        for (i, span) in (index..).zip(with) {
+            self.ends[i] = span.end();
+            self.spans[i] = *span;
+        }
+    }
 }
 
 /// Spans of a block at most.
 const MOST: usize = 32;
+/// Spans that a change puts at once, at most: a range, and what is left of others before and behind it.
+const ROOM: usize = 3;
+/// Spans of two neighbouring blocks that become one when one of them has shrunk.
+const FEW: usize = MOST / 4;
 
 impl<T> Default for Spans<T> {
     fn default() -> Self {
@@ -49,7 +116,7 @@ impl<T: Span> Spans<T> {
         let parts = || sorted.chunks(MOST / 2);
         Self {
             firsts: parts().map(|part| part[0].start()).collect(),
-            blocks: parts().map(<[T]>::to_vec).collect(),
+            blocks: parts().filter_map(Block::new).collect(),
             len: sorted.len(),
         }
     }
@@ -60,14 +127,14 @@ impl<T: Span> Spans<T> {
 
     #[inline]
     pub fn get(&self, at: Place) -> Option<&T> {
-        self.blocks.get(at.block)?.get(at.index)
+        self.blocks.get(at.block)?.spans().get(at.index)
     }
 
     /// The place behind that of a span.
     #[inline]
     pub fn next(&self, at: Place) -> Place {
         match self.blocks.get(at.block) {
-            Some(block) if at.index + 1 < block.len() => Place {
+            Some(block) if at.index + 1 < block.len => Place {
                 index: at.index + 1,
                 ..at
             },
@@ -76,19 +143,6 @@ impl<T: Span> Spans<T> {
                 index: 0,
             },
         }
-    }
-
-    /// The place before; `None` at the first.
-    pub fn previous(&self, at: Place) -> Option<Place> {
-        if at.index > 0 {
-            return Some(Place {
-                index: at.index - 1,
-                ..at
-            });
-        }
-        let block = at.block.checked_sub(1)?;
-        let index = self.blocks.get(block)?.len() - 1;
-        Some(Place { block, index })
     }
 
     /// The first span that ends after `address`.
@@ -101,7 +155,7 @@ impl<T: Span> Spans<T> {
     #[inline]
     pub fn seek_from(&self, from: Place, address: u64) -> Place {
         if let Some(block) = self.blocks.get(from.block) {
-            let ends_after = |index: usize| block.get(index).map(|span| span.end() > address);
+            let ends_after = |index| block.ends_after(index, address);
             let not_before = match from.index.checked_sub(1) {
                 Some(before) => ends_after(before) == Some(false),
                 None => self.firsts[from.block] <= address,
@@ -130,8 +184,8 @@ impl<T: Span> Spans<T> {
         let Some(spans) = self.blocks.get(block) else {
             return self.end();
         };
-        let index = spans.partition_point(|span| span.end() <= address);
-        if index == spans.len() {
+        let index = spans.before(address);
+        if index == spans.len {
             return Place {
                 block: block + 1,
                 index: 0,
@@ -149,58 +203,73 @@ impl<T: Span> Spans<T> {
     }
 
     /// All spans from a place on.
-    pub fn iter_from(&self, at: Place) -> impl Iterator<Item = &T> + '_ {
-        let blocks = self.blocks.get(at.block..).unwrap_or(&[]);
-        let skip = if blocks.is_empty() { 0 } else { at.index };
-        blocks.iter().flatten().skip(skip)
+    #[inline]
+    pub fn iter_from(&self, at: Place) -> Iter<'_, T> {
+        let mut blocks = self.blocks.get(at.block..).unwrap_or(&[]).iter();
+        let here = blocks
+            .next()
+            .and_then(|block| block.spans().get(at.index..));
+        Iter {
+            here: here.unwrap_or(&[]).iter(),
+            blocks,
+        }
     }
 
-    /// Puts `with` where `count` spans from `at` on are. All of them keep the order.
+    /// Puts `with`, up to [`ROOM`] spans, where `count` spans from `at` on are. All of them keep the order.
     pub fn replace(&mut self, at: Place, count: usize, with: &[T]) {
+        debug_assert!(with.len() <= ROOM);
         self.len = self.len - count + with.len();
-        if self.blocks.is_empty() {
-            if let Some(first) = with.first() {
-                self.firsts.push(first.start());
-                self.blocks.push(with.to_vec());
+        let (b, index) = match (self.blocks.get(at.block), self.blocks.last()) {
+            (Some(_), _) => (at.block, at.index),
+            // Behind all of them.
+            (None, Some(last)) => (self.blocks.len() - 1, last.len),
+            (None, None) => {
+                self.insert_block(0, with);
+                return;
             }
-            return;
-        }
-        let (b, index) = match self.blocks.get(at.block) {
-            Some(_) => (at.block, at.index),
-            None => (
-                self.blocks.len() - 1,
-                self.blocks[self.blocks.len() - 1].len(),
-            ),
         };
         let block = &mut self.blocks[b];
-        let here = count.min(block.len() - index);
-        match (here, with) {
-            (1, [only]) => block[index] = *only,
-            (0, [only]) => block.insert(index, *only),
-            (1, []) => {
-                block.remove(index);
-            }
-            _ => {
-                block.splice(index..index + here, with.iter().copied());
-            }
-        }
+        let here = count.min(block.len - index);
+        block.put(index, here, with);
         if here < count {
             self.take_after(b, count - here);
         }
         let block = &mut self.blocks[b];
-        match block.first() {
-            None => {
-                self.blocks.remove(b);
-                self.firsts.remove(b);
-            }
-            Some(first) => {
-                self.firsts[b] = first.start();
-                if block.len() > MOST {
-                    let rest = block.split_off(block.len() / 2);
-                    self.firsts.insert(b + 1, rest[0].start());
-                    self.blocks.insert(b + 1, rest);
-                }
-            }
+        if block.len == 0 {
+            self.blocks.remove(b);
+            self.firsts.remove(b);
+            return;
+        }
+        self.firsts[b] = block.first();
+        if block.len > MOST {
+            let half = block.len / 2;
+            let (behind, len) = (block.spans, block.len);
+            block.len = half;
+            self.insert_block(b + 1, &behind[half..len]);
+        } else if with.len() < count {
+            self.join_next(b);
+        }
+    }
+
+    /// Makes a block `b` of these spans, unless there are none.
+    fn insert_block(&mut self, b: usize, spans: &[T]) {
+        if let Some(block) = Block::new(spans) {
+            self.firsts.insert(b, block.first());
+            self.blocks.insert(b, block);
+        }
+    }
+
+    /// Lets block `b` and the one behind it be one where they have few spans, so that what has grown and shrunk again does
+    /// not stay in pieces.
+    fn join_next(&mut self, b: usize) {
+        let (before, behind) = self.blocks.split_at_mut(b + 1);
+        let (Some(block), Some(next)) = (before.last_mut(), behind.first()) else {
+            return;
+        };
+        if block.len + next.len <= FEW {
+            block.put(block.len, 0, next.spans());
+            self.blocks.remove(b + 1);
+            self.firsts.remove(b + 1);
         }
     }
 
@@ -208,16 +277,36 @@ impl<T: Span> Spans<T> {
     fn take_after(&mut self, b: usize, mut count: usize) {
         let mut whole = b + 1;
         while let Some(block) = self.blocks.get_mut(whole) {
-            if block.len() > count {
-                block.drain(..count);
-                self.firsts[whole] = block[0].start();
+            if block.len > count {
+                block.put(0, count, &[]);
+                self.firsts[whole] = block.first();
                 break;
             }
-            count -= block.len();
+            count -= block.len;
             whole += 1;
         }
         self.blocks.drain(b + 1..whole);
         self.firsts.drain(b + 1..whole);
+    }
+}
+
+/// See [`Spans::iter_from`]. What `flatten` would do, but a loop over few spans stays short.
+pub(crate) struct Iter<'a, T> {
+    here: slice::Iter<'a, T>,
+    blocks: slice::Iter<'a, Box<Block<T>>>,
+}
+
+impl<'a, T: Span> Iterator for Iter<'a, T> {
+    type Item = &'a T;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a T> {
+        loop {
+            if let Some(span) = self.here.next() {
+                return Some(span);
+            }
+            self.here = self.blocks.next()?.spans().iter();
+        }
     }
 }
 
@@ -241,8 +330,10 @@ mod tests {
         assert_eq!(all, model);
         assert_eq!(spans.len(), model.len());
         for (block, &first) in spans.blocks.iter().zip(&spans.firsts) {
-            assert!(!block.is_empty() && block.len() <= MOST);
-            assert_eq!(block[0].0, first);
+            assert!(block.len > 0 && block.len <= MOST);
+            assert_eq!(block.first(), first);
+            let ends: Vec<_> = block.spans().iter().map(|span| span.1).collect();
+            assert_eq!(block.ends[..block.len], ends);
         }
     }
 
@@ -251,7 +342,7 @@ mod tests {
         #[test]
         fn it_is_a_sorted_list(
             filled in 0usize..400,
-            steps in proptest::collection::vec((0u64..4000, 0usize..150, 0usize..4), 1..60),
+            steps in proptest::collection::vec((0u64..4000, 0usize..150, 0usize..=ROOM), 1..60),
             hints in proptest::collection::vec((0usize..12, 0usize..80), 60),
         ) {
             // Spans of 6 of every 10 addresses; what is put there are shorter ones.
@@ -264,7 +355,6 @@ mod tests {
                 prop_assert_eq!(spans.get(at), found.map(|i| &model[i]));
                 prop_assert_eq!(spans.seek_from(Place { block, index }, address), at);
                 let i = found.unwrap_or(model.len());
-                prop_assert_eq!(spans.previous(at).and_then(|p| spans.get(p)), i.checked_sub(1).map(|i| &model[i]));
                 if i < model.len() {
                     prop_assert_eq!(spans.get(spans.next(at)), model.get(i + 1));
                 }

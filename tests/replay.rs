@@ -276,7 +276,7 @@ fn run(records: &[Record], steps: std::ops::Range<u64>) -> Vec<panvk_sparse::rep
     };
     let mut records = records.iter().cloned();
     let result: Result<_, Stopped<()>> =
-        side_by_side(&WAYS.map(way), &wanted, || Ok(records.next()));
+        side_by_side(&WAYS.map(way), &wanted, |_| Ok(records.next()));
     result.expect("replayed")
 }
 

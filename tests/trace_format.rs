@@ -43,7 +43,11 @@ fn read(bytes: &[u8], salvage: bool) -> (Vec<Record>, Option<ReadError>, bool) {
     let mut records = Vec::new();
     let error = loop {
         match reader.next_record() {
-            Ok(Some(record)) => records.push(record),
+            Ok(Some(record)) => {
+                // The next ones get its lists, and have to be as if they were new.
+                reader.recycle(record.clone());
+                records.push(record);
+            }
             Ok(None) => break None,
             Err(error) => break Some(error),
         }

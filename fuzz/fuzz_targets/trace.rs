@@ -21,6 +21,7 @@ fn records(bytes: &[u8], salvage: bool) -> (Vec<Record>, bool, bool) {
             Ok(Some(record)) => {
                 assert!(reader.offset() > before);
                 assert!(reader.offset() <= bytes.len() as u64);
+                reader.recycle(record.clone());
                 records.push(record);
             }
             Ok(None) => {

@@ -66,8 +66,8 @@ impl Grid {
             count,
             pitch: [width, width * height],
             rows,
-            total: rows * slices,
-            next: 0,
+            row: 0,
+            left: rows * slices,
         }
     }
 
@@ -89,28 +89,32 @@ pub(super) struct Runs {
     count: u64,
     /// From a row to the next, and from a slice to the next.
     pitch: [u64; 2],
+    /// In each slice.
     rows: u64,
-    total: u64,
-    next: u64,
+    /// Of the next run, in its slice.
+    row: u64,
+    left: u64,
 }
 
 impl Iterator for Runs {
     type Item = Run;
 
     fn next(&mut self) -> Option<Run> {
-        if self.next == self.total {
-            return None;
-        }
-        let (row, slice) = (self.next % self.rows, self.next / self.rows);
-        self.next += 1;
-        Some(Run {
-            first: self.first + row * self.pitch[0] + slice * self.pitch[1],
+        self.left = self.left.checked_sub(1)?;
+        let run = Run {
+            first: self.first + self.row * self.pitch[0],
             count: self.count,
-        })
+        };
+        self.row += 1;
+        if self.row == self.rows {
+            self.row = 0;
+            self.first += self.pitch[1];
+        }
+        Some(run)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = usize::try_from(self.total - self.next).ok();
+        let left = usize::try_from(self.left).ok();
         (left.unwrap_or(usize::MAX), left)
     }
 }

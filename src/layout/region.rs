@@ -91,7 +91,7 @@ impl TileMap {
             .planes
             .iter()
             .find(|plane| aspect != 0 && plane.mask & aspect == aspect)
-            .ok_or(RegionError::NoAspect {
+            .ok_or_else(|| RegionError::NoAspect {
                 aspect,
                 aspects: self.aspects(),
             })?;
@@ -129,16 +129,22 @@ fn tiles_of(region: &Region, plane: &Plane, level: &Level) -> Result<TileBox, Re
         if side == 0 {
             return Err(RegionError::Empty { field: SIDES[axis] });
         }
-        let from = u32::try_from(offset)
-            .ok()
-            .filter(|from| from % granularity == 0)
-            .ok_or(RegionError::Offset {
-                field: OFFSETS[axis],
-                value: offset,
-                granularity,
-            })?;
+        let misplaced = || RegionError::Offset {
+            field: OFFSETS[axis],
+            value: offset,
+            granularity,
+        };
+        let from = u32::try_from(offset).map_err(|_| misplaced())?;
+        // Divisions are most of what this costs, and it is done for each bind: two for each axis, no more.
+        let (first, beside) = (from / granularity, from % granularity);
+        if beside != 0 {
+            return Err(misplaced());
+        }
+        let granules = u64::from(granularity);
         let end = u64::from(from) + u64::from(side);
-        let to = end.div_ceil(u64::from(granularity));
+        // As the offset is a multiple of the granularity, what is left of the end is left of the side.
+        let (whole, left) = (end / granules, end % granules);
+        let to = whole + u64::from(left != 0);
         if from >= level_side || to > level.grid.0[axis] {
             return Err(RegionError::BeyondLevel {
                 field: SIDES[axis],
@@ -147,7 +153,7 @@ fn tiles_of(region: &Region, plane: &Plane, level: &Level) -> Result<TileBox, Re
                 level_side,
             });
         }
-        if side % granularity != 0 && end != u64::from(level_side) {
+        if left != 0 && end != u64::from(level_side) {
             return Err(RegionError::Side {
                 field: SIDES[axis],
                 value: side,
@@ -155,7 +161,7 @@ fn tiles_of(region: &Region, plane: &Plane, level: &Level) -> Result<TileBox, Re
                 to_edge: level_side - from,
             });
         }
-        part.from[axis] = u64::from(from / granularity);
+        part.from[axis] = u64::from(first);
         part.to[axis] = to;
     }
     Ok(part)

@@ -1,5 +1,6 @@
 //! One recording, decoded once, on several kernels at a time.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -62,6 +63,9 @@ const AHEAD: usize = 4;
 /// Replays what `next` gives, up to its `None`, in each way, every one in a thread of its own. The results are in the order
 /// of `ways`.
 ///
+/// `next` is given the records that all ways are done with since the last time, to make new ones of
+/// ([`Reader::recycle`](crate::trace::Reader::recycle)); what it leaves there is freed.
+///
 /// Memory grows with what the application has alive at a time, not with the length of the recording.
 ///
 /// # Errors
@@ -69,7 +73,7 @@ const AHEAD: usize = 4;
 pub fn side_by_side<E>(
     ways: &[Way],
     wanted: &Wanted,
-    mut next: impl FnMut() -> Result<Option<Record>, E>,
+    mut next: impl FnMut(&mut Vec<Record>) -> Result<Option<Record>, E>,
 ) -> Result<Vec<Replayed>, Stopped<E>> {
     let mut replays = Vec::new();
     for way in ways {
@@ -105,14 +109,27 @@ type Chunk = Arc<Vec<Record>>;
 
 fn hand_out<E>(
     queues: &[SyncSender<Chunk>],
-    next: &mut impl FnMut() -> Result<Option<Record>, E>,
+    next: &mut impl FnMut(&mut Vec<Record>) -> Result<Option<Record>, E>,
 ) -> Result<(), E> {
+    // Handed out and not known to be done with, oldest first.
+    let mut out: VecDeque<Chunk> = VecDeque::new();
+    let mut used = Vec::new();
     loop {
+        used.clear();
+        while let Some(oldest) = out.pop_front() {
+            match Arc::try_unwrap(oldest) {
+                Ok(records) => used.extend(records),
+                Err(oldest) => {
+                    out.push_front(oldest);
+                    break;
+                }
+            }
+        }
         let mut chunk = Vec::new();
         let mut binds = 0;
         let mut more = true;
         while binds < CHUNK_BINDS && chunk.len() < CHUNK_RECORDS {
-            let Some(record) = next()? else {
+            let Some(record) = next(&mut used)? else {
                 more = false;
                 break;
             };
@@ -131,6 +148,7 @@ fn hand_out<E>(
         if !more {
             return Ok(());
         }
+        out.push_back(chunk);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bytes become events.
 
+use super::spare::Spare;
 use super::state::{Class, Handles, State};
 use super::wire::{Cursor, Decoded, fault};
 use super::{
@@ -13,13 +14,20 @@ use crate::layout::{Extent, Offset, Region};
 /// Decodes the record at `cursor`, or `None` where it is of a kind that this version does not know.
 ///
 /// `newer`: the file was written by a later minor version, whose records may go on where ours end.
-pub fn record(cursor: &mut Cursor<'_>, state: &mut State, newer: bool) -> Decoded<Option<Record>> {
+/// `spare`: where the call of a bind gets its lists from.
+pub fn record(
+    cursor: &mut Cursor<'_>,
+    state: &mut State,
+    spare: &mut Spare,
+    newer: bool,
+) -> Decoded<Option<Record>> {
     let start = cursor.at();
     let len = cursor.count()?;
     let end = cursor.at() + len;
     let mut decoder = Decoder {
         cursor: cursor.part(len),
         state,
+        spare,
         items: MAX_ITEMS,
     };
     let kind = decoder.cursor.number()?;
@@ -52,6 +60,7 @@ pub fn record(cursor: &mut Cursor<'_>, state: &mut State, newer: bool) -> Decode
 struct Decoder<'a, 's> {
     cursor: Cursor<'a>,
     state: &'s mut State,
+    spare: &'s mut Spare,
     /// Infos, semaphores, resources and binds that the record may still have.
     items: u64,
 }
@@ -245,27 +254,52 @@ impl Decoder<'_, '_> {
     fn list<T>(
         &mut self,
         count: usize,
-        mut item: impl FnMut(&mut Self) -> Decoded<T>,
+        item: impl FnMut(&mut Self) -> Decoded<T>,
     ) -> Decoded<Vec<T>> {
-        let mut list = Vec::with_capacity(count);
+        let mut list = Vec::new();
+        self.fill(&mut list, count, item)?;
+        Ok(list)
+    }
+
+    /// As [`Self::list`], in place of what `list` holds.
+    fn fill<T>(
+        &mut self,
+        list: &mut Vec<T>,
+        count: usize,
+        mut item: impl FnMut(&mut Self) -> Decoded<T>,
+    ) -> Decoded<()> {
+        list.clear();
+        list.reserve_exact(count);
         for _ in 0..count {
             list.push(item(self)?);
         }
-        Ok(list)
+        Ok(())
+    }
+
+    /// As [`Self::fill`], for items that have lists, which are filled again.
+    fn refill<T>(
+        &mut self,
+        list: &mut Vec<T>,
+        count: usize,
+        empty: impl FnMut() -> T,
+        mut item: impl FnMut(&mut Self, &mut T) -> Decoded<()>,
+    ) -> Decoded<()> {
+        list.resize_with(count, empty);
+        list.iter_mut().try_for_each(|old| item(self, old))
     }
 
     fn call(&mut self) -> Decoded<BindCall> {
         let (infos, fence) = self.flagged_items()?;
-        Ok(BindCall {
-            fence: match fence {
-                true => Some(self.handle(Class::Fence)?),
-                false => None,
-            },
-            infos: self.list(infos, Self::info)?,
-        })
+        let mut call = self.spare.take();
+        call.fence = match fence {
+            true => Some(self.handle(Class::Fence)?),
+            false => None,
+        };
+        self.refill(&mut call.infos, infos, BindInfo::default, Self::info)?;
+        Ok(call)
     }
 
-    fn info(&mut self) -> Decoded<BindInfo> {
+    fn info(&mut self, of: &mut BindInfo) -> Decoded<()> {
         let start = self.cursor.at();
         let flags = self.cursor.byte()?;
         if flags & !info::ALL != 0 {
@@ -275,34 +309,26 @@ impl Decoder<'_, '_> {
                 format!("none but {:#04x}", info::ALL),
             );
         }
-        let mut of = BindInfo {
-            joins_previous: flags & info::JOINS_PREVIOUS != 0,
-            ..BindInfo::default()
+        of.joins_previous = flags & info::JOINS_PREVIOUS != 0;
+        self.semaphores(flags & info::WAITS != 0, &mut of.waits)?;
+        self.semaphores(flags & info::SIGNALS != 0, &mut of.signals)?;
+        let resources = match flags & info::BINDS {
+            0 => 0,
+            _ => self.items()?,
         };
-        if flags & info::WAITS != 0 {
-            of.waits = self.semaphores()?;
-        }
-        if flags & info::SIGNALS != 0 {
-            of.signals = self.semaphores()?;
-        }
-        if flags & info::BINDS != 0 {
-            let resources = self.items()?;
-            of.binds = self.list(resources, Self::resource)?;
-        }
-        if flags & info::IMAGE_BINDS != 0 {
-            let images = self.items()?;
-            of.image_binds = self.list(images, |decoder| {
-                let binds = decoder.items()?;
-                let image = decoder.handle(Class::Image)?;
-                Ok((image, decoder.list(binds, Self::image_bind)?))
-            })?;
-        }
-        Ok(of)
+        let empty = || (ResourceId::Buffer(0), Vec::new());
+        self.refill(&mut of.binds, resources, empty, Self::resource)?;
+        let images = match flags & info::IMAGE_BINDS {
+            0 => 0,
+            _ => self.items()?,
+        };
+        let empty = || (0, Vec::new());
+        self.refill(&mut of.image_binds, images, empty, Self::image)
     }
 
-    fn semaphores(&mut self) -> Decoded<Vec<Semaphore>> {
-        let count = self.items()?;
-        self.list(count, |decoder| {
+    fn semaphores(&mut self, any: bool, list: &mut Vec<Semaphore>) -> Decoded<()> {
+        let count = if any { self.items()? } else { 0 };
+        self.fill(list, count, |decoder| {
             let handle = decoder.handle(Class::Semaphore)?;
             let difference = decoder.cursor.signed()?;
             let value = &mut decoder.state.semaphore_value;
@@ -314,13 +340,19 @@ impl Decoder<'_, '_> {
         })
     }
 
-    fn resource(&mut self) -> Decoded<(ResourceId, Vec<Bind>)> {
+    fn resource(&mut self, (id, list): &mut (ResourceId, Vec<Bind>)) -> Decoded<()> {
         let (binds, image) = self.flagged_items()?;
-        let resource = match image {
+        *id = match image {
             false => ResourceId::Buffer(self.handle(Class::Buffer)?),
             true => ResourceId::Image(self.handle(Class::Image)?),
         };
-        Ok((resource, self.list(binds, Self::bind)?))
+        self.fill(list, binds, Self::bind)
+    }
+
+    fn image(&mut self, (id, list): &mut (u64, Vec<ImageBind>)) -> Decoded<()> {
+        let binds = self.items()?;
+        *id = self.handle(Class::Image)?;
+        self.fill(list, binds, Self::image_bind)
     }
 
     /// The memory that `flags` speak of, and the offset in it that is expected.

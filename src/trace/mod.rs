@@ -17,6 +17,7 @@ mod error;
 mod event;
 mod header;
 mod reader;
+mod spare;
 mod state;
 mod wire;
 mod writer;

@@ -4,9 +4,10 @@ use std::io::Read;
 
 use super::error::{Hex, ReadError};
 use super::header::{Header, io_error, read_up_to};
+use super::spare::Spare;
 use super::state::State;
 use super::wire::{Cursor, Fault};
-use super::{BLOCK_HEAD, MAX_BLOCK, Record, TAG_END, TAG_RECORDS, VERSION, decode};
+use super::{BLOCK_HEAD, Event, MAX_BLOCK, Record, TAG_END, TAG_RECORDS, VERSION, decode};
 
 /// Bytes of a block that are asked for at once, so that a length that is not true allocates little.
 const STEP: usize = 1 << 20;
@@ -24,6 +25,7 @@ pub struct Reader<R: Read> {
     /// Of the contents, in the file.
     contents_offset: u64,
     state: State,
+    spare: Spare,
     /// Of the last record.
     time: u64,
     /// Records so far, those skipped among them.
@@ -59,6 +61,7 @@ impl<R: Read> Reader<R> {
             at: 0,
             contents_offset: offset,
             state: State::new(),
+            spare: Spare::default(),
             time: 0,
             records: 0,
             skipped: 0,
@@ -105,6 +108,13 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// Takes a record that is not needed any more. Later ones get the memory of its lists.
+    pub fn recycle(&mut self, record: Record) {
+        if let Event::BindSparse { call, .. } = record.event {
+            self.spare.keep(call);
+        }
+    }
+
     /// Bytes of the file that have been decoded.
     pub fn offset(&self) -> u64 {
         self.contents_offset + self.at as u64
@@ -130,7 +140,7 @@ impl<R: Read> Reader<R> {
             }
             let mut cursor = Cursor::new(&self.block[..self.len], self.at);
             let newer = self.header.version > VERSION;
-            let record = decode::record(&mut cursor, &mut self.state, newer)
+            let record = decode::record(&mut cursor, &mut self.state, &mut self.spare, newer)
                 .map_err(|fault| self.damaged(*fault))?;
             self.at = cursor.at();
             self.time = self.state.time;

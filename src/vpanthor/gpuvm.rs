@@ -17,7 +17,7 @@ use super::bo_table::{BoIndex, BoTable};
 use super::changes::{Change, Recorder};
 use super::flavour::RepeatRule;
 use super::mapping::{Backing, Content, MapFlags, Mapping, MappingView, Repeat, Source};
-use super::mappings::{Mappings, Placed};
+use super::mappings::{Mappings, Overlap, Placed};
 use super::page_table::{PageTable, PtStats};
 
 /// What the GPU finds at an address.
@@ -102,7 +102,7 @@ impl Gpuvm {
         };
         let overlap = self.overlap(va, end)?;
         if va == end {
-            self.free(va, end, overlap.as_ref());
+            self.free(va, end, &overlap);
             return Ok(());
         }
         // Before the cut, so that a buffer object whose last mapping is replaced keeps its number.
@@ -119,12 +119,10 @@ impl Gpuvm {
             huge: bo.is_none_or(|bo| bo.huge_folios()),
             content,
         };
-        self.recorded(va, end, overlap.as_ref(), |vm| {
-            if let Some(overlap) = &overlap {
-                vm.cut(va, end, overlap.first);
-            }
+        let mapping = Mapping { size, backing };
+        self.recorded(va, end, &overlap, |vm| {
+            vm.cut(va, end, &overlap, Some(Placed { va, mapping }));
             vm.table.map(va, size, backing);
-            vm.mappings.insert(va, Mapping { size, backing });
         });
         Ok(())
     }
@@ -137,7 +135,7 @@ impl Gpuvm {
     pub fn unmap(&mut self, va: u64, size: u64) -> Result<(), Errno> {
         let end = self.end_of(va, size)?;
         let overlap = self.overlap(va, end)?;
-        self.free(va, end, overlap.as_ref());
+        self.free(va, end, &overlap);
         Ok(())
     }
 
@@ -236,47 +234,35 @@ impl Gpuvm {
     ///
     /// # Errors
     /// `EINVAL`: the rule of the series' fifth revision forbids the cut. Only the first and the last mapping can be cut.
-    fn overlap(&self, va: u64, end: u64) -> Result<Option<Overlap>, Errno> {
-        let Some(first) = self.mappings.first_overlap(va, end) else {
-            return Ok(None);
-        };
-        let last = if first.end() >= end {
-            first
-        } else {
-            self.mappings.last_overlap(va, end).unwrap_or(first)
-        };
+    fn overlap(&self, va: u64, end: u64) -> Result<Overlap, Errno> {
+        let overlap = self.mappings.overlap(va, end);
         if self.repeat_rule == Some(RepeatRule::V5) {
             let refused = |placed: &Placed, at: u64| {
                 placed.va < at && at < placed.end() && placed.mapping.refuses_cut_at(at - placed.va)
             };
-            if refused(&first, va) || refused(&last, end) {
+            let both = overlap.ends.as_ref();
+            if both.is_some_and(|(first, last)| refused(first, va) || refused(last, end)) {
                 return Err(Errno::INVAL);
             }
         }
-        Ok(Some(Overlap { first, last }))
+        Ok(overlap)
     }
 
     /// Unmaps what `va..end` overlaps.
-    fn free(&mut self, va: u64, end: u64, overlap: Option<&Overlap>) {
-        if let Some(overlap) = overlap {
-            self.recorded(va, end, Some(overlap), |vm| vm.cut(va, end, overlap.first));
+    fn free(&mut self, va: u64, end: u64, overlap: &Overlap) {
+        if overlap.ends.is_some() {
+            self.recorded(va, end, overlap, |vm| vm.cut(va, end, overlap, None));
         }
     }
 
     /// Does `op`, which maps or cuts `va..end`, and records what it changed in all entries that it may write.
-    fn recorded(
-        &mut self,
-        va: u64,
-        end: u64,
-        overlap: Option<&Overlap>,
-        op: impl FnOnce(&mut Self),
-    ) {
+    fn recorded(&mut self, va: u64, end: u64, overlap: &Overlap, op: impl FnOnce(&mut Self)) {
         let Some(mut recorder) = self.recorder.take() else {
             return op(self);
         };
-        let (lo, hi) = overlap.map_or((va, end), |overlap| {
-            let lo = cleared_by_cut(&overlap.first, va, end).0;
-            let hi = cleared_by_cut(&overlap.last, va, end).1;
+        let (lo, hi) = overlap.ends.map_or((va, end), |(first, last)| {
+            let lo = cleared_by_cut(&first, va, end).0;
+            let hi = cleared_by_cut(&last, va, end).1;
             (lo.min(va), hi.max(end))
         });
         recorder.before(&self.table, &self.bos, lo, hi);
@@ -285,49 +271,49 @@ impl Gpuvm {
         self.recorder = Some(recorder);
     }
 
-    /// Takes `va..end` out of every mapping, the first of which is `first`.
-    fn cut(&mut self, va: u64, end: u64, first: Placed) {
-        let mut next = Some(first);
-        while let Some(placed) = next {
-            next = self.mappings.first_start(placed.end(), end);
-            self.cut_one(va, end, &placed);
+    /// Takes `va..end` out of every mapping of `overlap`, and inserts `new` there.
+    fn cut(&mut self, va: u64, end: u64, overlap: &Overlap, new: Option<Placed>) {
+        let (table, bos) = (&mut self.table, &mut self.bos);
+        let (mut before, mut after) = (None, None);
+        for placed in self.mappings.of(overlap) {
+            let (left, right) = cut_one(table, bos, va, end, placed);
+            (before, after) = (before.or(left), right);
         }
-    }
-
-    /// Takes `va..end` out of one mapping: unmaps it, or leaves what lies before and after.
-    fn cut_one(&mut self, va: u64, end: u64, placed: &Placed) {
-        let &Placed { va: start, mapping } = placed;
-        let backing = mapping.backing;
-        let (before, after) = (start < va, end < placed.end());
-        let (cleared, cleared_end) = cleared_by_cut(placed, va, end);
-        self.table.unmap(cleared, cleared_end - cleared);
-        if before {
-            self.table
-                .map(cleared, va - cleared, backing.advance(cleared - start));
-            self.mappings.shorten(start, va - start);
-        } else {
-            self.mappings.remove(start);
-        }
-        if after {
-            let rest = Mapping {
-                size: placed.end() - end,
-                backing: backing.advance(end - start),
-            };
-            self.table.map(end, cleared_end - end, rest.backing);
-            self.mappings.insert(end, rest);
-        }
-        match (before, after) {
-            (false, false) => self.bos.release(backing.bo),
-            (true, true) => self.bos.retain(backing.bo),
-            (true, false) | (false, true) => {}
-        }
+        self.mappings.replace(overlap, [before, new, after]);
     }
 }
 
-/// The mappings that a range overlaps, from the first to the last, which may be the same.
-struct Overlap {
-    first: Placed,
-    last: Placed,
+/// Takes `va..end` out of one mapping: unmaps it, or leaves what lies before and after, which it gives.
+fn cut_one(
+    table: &mut PageTable,
+    bos: &mut BoTable,
+    va: u64,
+    end: u64,
+    placed: &Placed,
+) -> (Option<Placed>, Option<Placed>) {
+    let &Placed { va: start, mapping } = placed;
+    let backing = mapping.backing;
+    let (cleared, cleared_end) = cleared_by_cut(placed, va, end);
+    table.unmap(cleared, cleared_end - cleared);
+    let before = (start < va).then(|| {
+        table.map(cleared, va - cleared, backing.advance(cleared - start));
+        let size = va - start;
+        let mapping = Mapping { size, backing };
+        Placed { va: start, mapping }
+    });
+    let after = (end < placed.end()).then(|| {
+        let size = placed.end() - end;
+        let backing = backing.advance(end - start);
+        table.map(end, cleared_end - end, backing);
+        let mapping = Mapping { size, backing };
+        Placed { va: end, mapping }
+    });
+    match (&before, &after) {
+        (None, None) => bos.release(backing.bo),
+        (Some(_), Some(_)) => bos.retain(backing.bo),
+        _ => {}
+    }
+    (before, after)
 }
 
 /// The range of page-table entries to clear when `va..end` is taken out of a mapping that it overlaps: what is taken out of

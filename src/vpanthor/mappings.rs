@@ -51,80 +51,53 @@ impl Mappings {
         self.spans.len()
     }
 
-    /// The first mapping that starts before `end` and ends after `va`.
-    pub fn first_overlap(&self, va: u64, end: u64) -> Option<Placed> {
-        let found = self.spans.get(self.seek(va))?;
-        // An empty range is in a mapping where that begins before it.
-        (found.va < end).then_some(*found)
-    }
-
-    /// The last mapping that starts before `end` and ends after `va`.
-    pub fn last_overlap(&self, va: u64, end: u64) -> Option<Placed> {
-        let last = end.checked_sub(1)?;
-        let at = self.seek(last);
-        let here = self.spans.get(at).filter(|found| found.va < end);
-        let found = match here {
-            Some(found) => found,
-            None => self.spans.get(self.spans.previous(at)?)?,
-        };
-        (found.end() > va).then_some(*found)
-    }
-
-    /// The first mapping that starts in `va..end`.
-    pub fn first_start(&self, va: u64, end: u64) -> Option<Placed> {
-        if va >= end {
-            return None;
+    /// The mappings that start before `end` and end after `va`. An empty range is in a mapping that begins before it.
+    pub fn overlap(&self, va: u64, end: u64) -> Overlap {
+        let at = self.spans.seek_from(self.near, va);
+        let mut found = self.from(at).take_while(|placed| placed.va < end);
+        let first = found.next().copied();
+        let (mut count, mut last) = (usize::from(first.is_some()), first);
+        // The look at one more is saved where the first reaches as far.
+        if first.is_some_and(|first| first.end() < end) {
+            for placed in found {
+                (count, last) = (count + 1, Some(*placed));
+            }
         }
-        let at = self.seek(va);
-        let found = match self.spans.get(at) {
-            Some(found) if found.va < va => self.spans.get(self.spans.next(at))?,
-            found => found?,
-        };
-        (found.va < end).then_some(*found)
+        let ends = first.zip(last);
+        Overlap { at, count, ends }
     }
 
-    /// Adds a mapping to a range where there is none.
-    pub fn insert(&mut self, va: u64, mapping: Mapping) {
-        let at = self.seek(va);
-        self.near = at;
-        debug_assert!(
-            self.spans
-                .get(at)
-                .is_none_or(|next| next.va >= va + mapping.size)
-        );
-        self.spans.replace(at, 0, &[Placed { va, mapping }]);
+    /// All mappings from a place on.
+    fn from(&self, at: Place) -> impl Iterator<Item = &Placed> {
+        self.spans.iter_from(at)
     }
 
-    /// Removes the mapping that starts at `va`.
-    pub fn remove(&mut self, va: u64) {
-        if let Some(at) = self.starting_at(va) {
-            self.near = at;
-            self.spans.replace(at, 1, &[]);
+    /// The mappings of `overlap`, ascending.
+    pub fn of(&self, overlap: &Overlap) -> impl Iterator<Item = &Placed> {
+        self.from(overlap.at).take(overlap.count)
+    }
+
+    /// Puts what `with` has, ascending, where the mappings of `overlap` are. Nothing has changed since that was found.
+    pub fn replace(&mut self, overlap: &Overlap, with: [Option<Placed>; 3]) {
+        self.near = overlap.at;
+        let pieces = || with.into_iter().flatten();
+        let mut list = pieces().next().map(|any| [any; 3]);
+        let list = list.as_mut().map_or(&mut [][..], |list| &mut list[..]);
+        let mut len = 0;
+        for (place, piece) in list.iter_mut().zip(pieces()) {
+            *place = piece;
+            len += 1;
         }
+        self.spans.replace(overlap.at, overlap.count, &list[..len]);
     }
+}
 
-    /// Lets the mapping that starts at `va` be `size` bytes long, which is less than it was.
-    pub fn shorten(&mut self, va: u64, size: u64) {
-        let found = self
-            .starting_at(va)
-            .and_then(|at| Some((at, *self.spans.get(at)?)));
-        if let Some((at, mut placed)) = found {
-            self.near = at;
-            placed.mapping.size = size;
-            self.spans.replace(at, 1, &[placed]);
-        }
-    }
-
-    /// The first mapping that ends after `va`.
-    fn seek(&self, va: u64) -> Place {
-        self.spans.seek_from(self.near, va)
-    }
-
-    fn starting_at(&self, va: u64) -> Option<Place> {
-        let at = self.seek(va);
-        self.spans
-            .get(at)
-            .is_some_and(|found| found.va == va)
-            .then_some(at)
-    }
+/// The mappings that a range overlaps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Overlap {
+    /// Of the first, or of where one would be.
+    at: Place,
+    count: usize,
+    /// The first and the last, which may be the same.
+    pub ends: Option<(Placed, Placed)>,
 }

@@ -31,6 +31,12 @@ struct Pending {
 }
 
 impl Pending {
+    /// There are going to be so many binds more. Most become one request.
+    fn reserve(&mut self, binds: usize) {
+        self.requests.reserve(binds);
+        self.ends.reserve(binds);
+    }
+
     /// Makes the runs. Gives the number of binds that changed nothing.
     fn plan(&mut self, planner: &mut Planner, shadow: &Shadow) -> u64 {
         if self.ends.len() == self.requests.len() {
@@ -167,10 +173,11 @@ impl State {
             };
             batch.last = i;
             for (id, binds) in &info.binds {
-                batch.requests.reserve(binds.len());
+                batch.reserve(binds.len());
                 self.resolve_binds(*id, binds, batch)?;
             }
             for (image, binds) in &info.image_binds {
+                batch.reserve(binds.len());
                 self.resolve_image_binds(*image, binds, batch)?;
             }
         }

@@ -135,11 +135,14 @@ pub fn run(args: &Args) -> Result<String, Error> {
         residency: args.map.is_some(),
     };
     let mut progress = Progress::new(size);
-    let next = || -> Result<Option<Record>, Source> {
+    let next = |used: &mut Vec<Record>| -> Result<Option<Record>, Source> {
         if stop.load(Ordering::Relaxed) {
             return Err(Source::Interrupted);
         }
         progress.show(reader.offset());
+        for record in used.drain(..) {
+            reader.recycle(record);
+        }
         reader.next_record().map_err(Source::Read)
     };
     let replayed = side_by_side(&ways, &wanted, next);
