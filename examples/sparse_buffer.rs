@@ -57,8 +57,9 @@ struct Gpu {
     _entry: ash::Entry,
     instance: ash::Instance,
     device: ash::Device,
-    /// Computes and binds: the program asks for one queue that does both.
     queue: vk::Queue,
+    /// Binds: the same queue where it can, else one of a family that does.
+    bind_queue: vk::Queue,
     memory_types: vk::PhysicalDeviceMemoryProperties,
     driver: String,
     pool: vk::CommandPool,
@@ -83,22 +84,31 @@ impl Gpu {
                 &vk::InstanceCreateInfo::default().application_info(&application),
                 None,
             )?;
-            let wanted = vk::QueueFlags::COMPUTE | vk::QueueFlags::SPARSE_BINDING;
-            let (physical, family) = instance
+            let (physical, family, bind_family) = instance
                 .enumerate_physical_devices()?
                 .into_iter()
                 .find_map(|p| {
                     let features = instance.get_physical_device_features(p);
                     let families = instance.get_physical_device_queue_family_properties(p);
-                    let family = families
-                        .iter()
-                        .position(|f| f.queue_flags.contains(wanted))?;
+                    let first = |wanted: vk::QueueFlags| {
+                        let index = families
+                            .iter()
+                            .position(|f| f.queue_flags.contains(wanted))?;
+                        u32::try_from(index).ok()
+                    };
+                    let (compute, binding) =
+                        (vk::QueueFlags::COMPUTE, vk::QueueFlags::SPARSE_BINDING);
+                    // Many drivers bind in every family, others in one that does nothing else.
+                    let (family, bind_family) = match first(compute | binding) {
+                        Some(both) => (both, both),
+                        None => (first(compute)?, first(binding)?),
+                    };
                     (features.sparse_binding == vk::TRUE
                         && features.sparse_residency_buffer == vk::TRUE)
-                        .then_some((p, family as u32))
+                        .then_some((p, family, bind_family))
                 })
                 .ok_or(
-                    "no device has sparse residency buffers and a queue that computes and binds",
+                    "no device has sparse residency buffers, a queue that computes and one that binds",
                 )?;
 
             let mut driver = vk::PhysicalDeviceDriverProperties::default();
@@ -115,9 +125,16 @@ impl Gpu {
             );
 
             let priorities = [1.0];
-            let queues = [vk::DeviceQueueCreateInfo::default()
-                .queue_family_index(family)
-                .queue_priorities(&priorities)];
+            let mut families = vec![family, bind_family];
+            families.dedup();
+            let queues: Vec<_> = families
+                .iter()
+                .map(|&family| {
+                    vk::DeviceQueueCreateInfo::default()
+                        .queue_family_index(family)
+                        .queue_priorities(&priorities)
+                })
+                .collect();
             let features = vk::PhysicalDeviceFeatures {
                 sparse_binding: vk::TRUE,
                 sparse_residency_buffer: vk::TRUE,
@@ -168,6 +185,7 @@ impl Gpu {
             let fence = device.create_fence(&vk::FenceCreateInfo::default(), None)?;
             Ok(Self {
                 queue: device.get_device_queue(family, 0),
+                bind_queue: device.get_device_queue(bind_family, 0),
                 memory_types: instance.get_physical_device_memory_properties(physical),
                 _entry: entry,
                 instance,
@@ -235,7 +253,7 @@ impl Gpu {
         // SAFETY: buffer and memory are alive, nothing else uses the queue.
         unsafe {
             self.device
-                .queue_bind_sparse(self.queue, &infos, self.fence)
+                .queue_bind_sparse(self.bind_queue, &infos, self.fence)
         }?;
         self.wait()
     }

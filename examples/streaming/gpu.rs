@@ -1,4 +1,4 @@
-//! A Vulkan device with partially resident 2D images, and one queue that binds and copies.
+//! A Vulkan device with partially resident 2D images, a queue that copies and one that binds.
 
 use ash::vk;
 
@@ -10,7 +10,10 @@ pub struct Gpu {
     pub instance: ash::Instance,
     pub physical: vk::PhysicalDevice,
     pub device: ash::Device,
+    /// Copies.
     pub queue: vk::Queue,
+    /// Binds: the same queue where it can, else one of a family that does.
+    pub bind_queue: vk::Queue,
     pub family: u32,
     pub driver: String,
     pub limits: vk::PhysicalDeviceLimits,
@@ -32,21 +35,30 @@ impl Gpu {
             )?;
             // A queue of graphics or compute copies too.
             let copies = vk::QueueFlags::GRAPHICS | vk::QueueFlags::COMPUTE;
-            let (physical, family) = instance
+            let (physical, family, bind_family) = instance
                 .enumerate_physical_devices()?
                 .into_iter()
                 .find_map(|p| {
                     let features = instance.get_physical_device_features(p);
                     let families = instance.get_physical_device_queue_family_properties(p);
-                    let family = families.iter().position(|f| {
-                        f.queue_flags.contains(vk::QueueFlags::SPARSE_BINDING)
-                            && f.queue_flags.intersects(copies)
-                    })?;
+                    let first = |fits: &dyn Fn(vk::QueueFlags) -> bool| {
+                        let index = families.iter().position(|f| fits(f.queue_flags))?;
+                        u32::try_from(index).ok()
+                    };
+                    let can_bind = |f: vk::QueueFlags| f.contains(vk::QueueFlags::SPARSE_BINDING);
+                    let can_copy = |f: vk::QueueFlags| f.intersects(copies);
+                    // Many drivers bind in every family, others in one that does nothing else.
+                    let (family, bind_family) = match first(&|f| can_bind(f) && can_copy(f)) {
+                        Some(both) => (both, both),
+                        None => (first(&can_copy)?, first(&can_bind)?),
+                    };
                     (features.sparse_binding == vk::TRUE
                         && features.sparse_residency_image2_d == vk::TRUE)
-                        .then_some((p, family as u32))
+                        .then_some((p, family, bind_family))
                 })
-                .ok_or("no device has sparseResidencyImage2D and a queue that binds and copies")?;
+                .ok_or(
+                    "no device has sparseResidencyImage2D, a queue that copies and one that binds",
+                )?;
 
             let mut driver = vk::PhysicalDeviceDriverProperties::default();
             let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut driver);
@@ -63,9 +75,16 @@ impl Gpu {
             );
 
             let priorities = [1.0];
-            let queues = [vk::DeviceQueueCreateInfo::default()
-                .queue_family_index(family)
-                .queue_priorities(&priorities)];
+            let mut families = vec![family, bind_family];
+            families.dedup();
+            let queues: Vec<_> = families
+                .iter()
+                .map(|&family| {
+                    vk::DeviceQueueCreateInfo::default()
+                        .queue_family_index(family)
+                        .queue_priorities(&priorities)
+                })
+                .collect();
             let features = vk::PhysicalDeviceFeatures {
                 sparse_binding: vk::TRUE,
                 sparse_residency_image2_d: vk::TRUE,
@@ -77,6 +96,7 @@ impl Gpu {
             let device = instance.create_device(physical, &info, None)?;
             Ok(Self {
                 queue: device.get_device_queue(family, 0),
+                bind_queue: device.get_device_queue(bind_family, 0),
                 memory_types: instance.get_physical_device_memory_properties(physical),
                 _entry: entry,
                 instance,

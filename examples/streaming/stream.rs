@@ -184,7 +184,7 @@ impl<'g> Stream<'g> {
         // SAFETY: all handles are alive, the structs outlive the calls, and the fence is waited for.
         unsafe {
             if self.tail.is_some() {
-                device.queue_bind_sparse(self.gpu.queue, &infos, fence)?;
+                device.queue_bind_sparse(self.gpu.bind_queue, &infos, fence)?;
                 self.wait(fence)?;
             }
             device.begin_command_buffer(commands, &vk::CommandBufferBeginInfo::default())?;
@@ -288,7 +288,7 @@ impl<'g> Stream<'g> {
         if !binds.is_empty() {
             info = info.image_binds(&images);
         }
-        let queue = self.gpu.queue;
+        let queue = self.gpu.bind_queue;
         // SAFETY: image and memory are alive; each semaphore is waited for once each time that it is signalled.
         unsafe {
             let none = vk::Fence::null();

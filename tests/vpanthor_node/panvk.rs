@@ -11,7 +11,7 @@ use std::process::Command;
 use ash::vk;
 use serde_json::Value;
 
-use crate::kit::{self, calls, machine_has_no_nodes, on_node_with};
+use crate::kit::{self, Ran, calls, machine_has_no_nodes, on_node_with};
 
 const DRIVER: &str = "PANVK_SPARSE_TEST_PANVK";
 
@@ -50,8 +50,39 @@ fn vulkaninfo_shows_a_mali_g610() {
     assert_eq!(refused(&dump), 0, "{dump:#}");
 }
 
-#[test]
-fn a_program_has_a_device_queues_memory_and_buffers_and_sparse_ones_where_there_are() {
+/// The node that the program leaves: of what it asked for nothing was refused, of what it made nothing is left.
+fn nothing_is_refused_and_nothing_left(ran: &Ran) -> Value {
+    let dump = ran.dump();
+    assert_eq!(refused(&dump), 0, "{dump:#}");
+    let node = dump["nodes"][0].clone();
+    for (made, closed) in [
+        ("VM_CREATE", "VM_DESTROY"),
+        ("BO_CREATE", "GEM_CLOSE"),
+        ("GROUP_CREATE", "GROUP_DESTROY"),
+    ] {
+        assert!(count(&node, made) >= 1, "{made}: {node:#}");
+        assert_eq!(count(&node, made), count(&node, closed), "{made}: {node:#}");
+    }
+    node
+}
+
+fn count(node: &Value, ioctl: &str) -> u64 {
+    calls(node)
+        .into_iter()
+        .find(|(name, _)| name == ioctl)
+        .map_or(0, |(_, count)| count)
+}
+
+/// Ops that map something.
+fn maps(node: &Value) -> u64 {
+    let ops = ["map", "repeat", "sparse"];
+    ops.map(|op| node["vm_bind"][op].as_u64().expect("a count of ops"))
+        .iter()
+        .sum()
+}
+
+/// Runs the program on a node of kernel `vpanthor`, with its sparse binds where the driver has any, and again without.
+fn a_program_runs(test: &str, vpanthor: &str) {
     let Some(variables) = driver() else {
         return;
     };
@@ -59,44 +90,59 @@ fn a_program_has_a_device_queues_memory_and_buffers_and_sparse_ones_where_there_
         .iter()
         .map(|(name, value)| (*name, &**value))
         .collect();
-    on_node_with(
-        name_of!(a_program_has_a_device_queues_memory_and_buffers_and_sparse_ones_where_there_are),
-        "1.9",
-        &variables,
-        application,
-        |ran| {
-            let dump = ran.dump();
-            assert_eq!(refused(&dump), 0, "{dump:#}");
-            let node = &dump["nodes"][0];
-            let count = |name: &str| {
-                calls(node)
-                    .into_iter()
-                    .find(|(n, _)| n == name)
-                    .map_or(0, |(_, count)| count)
-            };
-            // The device's own, and one for each piece of memory that the program has bound.
-            assert!(
-                count("VM_BIND") >= 4 && node["vm_bind"]["map"].as_u64() >= Some(4),
-                "{node:#}"
-            );
-            assert!(
-                count("GROUP_CREATE") >= 1 && count("GROUP_SUBMIT") >= 1,
-                "{node:#}"
-            );
-            // What it has bound is unbound again in the end.
-            assert_eq!(count("VM_CREATE"), count("VM_DESTROY"));
-            assert_eq!(count("BO_CREATE"), count("GEM_CLOSE"));
-            if ran.stdout.contains(SPARSE) {
-                let sparse = node["vm_bind"]["sparse"].as_u64().unwrap()
-                    + node["vm_bind"]["map"].as_u64().unwrap();
-                assert!(sparse >= 6, "{node:#}");
+    let plain: Vec<_> = variables.iter().copied().chain([(PLAIN, "1")]).collect();
+    on_node_with(test, vpanthor, &variables, application, |ran| {
+        let has_sparse = ran.stdout.contains(SPARSE);
+        let node = nothing_is_refused_and_nothing_left(ran);
+        on_node_with(test, vpanthor, &plain, application, |ran| {
+            assert!(!ran.stdout.contains(SPARSE), "{}", ran.stdout);
+            let plain = nothing_is_refused_and_nothing_left(ran);
+            assert!(count(&plain, "GROUP_SUBMIT") >= 1, "{plain:#}");
+            // One for each buffer's memory.
+            assert!(maps(&plain) >= 3, "{plain:#}");
+            if has_sparse {
+                // The memory's own, the whole buffer while it is unbound, the bound pieces, of which no two are
+                // neighbours, and something to unbind them.
+                assert!(maps(&node) > maps(&plain) + 1 + 1 + PIECES, "{node:#}");
+                assert!(count(&node, "VM_BIND") >= count(&plain, "VM_BIND") + 2);
             }
-        },
+        });
+    });
+}
+
+#[test]
+fn a_program_binds_sparse_buffers_where_there_are_any() {
+    a_program_runs(
+        name_of!(a_program_binds_sparse_buffers_where_there_are_any),
+        "1.9",
     );
 }
 
-/// What the program says if the driver has sparse buffers.
+#[test]
+fn a_program_binds_sparse_buffers_with_the_repeat_patches() {
+    a_program_runs(
+        name_of!(a_program_binds_sparse_buffers_with_the_repeat_patches),
+        "1.8-repeat",
+    );
+}
+
+#[test]
+fn a_program_binds_sparse_buffers_without_null_mappings_of_the_kernels_own() {
+    a_program_runs(
+        name_of!(a_program_binds_sparse_buffers_without_null_mappings_of_the_kernels_own),
+        "1.5",
+    );
+}
+
+/// What the program says if it has bound sparse buffers.
 const SPARSE: &str = "sparse buffers: yes";
+
+/// Set where it shall not.
+const PLAIN: &str = "PANVK_SPARSE_TEST_PLAIN";
+
+/// The program binds every second piece of 64 KiB of a sparse buffer.
+const PIECES: u64 = 128;
+const PIECE: u64 = 1 << 16;
 
 /// A small Vulkan program. Nothing that it submits runs, so it looks at no result.
 fn application() {
@@ -112,7 +158,9 @@ fn application() {
         let properties = instance.get_physical_device_properties(gpu);
         let name = CStr::from_ptr(properties.device_name.as_ptr());
         assert!(name.to_string_lossy().starts_with("Mali-G610"), "{name:?}");
-        let has_sparse = instance.get_physical_device_features(gpu).sparse_binding == vk::TRUE;
+        let offered = instance.get_physical_device_features(gpu);
+        let has_sparse = std::env::var_os(PLAIN).is_none()
+            && (offered.sparse_binding, offered.sparse_residency_buffer) == (vk::TRUE, vk::TRUE);
 
         let families = instance.get_physical_device_queue_family_properties(gpu);
         let kind = if has_sparse {
@@ -137,7 +185,9 @@ fn application() {
                     .queue_priorities(&[1.0])
             })
             .collect();
-        let features = vk::PhysicalDeviceFeatures::default().sparse_binding(has_sparse);
+        let features = vk::PhysicalDeviceFeatures::default()
+            .sparse_binding(has_sparse)
+            .sparse_residency_buffer(has_sparse);
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_features(&features);
@@ -202,17 +252,25 @@ fn application() {
             println!("{SPARSE}");
             let queue = device.get_device_queue(binding as u32, 0);
             device.reset_fences(&[fence]).unwrap();
-            let flags = vk::BufferCreateFlags::SPARSE_BINDING;
+            let flags =
+                vk::BufferCreateFlags::SPARSE_BINDING | vk::BufferCreateFlags::SPARSE_RESIDENCY;
             let info = vk::BufferCreateInfo::default()
-                .size(16 << 20)
+                .size(2 * PIECES * PIECE)
                 .usage(usage)
                 .flags(flags);
             let buffer = device.create_buffer(&info, None).expect("a sparse buffer");
             let memory = allocate(&device, buffer, &instance, gpu);
             for memory in [memory, vk::DeviceMemory::null()] {
-                let binds = [vk::SparseMemoryBind::default()
-                    .size(16 << 20)
-                    .memory(memory)];
+                let binds: Vec<_> = (0..PIECES)
+                    .map(|i| {
+                        let at = 2 * i * PIECE;
+                        vk::SparseMemoryBind::default()
+                            .resource_offset(at)
+                            .size(PIECE)
+                            .memory(memory)
+                            .memory_offset(at)
+                    })
+                    .collect();
                 let binds = [vk::SparseBufferMemoryBindInfo::default()
                     .buffer(buffer)
                     .binds(&binds)];
