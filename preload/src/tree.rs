@@ -262,9 +262,18 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// A process has one tree: making another takes what is left of its process for a leftover.
+    static ONE: Mutex<()> = Mutex::new(());
+
+    fn alone() -> MutexGuard<'static, ()> {
+        ONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     #[test]
     fn only_what_belongs_to_a_node_leads_into_the_folder() {
+        let _alone = alone();
         let tree = Tree::make(&[Entry {
             minor: 140,
             gpu: Identity::G610,
@@ -302,6 +311,7 @@ mod tests {
 
     #[test]
     fn links_lead_where_they_do_in_sysfs() {
+        let _alone = alone();
         let tree = Tree::make(&[Entry {
             minor: 141,
             gpu: Identity::G610,
