@@ -257,20 +257,23 @@ install_packages() {
   fi
 
   # Only Mesa (and what it depends on) may come from backports; the rest stays with the release.
-  local others=()
-  for package in "${packages[@]}"; do
-    case $package in
-      mesa-vulkan-drivers) ;;
-      # Wants the very version of the library, which may have come from backports with Mesa.
-      libdrm-tests) others+=("libdrm-tests=$(dpkg-query -W -f '${Version}' libdrm2)") ;;
-      *) others+=("$package") ;;
-    esac
-  done
   if [ $mesa = 1 ]; then
     say "apt-get install mesa-vulkan-drivers${target:+ (from $target)}"
     apt install --no-install-recommends ${target:+-t "$target"} mesa-vulkan-drivers ||
       fail "apt could not install mesa-vulkan-drivers; its messages are above."
   fi
+  local others=() libdrm
+  for package in "${packages[@]}"; do
+    case $package in
+      mesa-vulkan-drivers) ;;
+      # Wants the very version of the library, which may just have come from backports with Mesa.
+      libdrm-tests)
+        libdrm=$(dpkg-query -W -f '${Version}\n' libdrm2 2>/dev/null | head -n 1 || true)
+        others+=("libdrm-tests${libdrm:+=$libdrm}")
+        ;;
+      *) others+=("$package") ;;
+    esac
+  done
   if [ ${#others[@]} -gt 0 ]; then
     say "apt-get install ${others[*]}"
     apt install --no-install-recommends "${others[@]}" || fail "apt could not install: ${others[*]}; its messages are above."
