@@ -17,7 +17,7 @@ use super::plot::{self, Bar, Panel};
 use super::probe::{unavailable, why_not};
 use super::scenario::Scenario;
 use super::size::{duration, parse_bytes, thousands, whole_pages};
-use super::stop::{End, Stop};
+use super::stop::{Error, Stop};
 use super::table::{Align, render};
 
 const DETAILS: &str = "\
@@ -110,8 +110,8 @@ struct Row {
 }
 
 /// Compares, and returns what goes to stdout.
-pub fn run(args: &Args) -> Result<String, End> {
-    let stop = Stop::on_signals()?;
+pub fn run(args: &Args) -> Result<String, Error> {
+    let stop = Stop::on_first_signal()?;
     let kernel = Kernel::choose(args.kernel.as_ref())?;
     let capabilities = {
         let device = kernel.open()?;
@@ -155,7 +155,7 @@ fn measure_all(
     capabilities: &Capabilities,
     memory: Budget,
     stop: &Stop,
-) -> Result<Vec<Measurement>, End> {
+) -> Result<Vec<Measurement>, Error> {
     let subject = Subject {
         kernel,
         capabilities,

@@ -17,7 +17,7 @@ use panvk_sparse::vpanthor::VmStats;
 use super::kernel::Kernel;
 use super::scenario::{Call, Scenario};
 use super::size::whole_pages;
-use super::stop::{End, Stop};
+use super::stop::{Error, Stop};
 
 /// Where the buffer lies: 4 GiB, so that huge pages line up as they do for a buffer that a driver places.
 const BUFFER: Va = Va(4 << 30);
@@ -84,7 +84,7 @@ impl Subject<'_> {
         &self,
         strategy: Strategy,
         mut progress: impl FnMut(usize, usize),
-    ) -> Result<Measurement, End> {
+    ) -> Result<Measurement, Error> {
         let begin = Instant::now();
         progress(1, REPETITIONS);
         let mut measurement = self.once(strategy)?;
@@ -103,8 +103,8 @@ impl Subject<'_> {
     }
 
     /// One repetition: set-up, which is not measured, and the scenario's calls, which are.
-    fn once(&self, strategy: Strategy) -> Result<Measurement, End> {
-        let failed = |error: &dyn Display| -> End {
+    fn once(&self, strategy: Strategy) -> Result<Measurement, Error> {
+        let failed = |error: &dyn Display| -> Error {
             format!("{}, strategy {strategy}: {error}", self.kernel).into()
         };
         self.stop.check()?;
@@ -223,7 +223,7 @@ fn populate(vm: &Vm, memory: &Bo) -> Result<(), BindFailure> {
 
 /// Why a call was not carried out, or not to its end.
 enum Interruption {
-    Stopped(End),
+    Stopped(Error),
     Failed(BindFailure),
 }
 

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use self::stop::End;
+use self::stop::Error;
 
 const ABOUT: &str =
     "Vulkan sparse binds as the fewest panthor VM_BIND operations: counted, compared, probed";
@@ -93,63 +93,41 @@ type Failure = String;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Some(Command::Compare(args)) => return finish(compare::run(&args)),
-        Some(Command::Probe(args)) => return finish(probe::run(&args)),
-        Some(Command::Replay(args)) => return replayed(&args),
+    let output = match Cli::parse().command {
+        Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Probe(args)) => probe::run(&args),
+        Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Trace(args)) => return trace::run(&args),
         Some(Command::Cts(args)) => return conformance(&args),
-        Some(Command::Completions(args)) => generate::completions(&args),
-        Some(Command::Man(args)) => generate::man(&args),
+        Some(Command::Completions(args)) => generate::completions(&args).map_err(Error::from),
+        Some(Command::Man(args)) => generate::man(&args).map_err(Error::from),
         None => Ok(Cli::command().render_long_help().to_string()),
     };
-    match result.and_then(|output| print(&output)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("panvk-sparse: {failure}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// The end of a command that can be stopped.
-fn finish(result: Result<String, End>) -> ExitCode {
-    let (message, status) = match result.and_then(|output| Ok(print(&output)?)) {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(End::Failed(failure)) => (failure, 1),
-        Err(End::Stopped) => ("stopped".to_owned(), stop::STATUS),
-    };
-    eprintln!("panvk-sparse: {message}");
-    ExitCode::from(status)
+    end(output.and_then(|output| Ok(print(&output)?)))
 }
 
 /// `cts`, whose exit status says more than whether it could be run.
 fn conformance(args: &cts::Args) -> ExitCode {
-    let (message, status) = match cts::run(args) {
-        Ok(outcome) => match print(&outcome.output) {
-            Ok(()) if !outcome.stopped => return ExitCode::from(u8::from(!outcome.success)),
-            Ok(()) => ("stopped".to_owned(), 130),
-            Err(failure) => (failure, 1),
-        },
-        Err(cts::Error::Usage(message)) => (message, 2),
-        Err(cts::Error::Run(message)) => (message, 1),
-        Err(cts::Error::Stopped) => ("stopped".to_owned(), stop::STATUS),
-    };
-    eprintln!("panvk-sparse: {message}");
-    ExitCode::from(status)
+    let printed = cts::run(args).and_then(|outcome| {
+        print(&outcome.output)?;
+        Ok(outcome)
+    });
+    match printed {
+        Ok(outcome) if outcome.stopped => end(Err(Error::Stopped)),
+        Ok(outcome) => ExitCode::from(u8::from(!outcome.success)),
+        Err(error) => end(Err(error)),
+    }
 }
 
-/// `replay`, which can be stopped.
-fn replayed(args: &replay::Args) -> ExitCode {
-    let (message, status) = match replay::run(args) {
-        Ok(output) => match print(&output) {
-            Ok(()) => return ExitCode::SUCCESS,
-            Err(failure) => (failure, 1),
-        },
-        Err(replay::Error::Usage(message)) => (message, 2),
-        Err(replay::Error::Run(message)) => (message, 1),
-        Err(replay::Error::Stopped) => ("stopped".to_owned(), 130),
-    };
+/// The end of a command: what went wrong goes to stderr.
+fn end(result: Result<(), Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string(), error.status()),
+    }
+}
+
+fn fail(message: &str, status: u8) -> ExitCode {
     eprintln!("panvk-sparse: {message}");
     ExitCode::from(status)
 }

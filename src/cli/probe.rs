@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::kernel::{Asked, Kernel};
 use super::size::binary;
-use super::stop::{End, Stop};
+use super::stop::{Error, Stop};
 
 const DETAILS: &str = "\
 A version number alone does not tell what a kernel can do: the OP_MAP_REPEAT series calls itself 1.6 or 1.8, which
@@ -51,8 +51,8 @@ struct Unavailable {
 }
 
 /// Probes, and returns what goes to stdout.
-pub fn run(args: &Args) -> Result<String, End> {
-    let stop = Stop::on_signals()?;
+pub fn run(args: &Args) -> Result<String, Error> {
+    let stop = Stop::on_first_signal()?;
     let kernel = Kernel::choose(args.kernel.as_ref())?;
     let capabilities = probe(&kernel.open()?).map_err(|error| format!("{}: {error}", kernel))?;
     stop.check()?;

@@ -48,7 +48,7 @@ impl Expectations {
         let lavapipe =
             base.is_none_or(|path| ["lvp", "lavapipe"].iter().any(|name| named(&path, name)));
         let choose = |file: &Option<PathBuf>, own: &'static str| match file {
-            Some(path) => Ok((path.display().to_string(), lists::read(path)?)),
+            Some(path) => lists::read(path).map(|text| (path.display().to_string(), text)),
             None if lavapipe => Ok(("lavapipe's list".to_owned(), own.to_owned())),
             None => Ok((String::new(), String::new())),
         };

@@ -16,17 +16,13 @@ mod text;
 mod verdict;
 mod ways;
 
-use std::fmt;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use panvk_sparse::config::{self, NullChoice};
 use panvk_sparse::drm::KernelSpec;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::chunk::Setting;
 use self::deqp::Deqp;
@@ -36,6 +32,7 @@ use self::process::Watch;
 use self::report::{Ours, Report};
 use self::verdict::{Compared, Judged};
 use self::ways::Way;
+use super::stop::{Error, Stop};
 
 const DEFAULT_LIST: &str = include_str!("../../../cts-lists/sparse.txt");
 
@@ -126,25 +123,6 @@ pub struct Args {
     junit: Option<PathBuf>,
 }
 
-/// Why there is no result.
-#[derive(Debug)]
-pub enum Error {
-    /// The command line names something that is not there or not understood.
-    Usage(String),
-    Run(String),
-    /// Ctrl-C, or another signal that asks to end.
-    Stopped,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Usage(message) | Error::Run(message) => f.write_str(message),
-            Error::Stopped => f.write_str("stopped"),
-        }
-    }
-}
-
 /// What goes to stdout, and what follows from it.
 pub struct Outcome {
     pub output: String,
@@ -156,11 +134,7 @@ pub struct Outcome {
 
 /// Runs the tests.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|error| Error::Run(format!("signal handler: {error}")))?;
-    }
+    let stop = Stop::on_signals()?;
     let deqp = Deqp::new(&args.deqp_vk, args.archive_dir.as_deref())?;
     let expectations = Expectations::of(args)?;
     let text = match &args.list {

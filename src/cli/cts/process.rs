@@ -3,15 +3,14 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::Error;
 use super::deqp::Deqp;
+use crate::cli::stop::{Error, Stop};
 
 /// How often a run looks whether it has to stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -32,7 +31,7 @@ pub enum End {
 pub struct Watch<'a> {
     /// How long it may say nothing.
     pub patience: Duration,
-    pub stop: &'a AtomicBool,
+    pub stop: &'a Stop,
 }
 
 /// A process, in a group of its own, that does not outlive its owner.
@@ -50,13 +49,6 @@ impl Drop for Owned {
 }
 
 impl Watch<'_> {
-    fn stopped(&self) -> Result<(), Error> {
-        match self.stop.load(Ordering::Relaxed) {
-            true => Err(Error::Stopped),
-            false => Ok(()),
-        }
-    }
-
     /// Runs `command`, one of `deqp`. `on` hears each line of stdout, and says whether it is a sign of life.
     pub fn run(
         &self,
@@ -73,7 +65,7 @@ impl Watch<'_> {
         let lines = lines(stdout);
         let mut heard = Instant::now();
         loop {
-            self.stopped()?;
+            self.stop.check()?;
             match lines.recv_timeout(POLL) {
                 Ok(line) if on(&line) => heard = Instant::now(),
                 Ok(_) | Err(RecvTimeoutError::Timeout) if heard.elapsed() < self.patience => {}
@@ -83,7 +75,7 @@ impl Watch<'_> {
         }
         // stdout is closed; the process may still be busy with its end.
         loop {
-            self.stopped()?;
+            self.stop.check()?;
             let waited = child.0.try_wait();
             if let Some(status) = waited.map_err(|error| Error::Run(format!("wait: {error}")))? {
                 return Ok(End::Exited(status));

@@ -9,19 +9,17 @@ mod ways;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use panvk_sparse::config::NullChoice;
 use panvk_sparse::drm::KernelSpec;
 use panvk_sparse::replay::{Replayed, Stopped, Wanted, side_by_side};
 use panvk_sparse::trace::{ReadError, Reader, Record};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::frames::Frames;
 use self::progress::Progress;
 use self::report::Report;
 use super::plot;
+use super::stop::{Error, Stop};
 
 const DETAILS: &str = "\
 A recording is made by the layer VK_LAYER_PANVK_sparse_trace, with any application on any driver. Here its sparse binds
@@ -97,30 +95,16 @@ fn strategy(value: &str) -> Result<NullChoice, String> {
         .map_err(|expected| format!("expected {expected}"))
 }
 
-/// Why there is no result.
-#[derive(Debug)]
-pub enum Error {
-    /// The command line asks for what can't be.
-    Usage(String),
-    Run(String),
-    /// Ctrl-C, or another signal that asks to end.
-    Stopped,
-}
-
 /// Why there are no more records.
 enum Source {
     Read(ReadError),
-    Interrupted,
+    Interrupted(Error),
 }
 
 /// Replays, and returns what goes to stdout.
 pub fn run(args: &Args) -> Result<String, Error> {
     let ways = ways::choose(&args.kernel, &args.strategy).map_err(Error::Usage)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|error| Error::Run(format!("signal handler: {error}")))?;
-    }
+    let stop = Stop::on_signals()?;
     let unreadable = |error: &ReadError| Error::Run(unreadable(&args.trace, error, args.salvage));
     let file = File::open(&args.trace)
         .map_err(|error| Error::Run(format!("{}: {error}", args.trace.display())))?;
@@ -136,9 +120,7 @@ pub fn run(args: &Args) -> Result<String, Error> {
     };
     let mut progress = Progress::new(size);
     let next = |used: &mut Vec<Record>| -> Result<Option<Record>, Source> {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Source::Interrupted);
-        }
+        stop.check().map_err(Source::Interrupted)?;
         progress.show(reader.offset());
         for record in used.drain(..) {
             reader.recycle(record);
@@ -149,13 +131,11 @@ pub fn run(args: &Args) -> Result<String, Error> {
     progress.clear();
     let replayed = replayed.map_err(|stopped| match stopped {
         Stopped::Source(Source::Read(error)) => unreadable(&error),
-        Stopped::Source(Source::Interrupted) => Error::Stopped,
+        Stopped::Source(Source::Interrupted(error)) => error,
         Stopped::Kernel(error) => Error::Run(error.to_string()),
         Stopped::Thread(message) => Error::Run(message),
     })?;
-    if stop.load(Ordering::Relaxed) {
-        return Err(Error::Stopped);
-    }
+    stop.check()?;
     let report = Report {
         path: &args.trace,
         process: &reader.header().process,

@@ -5,15 +5,13 @@ use std::fs::{self, Metadata, Permissions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use panvk_sparse::trace::{Header, Record, Writer};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::NamedTempFile;
 
+use super::Failure;
 use super::source::Source;
-use super::{Error, Failure};
+use crate::cli::stop::{Error, Stop};
 
 const DETAILS: &str = "\
 The recordings are aligned by the wall clocks of their starts. Two devices of different recordings may have the same
@@ -38,11 +36,7 @@ pub struct Args {
 
 /// Merges.
 pub fn run(args: &Args) -> Result<(), Error> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|error| format!("signal handler: {error}"))?;
-    }
+    let stop = Stop::on_signals()?;
     let output = Output::new(&args.output, &args.traces)?;
     let sources: Result<Vec<_>, _> = args
         .traces
@@ -61,9 +55,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let mut writer = Writer::new(file, &header).map_err(failed)?;
     let mut devices = Devices::default();
     while let Some(n) = earliest(&inputs) {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Stopped);
-        }
+        stop.check()?;
         let Some(mut record) = inputs[n].take()? else {
             continue;
         };
@@ -79,9 +71,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         input.note_end();
     }
     // A signal up to here leaves what was there before.
-    if stop.load(Ordering::Relaxed) {
-        return Err(Error::Stopped);
-    }
+    stop.check()?;
     Ok(output.publish()?)
 }
 

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::Failure;
+use super::stop::{Error, STATUS};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -28,19 +29,6 @@ enum Command {
     Merge(merge::Args),
 }
 
-/// Why a command has not done what it was asked for.
-enum Error {
-    Failed(Failure),
-    /// Ctrl-C, or another signal that asks to end.
-    Stopped,
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
 /// Carries out the command, and says how it went, on stderr and as the exit status.
 pub fn run(args: &Args) -> ExitCode {
     let result = match &args.command {
@@ -50,12 +38,8 @@ pub fn run(args: &Args) -> ExitCode {
         Command::Dump(args) => dump::run(args).map_err(Error::from),
         Command::Merge(args) => merge::run(args),
     };
-    let (message, status) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Error::Failed(failure)) => (failure, 1),
-        // As shells say it: 128 + SIGINT.
-        Err(Error::Stopped) => ("stopped; nothing was written".to_owned(), 130),
-    };
-    eprintln!("panvk-sparse: {message}");
-    ExitCode::from(status)
+    match result {
+        Err(Error::Stopped) => super::fail("stopped; nothing was written", STATUS),
+        result => super::end(result),
+    }
 }
