@@ -4,7 +4,7 @@ use plotters::backend::SVGBackend;
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
-use super::style::{Area, Drawn, GRID, INK, QUIET, SHEET, failed, line, rectangle, text};
+use super::style::{Area, Drawn, GRID, INK, QUIET, SHEET, failed, heading, line, rectangle, text};
 use super::ticks::whole_steps;
 
 /// The picture.
@@ -101,22 +101,7 @@ impl Heat {
             let root = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32))
                 .into_drawing_area();
             root.fill(&SHEET).map_err(failed)?;
-            text(
-                &root,
-                &self.title,
-                (MARGIN, MARGIN + 2),
-                23,
-                INK,
-                HPos::Left,
-            )?;
-            text(
-                &root,
-                &self.subtitle,
-                (MARGIN, MARGIN + 30),
-                15,
-                QUIET,
-                HPos::Left,
-            )?;
+            heading(&root, MARGIN, &self.title, &self.subtitle)?;
             let mut top = HEADER;
             for (band, height) in self.bands.iter().zip(heights) {
                 self.band(&root, band, top, height)?;

@@ -5,7 +5,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::shared::turns;
-use super::style::{Area, Drawn, GRID, INK, QUIET, SHEET, colour, failed, line, rectangle, text};
+use super::style::{
+    Area, Drawn, GRID, INK, QUIET, SHEET, colour, failed, heading, line, rectangle, text,
+};
 use super::ticks::{count_tick, whole_steps};
 
 /// The picture.
@@ -63,22 +65,7 @@ impl Lines {
             let root = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32))
                 .into_drawing_area();
             root.fill(&SHEET).map_err(failed)?;
-            text(
-                &root,
-                &self.title,
-                (MARGIN, MARGIN + 2),
-                23,
-                INK,
-                HPos::Left,
-            )?;
-            text(
-                &root,
-                &self.subtitle,
-                (MARGIN, MARGIN + 30),
-                15,
-                QUIET,
-                HPos::Left,
-            )?;
+            heading(&root, MARGIN, &self.title, &self.subtitle)?;
             for (i, panel) in self.panels.iter().enumerate() {
                 self.panel(&root, panel, HEADER + PANEL * i as i32)?;
             }

@@ -49,6 +49,12 @@ pub fn text(
     area.draw(&Text::new(what, at, style)).map_err(failed)
 }
 
+/// The first two lines of a picture, `margin` from its edges.
+pub fn heading(area: &Area<'_>, margin: i32, title: &str, subtitle: &str) -> Drawn {
+    text(area, title, (margin, margin + 2), 23, INK, HPos::Left)?;
+    text(area, subtitle, (margin, margin + 30), 15, QUIET, HPos::Left)
+}
+
 pub fn line(area: &Area<'_>, from: (i32, i32), to: (i32, i32), ink: RGBColor) -> Drawn {
     area.draw(&PathElement::new(vec![from, to], ink.stroke_width(1)))
         .map_err(failed)

@@ -7,7 +7,7 @@ use panvk_sparse::trace::Event;
 use panvk_sparse::vulkan::binds::slice;
 use panvk_sparse::vulkan::guard::{guard, guard_result};
 
-use crate::device::{Device, Table};
+use crate::device::Table;
 use crate::recorder::BindDone;
 use crate::state::device_of;
 
@@ -46,18 +46,32 @@ pub unsafe extern "system" fn bind_sparse(
     })
 }
 
-/// Says that something was asked of the queue, and which device it is of.
+/// Records what is asked of the queue, and asks the function below, if it is there.
 ///
 /// # Safety
-/// A queue of a device that is alive.
-unsafe fn mark(
+/// A queue of a device that is alive; `ask` may be called with the table of it.
+unsafe fn pass(
     queue: vk::Queue,
     event: impl FnOnce(u64) -> Event,
-) -> Option<std::sync::Arc<Device>> {
-    // SAFETY: the caller's promise.
-    let device = unsafe { device_of(queue) }?;
-    device.record(event(device.id()));
-    Some(device)
+    ask: impl FnOnce(&Table) -> Option<vk::Result>,
+) -> vk::Result {
+    guard_result(|| {
+        // SAFETY: the caller's promise.
+        let Some(device) = (unsafe { device_of(queue) }) else {
+            return vk::Result::ERROR_UNKNOWN;
+        };
+        device.record(event(device.id()));
+        let answer = device.table().and_then(ask);
+        answer.unwrap_or(vk::Result::ERROR_UNKNOWN)
+    })
+}
+
+fn submitted(queue: vk::Queue, count: u32) -> impl FnOnce(u64) -> Event {
+    move |device| Event::Submit {
+        device,
+        queue: queue.as_raw(),
+        count,
+    }
 }
 
 pub unsafe extern "system" fn submit(
@@ -66,21 +80,12 @@ pub unsafe extern "system" fn submit(
     submits: *const vk::SubmitInfo<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
-    guard_result(|| {
-        let event = |device| Event::Submit {
-            device,
-            queue: queue.as_raw(),
-            count,
-        };
-        // SAFETY: a queue of a device that is alive; the application's own arguments, passed on.
-        unsafe {
-            let device = mark(queue, event);
-            let table = device.as_ref().and_then(|device| device.table());
-            table.map_or(vk::Result::ERROR_UNKNOWN, |table| {
-                (table.queue_submit)(queue, count, submits, fence)
-            })
-        }
-    })
+    // SAFETY: a queue of a device that is alive; the application's own arguments, passed on.
+    unsafe {
+        pass(queue, submitted(queue, count), |table| {
+            Some((table.queue_submit)(queue, count, submits, fence))
+        })
+    }
 }
 
 pub unsafe extern "system" fn submit2(
@@ -89,8 +94,14 @@ pub unsafe extern "system" fn submit2(
     submits: *const vk::SubmitInfo2<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
-    // SAFETY: the application's own arguments, passed on.
-    unsafe { submit2_by(Table::submit2, queue, count, submits, fence) }
+    // SAFETY: as in `submit`.
+    unsafe {
+        pass(queue, submitted(queue, count), |table| {
+            table
+                .submit2()
+                .map(|below| below(queue, count, submits, fence))
+        })
+    }
 }
 
 pub unsafe extern "system" fn submit2_khr(
@@ -99,52 +110,28 @@ pub unsafe extern "system" fn submit2_khr(
     submits: *const vk::SubmitInfo2<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
-    // SAFETY: the application's own arguments, passed on.
-    unsafe { submit2_by(Table::submit2_khr, queue, count, submits, fence) }
-}
-
-/// # Safety
-/// As `vkQueueSubmit2` asks.
-unsafe fn submit2_by(
-    function: impl FnOnce(&Table) -> Option<vk::PFN_vkQueueSubmit2>,
-    queue: vk::Queue,
-    count: u32,
-    submits: *const vk::SubmitInfo2<'_>,
-    fence: vk::Fence,
-) -> vk::Result {
-    guard_result(|| {
-        let event = |device| Event::Submit {
-            device,
-            queue: queue.as_raw(),
-            count,
-        };
-        // SAFETY: a queue of a device that is alive; the application's own arguments, passed on.
-        unsafe {
-            let device = mark(queue, event);
-            let below = device.as_ref().and_then(|device| function(device.table()?));
-            below.map_or(vk::Result::ERROR_UNKNOWN, |below| {
-                below(queue, count, submits, fence)
-            })
-        }
-    })
+    // SAFETY: as in `submit`.
+    unsafe {
+        pass(queue, submitted(queue, count), |table| {
+            table
+                .submit2_khr()
+                .map(|below| below(queue, count, submits, fence))
+        })
+    }
 }
 
 pub unsafe extern "system" fn present(
     queue: vk::Queue,
     info: *const vk::PresentInfoKHR<'_>,
 ) -> vk::Result {
-    guard_result(|| {
-        let event = |device| Event::Present {
-            device,
-            queue: queue.as_raw(),
-        };
-        // SAFETY: a queue of a device that is alive; the application's own arguments, passed on.
-        unsafe {
-            let device = mark(queue, event);
-            let below = device
-                .as_ref()
-                .and_then(|device| device.table()?.queue_present);
-            below.map_or(vk::Result::ERROR_UNKNOWN, |below| below(queue, info))
-        }
-    })
+    let event = |device| Event::Present {
+        device,
+        queue: queue.as_raw(),
+    };
+    // SAFETY: as in `submit`.
+    unsafe {
+        pass(queue, event, |table| {
+            table.queue_present.map(|below| below(queue, info))
+        })
+    }
 }
