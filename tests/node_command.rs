@@ -5,27 +5,13 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
+use common::command::{command, json, rows, text, wait_for_handlers};
 use common::preload::{self, Dump, node};
 use panvk_sparse::vpanthor::Flavour;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_panvk-sparse"));
-    command
-        .args(args)
-        .env_remove("PANVK_SPARSE_KERNEL")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("UTF-8")
-}
 
 fn run(mut command: Command) -> Output {
     command.output().expect("the command starts")
@@ -38,10 +24,6 @@ fn succeed(command: Command) -> String {
     text(&output.stdout).to_owned()
 }
 
-fn json(command: Command) -> Value {
-    serde_json::from_str(&succeed(command)).expect("JSON")
-}
-
 /// The command with these nodes, and where the dump will be.
 fn on_nodes(vpanthor: &str, args: &[&str], folder: &Path) -> (Command, std::path::PathBuf) {
     let dump = folder.join("dump.json");
@@ -52,23 +34,6 @@ fn on_nodes(vpanthor: &str, args: &[&str], folder: &Path) -> (Command, std::path
 
 fn ioctls(report: &Value) -> BTreeMap<String, u64> {
     serde_json::from_value(report["ioctls"].clone()).expect("numbers by name")
-}
-
-/// What a row says that time has no part in.
-fn rows(report: &Value) -> Vec<Vec<Value>> {
-    const FIELDS: [&str; 8] = [
-        "strategy",
-        "vm_bind_ioctls",
-        "vm_bind_ops",
-        "bytes_to_kernel",
-        "map_ops",
-        "null_ops",
-        "unmap_ops",
-        "op_stride",
-    ];
-    let rows = report["strategies"].as_array().expect("rows").iter();
-    rows.map(|row| FIELDS.iter().map(|name| row[name].clone()).collect())
-        .collect()
 }
 
 #[test]
@@ -87,6 +52,7 @@ fn a_comparison_on_a_node_counts_what_it_counts_in_process_and_what_the_node_cou
                 [&size[..], &["--json", "--kernel", kernel]].concat()
             };
             let inside = json(command(&on(&in_process)));
+            assert!(rows(&inside).len() >= 2, "{inside}");
             let (on_node, dump) = on_nodes(flavour.name(), &on(&path), folder.path());
             let on_node = json(on_node);
             assert_eq!(rows(&on_node), rows(&inside), "{flavour} {scenario}");
@@ -184,21 +150,6 @@ fn people_are_shown_the_time_of_ioctls_and_operations_in_place_of_page_tables() 
     );
     assert_eq!(line("VM_CREATE"), line("VM_DESTROY"));
     assert!(line("VM_BIND").is_some(), "{probe}");
-}
-
-/// Waits until the process has handlers for SIGHUP, SIGINT and SIGTERM.
-fn wait_for_handlers(child: &Child) {
-    const HUP_INT_TERM: u64 = 1 << 0 | 1 << 1 | 1 << 14;
-    loop {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
-        let status = status.expect("the process is there");
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        let caught = u64::from_str_radix(caught.expect("a line").trim(), 16).expect("a mask");
-        if caught & HUP_INT_TERM == HUP_INT_TERM {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
 }
 
 #[test]

@@ -2,36 +2,18 @@
 //! built binary on the first panthor node of the machine, and holds what it prints against the virtual kernel that does
 //! the same.
 
-use std::process::{Child, Command, Output, Stdio};
+mod common;
 
+use std::process::Output;
+
+use common::command::{self, command, rows, text, wait_for_handlers};
 use panvk_sparse::drm;
 use panvk_sparse::vpanthor::Flavour;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_panvk-sparse"));
-    command
-        .args(args)
-        .env_remove("PANVK_SPARSE_KERNEL")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("UTF-8")
-}
-
 fn json(args: &[&str]) -> Value {
-    let output = command(args).output().expect("the command starts");
-    assert!(
-        output.status.success(),
-        "{args:?}: {}",
-        text(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    command::json(command(args))
 }
 
 /// Every object that was made was closed by an ioctl of its own; nothing was left to the end of the process.
@@ -83,24 +65,6 @@ fn every_object_of_a_run_is_closed_and_counted() {
             let all = report["ioctls"]["VM_BIND"].as_u64().expect("a number");
             assert!(all > measured, "{report}");
         }
-    }
-}
-
-/// Waits until the process has handlers for all three signals.
-fn wait_for_handlers(child: &Child) {
-    const HUP_INT_TERM: u64 = 1 << 0 | 1 << 1 | 1 << 14;
-    loop {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))
-            .expect("the process is there");
-        let caught = status
-            .lines()
-            .find_map(|line| line.strip_prefix("SigCgt:"))
-            .expect("a line about caught signals");
-        let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask");
-        if caught & HUP_INT_TERM == HUP_INT_TERM {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 
@@ -212,21 +176,6 @@ fn real_node_takes_the_operations_that_the_model_of_it_takes() {
             real["memory_bytes"], virtual_["memory_bytes"],
             "this takes 200 MB of free memory"
         );
-        let rows = |report: &Value| -> Vec<Vec<Value>> {
-            let rows = report["strategies"].as_array().expect("rows").iter();
-            let fields = [
-                "strategy",
-                "vm_bind_ioctls",
-                "vm_bind_ops",
-                "bytes_to_kernel",
-                "map_ops",
-                "null_ops",
-                "unmap_ops",
-                "op_stride",
-            ];
-            rows.map(|row| fields.iter().map(|name| row[name].clone()).collect())
-                .collect()
-        };
         assert_eq!(rows(&real), rows(&virtual_), "{scenario} on {model}");
     }
 }

@@ -6,7 +6,9 @@ mod common;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
+use common::cargo;
 use common::child::finish;
 use common::config::Config;
 use common::stats;
@@ -14,23 +16,10 @@ use serde_json::Value;
 
 /// The example: `cargo test` builds it with the tests, but not where one test is asked for.
 fn example() -> Command {
-    let mut path: PathBuf = std::env::current_exe().expect("the test knows its executable");
-    path.pop();
-    path.pop();
-    path.push("examples/streaming");
-    static BUILT: std::sync::Once = std::sync::Once::new();
-    BUILT.call_once(|| {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--profile"])
-            .arg(if cfg!(debug_assertions) {
-                "test"
-            } else {
-                "release"
-            })
-            .args(["--example", "streaming"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(built.expect("cargo runs").success(), "it does not build");
+    static EXAMPLE: OnceLock<PathBuf> = OnceLock::new();
+    let path = EXAMPLE.get_or_init(|| {
+        let folder = cargo::build(&["--example", "streaming"]);
+        cargo::written(&folder, "examples/streaming")
     });
     let mut command = Command::new(path);
     command.stdin(Stdio::null());

@@ -1,5 +1,6 @@
 //! Drivers and configurations: which ICD the loader gets, and with what environment.
 
+use crate::common::cargo::{self, target_dir};
 use crate::common::preload;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,51 +81,31 @@ pub fn base_manifest() -> PathBuf {
         .expect("lavapipe is installed (Debian: mesa-vulkan-drivers), or PANVK_SPARSE_BASE_ICD names another driver")
 }
 
-/// The `target` folder that this test was built into.
-fn target_dir() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .expect("target/tmp has a parent")
-}
-
 /// Builds the ICD with this test's own profile. Returns its manifest, which the build writes beside the library.
 pub fn icd_manifest() -> &'static Path {
     static MANIFEST: OnceLock<PathBuf> = OnceLock::new();
-    MANIFEST.get_or_init(|| build_icd(&[], target_dir().to_owned()))
+    MANIFEST.get_or_init(|| {
+        let folder = cargo::build(&["--package", "panvk-sparse-icd"]);
+        cargo::written(&folder, "panvk_sparse_icd.json")
+    })
 }
 
 /// As [`icd_manifest`], of an ICD whose virtual kernel can be made to fail by `PANVK_SPARSE_FAULT`.
 pub fn failing_icd_manifest() -> &'static Path {
     static MANIFEST: OnceLock<PathBuf> = OnceLock::new();
-    MANIFEST.get_or_init(|| build_icd(&["--features", "faults"], target_dir().join("faults")))
-}
-
-/// The profile that this test was built with, and its folder.
-fn profile() -> (&'static str, &'static str) {
-    // `test` has the checks of `dev`, optimized; both put what they build into target/debug.
-    if cfg!(debug_assertions) {
-        ("test", "debug")
-    } else {
-        ("release", "release")
-    }
+    MANIFEST.get_or_init(|| {
+        let what = ["--package", "panvk-sparse-icd", "--features", "faults"];
+        let folder = cargo::build_into(&target_dir().join("faults"), &what);
+        cargo::written(&folder, "panvk_sparse_icd.json")
+    })
 }
 
 /// Builds the base driver with mip tails (tests/tail_driver), and writes a manifest for it.
 pub fn tail_driver_manifest() -> &'static Path {
     static MANIFEST: OnceLock<PathBuf> = OnceLock::new();
     MANIFEST.get_or_init(|| {
-        let (profile, folder) = profile();
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "panvk-sparse"])
-            .args(["--example", "tail_driver", "--profile", profile])
-            .arg("--target-dir")
-            .arg(target_dir())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "the driver with mip tails does not build");
-        let library = target_dir().join(folder).join("examples/libtail_driver.so");
-        assert!(library.exists(), "the build wrote {}", library.display());
+        let folder = cargo::build(&["--package", "panvk-sparse", "--example", "tail_driver"]);
+        let library = cargo::written(&folder, "examples/libtail_driver.so");
         let manifest = serde_json::json!({
             "file_format_version": "1.0.0",
             "ICD": { "library_path": library, "api_version": "1.3.0" },
@@ -136,27 +117,4 @@ pub fn tail_driver_manifest() -> &'static Path {
         std::fs::rename(&own, &path).expect("target/tmp can be written to");
         path
     })
-}
-
-fn build_icd(features: &[&str], target: PathBuf) -> PathBuf {
-    let (profile, folder) = profile();
-    let built = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "panvk-sparse-icd",
-            "--profile",
-            profile,
-        ])
-        .args(features)
-        .arg("--target-dir")
-        .arg(&target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo runs");
-    assert!(built.success(), "the ICD does not build");
-    let path = target.join(folder).join("panvk_sparse_icd.json");
-    assert!(path.exists(), "the build wrote {}", path.display());
-    path
 }

@@ -13,7 +13,9 @@
 
 pub mod app;
 pub mod canvas;
+pub mod cargo;
 pub mod child;
+pub mod command;
 pub mod config;
 pub mod gpu;
 pub mod objects;

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
+use super::cargo;
+
 /// The path of virtual node `index`: the first numbers that the machine has no render node for.
 pub fn node(index: usize) -> String {
     let mut free = (128..192)
@@ -19,27 +21,8 @@ pub fn node(index: usize) -> String {
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .parent()
-            .expect("target/tmp has a parent");
-        // `test` has the checks of `dev`, optimized; both put the library into target/debug.
-        let (profile, folder) = if cfg!(debug_assertions) {
-            ("test", "debug")
-        } else {
-            ("release", "release")
-        };
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "vpanthor-preload"])
-            .args(["--profile", profile])
-            .arg("--target-dir")
-            .arg(target)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "the preload library does not build");
-        let path = target.join(folder).join("libvpanthor_preload.so");
-        assert!(path.exists(), "the build wrote {}", path.display());
-        path
+        let folder = cargo::build(&["--package", "vpanthor-preload"]);
+        cargo::written(&folder, "libvpanthor_preload.so")
     })
 }
 

@@ -1,13 +1,13 @@
 //! What the tests of the layer share: the layer as it is built, an application under it, and what it recorded.
 #![allow(dead_code, reason = "the benchmark uses a part of it")]
 
+use crate::common::cargo;
 use crate::common::child;
 use crate::common::config::Config;
 use panvk_sparse::trace::{Event, Header, Reader, Record};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Once, OnceLock};
 
 pub const LAYER: &str = "VK_LAYER_PANVK_sparse_trace";
@@ -27,32 +27,8 @@ pub const ICD: Config = Config::Icd {
 pub fn layer_folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let (profile, folder) = if cfg!(debug_assertions) {
-            ("test", "debug")
-        } else {
-            ("release", "release")
-        };
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .parent()
-            .expect("target/tmp has a parent");
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "panvk-sparse-trace-layer",
-                "--profile",
-                profile,
-            ])
-            .arg("--target-dir")
-            .arg(target)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "the layer does not build");
-        let folder = target.join(folder);
-        let manifest = folder.join("VkLayer_panvk_sparse_trace.json");
-        assert!(manifest.exists(), "the build wrote {}", manifest.display());
+        let folder = cargo::build(&["--package", "panvk-sparse-trace-layer"]);
+        cargo::written(&folder, "VkLayer_panvk_sparse_trace.json");
         folder
     })
 }

@@ -1,6 +1,7 @@
 //! A recording is enough to count: the replay of a run above our driver gives exactly what the driver itself has
 //! counted, whatever the kernel and the strategy.
 
+use crate::common::cargo;
 use crate::common::config::Config;
 use crate::common::gpu::{bind, bind_raw, unbind};
 use crate::common::objects::ImageShape;
@@ -16,7 +17,7 @@ use panvk_sparse::drm::KernelSpec;
 use panvk_sparse::replay::Replay;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Once;
+use std::sync::OnceLock;
 
 /// Every flavour of the kernel with every strategy that it can do.
 const PAIRS: [(&str, &str); 13] = [
@@ -93,23 +94,10 @@ fn agree(what: &str, trace: &Trace, stats: &[Stats], kernel: &str, null: &str) {
 
 /// An example, built with this test's own profile.
 fn example(name: &str) -> Command {
-    static BUILT: Once = Once::new();
-    let (profile, folder) = if cfg!(debug_assertions) {
-        ("test", "debug")
-    } else {
-        ("release", "release")
-    };
-    BUILT.call_once(|| {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--profile", profile])
-            .args(["--example", "sparse_buffer", "--example", "streaming"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(built.expect("cargo runs").success(), "they do not build");
-    });
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let target = target.parent().expect("target/tmp has a parent");
-    Command::new(target.join(folder).join("examples").join(name))
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER
+        .get_or_init(|| cargo::build(&["--example", "sparse_buffer", "--example", "streaming"]));
+    Command::new(cargo::written(&folder.join("examples"), name))
 }
 
 fn an_example_agrees(name: &str, arguments: &[&str], pairs: &[(&'static str, &'static str)]) {

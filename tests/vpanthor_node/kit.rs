@@ -1,48 +1,17 @@
 //! Programs under the preload, and what they leave.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 
 use serde_json::Value;
+
+use crate::preload;
 
 /// The first node, on a machine that has none of its own.
 pub const NODE: &str = "/dev/dri/renderD128";
 
 /// Set in a test's own child process, to the name of the test that it runs.
 const CHILD: &str = "PANVK_SPARSE_TEST_CHILD";
-
-/// The library, built with this test's own profile.
-pub fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        // `test` has the checks of `dev`, optimized; both put the library into target/debug.
-        let (profile, folder) = if cfg!(debug_assertions) {
-            ("test", "debug")
-        } else {
-            ("release", "release")
-        };
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "vpanthor-preload",
-                "--profile",
-                profile,
-            ])
-            .arg("--target-dir")
-            .arg(target)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(
-            built.expect("cargo runs").success(),
-            "the library does not build"
-        );
-        target.join(folder).join("libvpanthor_preload.so")
-    })
-}
 
 /// A command to run under the preload, with a folder for what it leaves.
 pub struct Ran {
@@ -98,12 +67,8 @@ pub fn prepare(command: &mut Command, vpanthor: &str) -> tempfile::TempDir {
     for name in ["PANVK_SPARSE_KERNEL", "PANVK_SPARSE_NULL", "VPANTHOR_DUMP"] {
         command.env_remove(name);
     }
-    command
-        .env("LD_PRELOAD", library())
-        .env("VPANTHOR", vpanthor)
-        .env("VPANTHOR_DUMP", folder.path().join("dump.json"))
-        .env("TMPDIR", folder.path())
-        .stdin(Stdio::null());
+    preload::apply(command, vpanthor, &folder.path().join("dump.json"));
+    command.env("TMPDIR", folder.path()).stdin(Stdio::null());
     folder
 }
 

@@ -25,7 +25,13 @@ mod vpanthor_vm_bind;
 #[path = "../vpanthor_work.rs"]
 mod vpanthor_work;
 
-mod command;
+#[path = "../common/cargo.rs"]
+#[allow(dead_code, reason = "this test builds one library")]
+mod cargo;
+#[path = "../common/preload.rs"]
+#[allow(dead_code, reason = "dumps are looked at as JSON here")]
+mod preload;
+
 mod dump;
 mod kit;
 
