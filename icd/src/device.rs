@@ -21,99 +21,42 @@ use crate::requirements::Requirements;
 use crate::starts::Starts;
 use crate::state::{DEVICES, QUEUES, Queue, device_of, instance_of};
 
-/// The base driver's functions of a device that this driver calls. The optional ones are not Vulkan 1.0's.
-#[derive(Debug)]
-pub struct DeviceTable {
-    pub destroy_device: vk::PFN_vkDestroyDevice,
-    pub get_device_queue: vk::PFN_vkGetDeviceQueue,
-    pub allocate_memory: vk::PFN_vkAllocateMemory,
-    pub free_memory: vk::PFN_vkFreeMemory,
-    pub create_buffer: vk::PFN_vkCreateBuffer,
-    pub destroy_buffer: vk::PFN_vkDestroyBuffer,
-    pub get_buffer_memory_requirements: vk::PFN_vkGetBufferMemoryRequirements,
-    pub create_image: vk::PFN_vkCreateImage,
-    pub destroy_image: vk::PFN_vkDestroyImage,
-    pub get_image_memory_requirements: vk::PFN_vkGetImageMemoryRequirements,
-    pub get_image_sparse_memory_requirements: vk::PFN_vkGetImageSparseMemoryRequirements,
-    pub create_semaphore: vk::PFN_vkCreateSemaphore,
-    pub destroy_semaphore: vk::PFN_vkDestroySemaphore,
-    pub destroy_fence: vk::PFN_vkDestroyFence,
-    pub create_fence: vk::PFN_vkCreateFence,
-    pub wait_for_fences: vk::PFN_vkWaitForFences,
-    pub reset_fences: vk::PFN_vkResetFences,
-    pub queue_submit: vk::PFN_vkQueueSubmit,
-    pub queue_bind_sparse: vk::PFN_vkQueueBindSparse,
-    pub get_device_queue2: Option<vk::PFN_vkGetDeviceQueue2>,
-    pub queue_submit2: Option<vk::PFN_vkQueueSubmit2>,
-    pub get_image_memory_requirements2: Option<vk::PFN_vkGetImageMemoryRequirements2>,
-    pub get_image_sparse_memory_requirements2: Option<vk::PFN_vkGetImageSparseMemoryRequirements2>,
-    pub get_device_image_memory_requirements: Option<vk::PFN_vkGetDeviceImageMemoryRequirements>,
-    pub get_device_image_sparse_memory_requirements:
-        Option<vk::PFN_vkGetDeviceImageSparseMemoryRequirements>,
-}
-
-impl DeviceTable {
-    /// `None` where one of the functions of Vulkan 1.0 is missing.
-    fn load(get: impl Fn(&CStr) -> vk::PFN_vkVoidFunction + Copy) -> Option<Self> {
-        // SAFETY: each field's type is that of its name, and `get` answers the base driver's pointers.
-        unsafe {
-            Some(Self {
-                destroy_device: first_proc(&[c"vkDestroyDevice"], get)?,
-                get_device_queue: first_proc(&[c"vkGetDeviceQueue"], get)?,
-                allocate_memory: first_proc(&[c"vkAllocateMemory"], get)?,
-                free_memory: first_proc(&[c"vkFreeMemory"], get)?,
-                create_buffer: first_proc(&[c"vkCreateBuffer"], get)?,
-                destroy_buffer: first_proc(&[c"vkDestroyBuffer"], get)?,
-                get_buffer_memory_requirements: first_proc(
-                    &[c"vkGetBufferMemoryRequirements"],
-                    get,
-                )?,
-                create_image: first_proc(&[c"vkCreateImage"], get)?,
-                destroy_image: first_proc(&[c"vkDestroyImage"], get)?,
-                get_image_memory_requirements: first_proc(&[c"vkGetImageMemoryRequirements"], get)?,
-                get_image_sparse_memory_requirements: first_proc(
-                    &[c"vkGetImageSparseMemoryRequirements"],
-                    get,
-                )?,
-                create_semaphore: first_proc(&[c"vkCreateSemaphore"], get)?,
-                destroy_semaphore: first_proc(&[c"vkDestroySemaphore"], get)?,
-                destroy_fence: first_proc(&[c"vkDestroyFence"], get)?,
-                create_fence: first_proc(&[c"vkCreateFence"], get)?,
-                wait_for_fences: first_proc(&[c"vkWaitForFences"], get)?,
-                reset_fences: first_proc(&[c"vkResetFences"], get)?,
-                queue_submit: first_proc(&[c"vkQueueSubmit"], get)?,
-                queue_bind_sparse: first_proc(&[c"vkQueueBindSparse"], get)?,
-                get_device_queue2: first_proc(&[c"vkGetDeviceQueue2"], get),
-                queue_submit2: first_proc(&[c"vkQueueSubmit2", c"vkQueueSubmit2KHR"], get),
-                get_image_memory_requirements2: first_proc(
-                    &[
-                        c"vkGetImageMemoryRequirements2",
-                        c"vkGetImageMemoryRequirements2KHR",
-                    ],
-                    get,
-                ),
-                get_image_sparse_memory_requirements2: first_proc(
-                    &[
-                        c"vkGetImageSparseMemoryRequirements2",
-                        c"vkGetImageSparseMemoryRequirements2KHR",
-                    ],
-                    get,
-                ),
-                get_device_image_memory_requirements: first_proc(
-                    &[
-                        c"vkGetDeviceImageMemoryRequirements",
-                        c"vkGetDeviceImageMemoryRequirementsKHR",
-                    ],
-                    get,
-                ),
-                get_device_image_sparse_memory_requirements: first_proc(
-                    &[
-                        c"vkGetDeviceImageSparseMemoryRequirements",
-                        c"vkGetDeviceImageSparseMemoryRequirementsKHR",
-                    ],
-                    get,
-                ),
-            })
+panvk_sparse::functions_below! {
+    /// The base driver's functions of a device that this driver calls. The optional ones are not Vulkan 1.0's.
+    pub struct DeviceTable {
+        required {
+            destroy_device: vk::PFN_vkDestroyDevice = c"vkDestroyDevice",
+            get_device_queue: vk::PFN_vkGetDeviceQueue = c"vkGetDeviceQueue",
+            allocate_memory: vk::PFN_vkAllocateMemory = c"vkAllocateMemory",
+            free_memory: vk::PFN_vkFreeMemory = c"vkFreeMemory",
+            create_buffer: vk::PFN_vkCreateBuffer = c"vkCreateBuffer",
+            destroy_buffer: vk::PFN_vkDestroyBuffer = c"vkDestroyBuffer",
+            get_buffer_memory_requirements: vk::PFN_vkGetBufferMemoryRequirements = c"vkGetBufferMemoryRequirements",
+            create_image: vk::PFN_vkCreateImage = c"vkCreateImage",
+            destroy_image: vk::PFN_vkDestroyImage = c"vkDestroyImage",
+            get_image_memory_requirements: vk::PFN_vkGetImageMemoryRequirements = c"vkGetImageMemoryRequirements",
+            get_image_sparse_memory_requirements: vk::PFN_vkGetImageSparseMemoryRequirements =
+                c"vkGetImageSparseMemoryRequirements",
+            create_semaphore: vk::PFN_vkCreateSemaphore = c"vkCreateSemaphore",
+            destroy_semaphore: vk::PFN_vkDestroySemaphore = c"vkDestroySemaphore",
+            destroy_fence: vk::PFN_vkDestroyFence = c"vkDestroyFence",
+            create_fence: vk::PFN_vkCreateFence = c"vkCreateFence",
+            wait_for_fences: vk::PFN_vkWaitForFences = c"vkWaitForFences",
+            reset_fences: vk::PFN_vkResetFences = c"vkResetFences",
+            queue_submit: vk::PFN_vkQueueSubmit = c"vkQueueSubmit",
+            queue_bind_sparse: vk::PFN_vkQueueBindSparse = c"vkQueueBindSparse",
+        }
+        optional {
+            get_device_queue2: vk::PFN_vkGetDeviceQueue2 = c"vkGetDeviceQueue2",
+            queue_submit2: vk::PFN_vkQueueSubmit2 = c"vkQueueSubmit2" | c"vkQueueSubmit2KHR",
+            get_image_memory_requirements2: vk::PFN_vkGetImageMemoryRequirements2 =
+                c"vkGetImageMemoryRequirements2" | c"vkGetImageMemoryRequirements2KHR",
+            get_image_sparse_memory_requirements2: vk::PFN_vkGetImageSparseMemoryRequirements2 =
+                c"vkGetImageSparseMemoryRequirements2" | c"vkGetImageSparseMemoryRequirements2KHR",
+            get_device_image_memory_requirements: vk::PFN_vkGetDeviceImageMemoryRequirements =
+                c"vkGetDeviceImageMemoryRequirements" | c"vkGetDeviceImageMemoryRequirementsKHR",
+            get_device_image_sparse_memory_requirements: vk::PFN_vkGetDeviceImageSparseMemoryRequirements =
+                c"vkGetDeviceImageSparseMemoryRequirements" | c"vkGetDeviceImageSparseMemoryRequirementsKHR",
         }
     }
 }
@@ -272,7 +215,8 @@ pub unsafe extern "system" fn create_device(
         let handle = unsafe { *device };
         // SAFETY: a device of the base driver, a name that ends with NUL.
         let base_proc = |name: &CStr| unsafe { get(handle, name.as_ptr()) };
-        let Some(table) = DeviceTable::load(base_proc) else {
+        // SAFETY: the base driver's answers, by name.
+        let Some(table) = (unsafe { DeviceTable::load(base_proc) }) else {
             log::error!("vkCreateDevice: the base driver lacks functions of Vulkan 1.0");
             // SAFETY: the type is that of the name.
             let destroy =

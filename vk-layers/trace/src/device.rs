@@ -14,60 +14,32 @@ use crate::chain::{dispatch_key, take_device_link};
 use crate::recorder::Recorder;
 use crate::state::{DEVICES, instance_of};
 
-/// The functions below that this layer calls. Those of Vulkan 1.0 are there always.
-#[derive(Debug)]
-pub struct Table {
-    pub allocate_memory: vk::PFN_vkAllocateMemory,
-    pub free_memory: vk::PFN_vkFreeMemory,
-    pub create_buffer: vk::PFN_vkCreateBuffer,
-    pub destroy_buffer: vk::PFN_vkDestroyBuffer,
-    pub get_buffer_memory_requirements: vk::PFN_vkGetBufferMemoryRequirements,
-    pub create_image: vk::PFN_vkCreateImage,
-    pub destroy_image: vk::PFN_vkDestroyImage,
-    pub get_image_memory_requirements: vk::PFN_vkGetImageMemoryRequirements,
-    pub get_image_sparse_memory_requirements: vk::PFN_vkGetImageSparseMemoryRequirements,
-    pub create_semaphore: vk::PFN_vkCreateSemaphore,
-    pub destroy_semaphore: vk::PFN_vkDestroySemaphore,
-    pub destroy_fence: vk::PFN_vkDestroyFence,
-    pub queue_bind_sparse: vk::PFN_vkQueueBindSparse,
-    pub queue_submit: vk::PFN_vkQueueSubmit,
-    /// By its two names: a layer below may have a function of a name that its device does not have, and it goes nowhere.
-    queue_submit2: [Option<vk::PFN_vkQueueSubmit2>; 2],
-    pub queue_present: Option<vk::PFN_vkQueuePresentKHR>,
-}
-
-impl Table {
-    /// `None` where one of the functions of Vulkan 1.0 is missing.
-    fn load(get: impl Fn(&CStr) -> vk::PFN_vkVoidFunction + Copy) -> Option<Self> {
-        // SAFETY: each field's type is that of its names, and `get` answers functions of those names.
-        unsafe {
-            Some(Self {
-                allocate_memory: first_proc(&[c"vkAllocateMemory"], get)?,
-                free_memory: first_proc(&[c"vkFreeMemory"], get)?,
-                create_buffer: first_proc(&[c"vkCreateBuffer"], get)?,
-                destroy_buffer: first_proc(&[c"vkDestroyBuffer"], get)?,
-                get_buffer_memory_requirements: first_proc(
-                    &[c"vkGetBufferMemoryRequirements"],
-                    get,
-                )?,
-                create_image: first_proc(&[c"vkCreateImage"], get)?,
-                destroy_image: first_proc(&[c"vkDestroyImage"], get)?,
-                get_image_memory_requirements: first_proc(&[c"vkGetImageMemoryRequirements"], get)?,
-                get_image_sparse_memory_requirements: first_proc(
-                    &[c"vkGetImageSparseMemoryRequirements"],
-                    get,
-                )?,
-                create_semaphore: first_proc(&[c"vkCreateSemaphore"], get)?,
-                destroy_semaphore: first_proc(&[c"vkDestroySemaphore"], get)?,
-                destroy_fence: first_proc(&[c"vkDestroyFence"], get)?,
-                queue_bind_sparse: first_proc(&[c"vkQueueBindSparse"], get)?,
-                queue_submit: first_proc(&[c"vkQueueSubmit"], get)?,
-                queue_submit2: [
-                    first_proc(&[c"vkQueueSubmit2"], get),
-                    first_proc(&[c"vkQueueSubmit2KHR"], get),
-                ],
-                queue_present: first_proc(&[c"vkQueuePresentKHR"], get),
-            })
+panvk_sparse::functions_below! {
+    /// The functions below that this layer calls. Those of Vulkan 1.0 are there always.
+    pub struct Table {
+        required {
+            allocate_memory: vk::PFN_vkAllocateMemory = c"vkAllocateMemory",
+            free_memory: vk::PFN_vkFreeMemory = c"vkFreeMemory",
+            create_buffer: vk::PFN_vkCreateBuffer = c"vkCreateBuffer",
+            destroy_buffer: vk::PFN_vkDestroyBuffer = c"vkDestroyBuffer",
+            get_buffer_memory_requirements: vk::PFN_vkGetBufferMemoryRequirements = c"vkGetBufferMemoryRequirements",
+            create_image: vk::PFN_vkCreateImage = c"vkCreateImage",
+            destroy_image: vk::PFN_vkDestroyImage = c"vkDestroyImage",
+            get_image_memory_requirements: vk::PFN_vkGetImageMemoryRequirements = c"vkGetImageMemoryRequirements",
+            get_image_sparse_memory_requirements: vk::PFN_vkGetImageSparseMemoryRequirements =
+                c"vkGetImageSparseMemoryRequirements",
+            create_semaphore: vk::PFN_vkCreateSemaphore = c"vkCreateSemaphore",
+            destroy_semaphore: vk::PFN_vkDestroySemaphore = c"vkDestroySemaphore",
+            destroy_fence: vk::PFN_vkDestroyFence = c"vkDestroyFence",
+            queue_bind_sparse: vk::PFN_vkQueueBindSparse = c"vkQueueBindSparse",
+            queue_submit: vk::PFN_vkQueueSubmit = c"vkQueueSubmit",
+        }
+        optional {
+            queue_present: vk::PFN_vkQueuePresentKHR = c"vkQueuePresentKHR",
+            // By its two names: a layer below may have a function of a name that its device does not have, and it goes
+            // nowhere.
+            core_submit2: vk::PFN_vkQueueSubmit2 = c"vkQueueSubmit2",
+            khr_submit2: vk::PFN_vkQueueSubmit2 = c"vkQueueSubmit2KHR",
         }
     }
 }
@@ -75,14 +47,12 @@ impl Table {
 impl Table {
     /// `vkQueueSubmit2`.
     pub fn submit2(&self) -> Option<vk::PFN_vkQueueSubmit2> {
-        let [core, extension] = self.queue_submit2;
-        core.or(extension)
+        self.core_submit2.or(self.khr_submit2)
     }
 
     /// `vkQueueSubmit2KHR`.
     pub fn submit2_khr(&self) -> Option<vk::PFN_vkQueueSubmit2> {
-        let [core, extension] = self.queue_submit2;
-        extension.or(core)
+        self.khr_submit2.or(self.core_submit2)
     }
 }
 
@@ -187,7 +157,8 @@ pub unsafe extern "system" fn create_device(
             sparse,
             // SAFETY: the type is that of the name.
             destroy_device: unsafe { first_proc(&[c"vkDestroyDevice"], below) },
-            table: Table::load(below),
+            // SAFETY: the answers of the layer or driver below, by name.
+            table: unsafe { Table::load(below) },
         };
         // SAFETY: a device that was just created.
         DEVICES.insert(unsafe { dispatch_key(handle) }, Arc::new(known));
@@ -252,12 +223,13 @@ mod tests {
                     )
                 }
             };
-            Table::load(|name| match name.to_bytes() {
+            let below = |name: &CStr| match name.to_bytes() {
                 b"vkQueueSubmit2" => has_core.then(|| pointer(core)),
                 b"vkQueueSubmit2KHR" => has_extension.then(|| pointer(extension)),
-                _ => Some(nothing),
-            })
-            .expect("all of Vulkan 1.0")
+                _ => Some(nothing as unsafe extern "system" fn()),
+            };
+            // SAFETY: of what is answered here, the two functions alone are called, and have the type of their names.
+            unsafe { Table::load(below) }.expect("all of Vulkan 1.0")
         };
         let call = |submit: Option<vk::PFN_vkQueueSubmit2>| {
             let submit = submit.expect("a function");
