@@ -29,7 +29,7 @@
 //! | [`vpanthor`] | a virtual panthor kernel: the same ioctls, gpuvm, page tables, faults on demand | |
 //! | [`vulkan`] | what the ICD and the layers need of Vulkan: base driver, handle maps, `pNext` chains | unsafe |
 //! | [`backend`] | who owns memory and addresses; [`backend::hosted`]: any base driver, vpanthor, and a render node beside it | |
-//! | [`trace`] | recordings of an application's sparse binds: the format, writing and reading it | pure |
+//! | [`trace`] | recordings of an application's sparse binds: the format, writing to and reading from any stream | pure |
 //! | [`replay`] | what a recording asks of a kernel, counted | |
 //! | `spans` | sorted ranges of addresses, for the shadow and the virtual kernel's mappings | pure |
 //! | [`config`] | the environment variables | |
