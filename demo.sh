@@ -37,6 +37,7 @@ title() {
 
 target=${CARGO_TARGET_DIR:-$PWD/target}/release
 manifest=$target/panvk_sparse_icd.json
+layer=$target/VkLayer_panvk_sparse_trace.json
 command=$target/panvk-sparse
 plot=$PWD/target/compare.svg
 mkdir -p target
@@ -91,7 +92,7 @@ title "A virtual texture is streamed, a layer records it, and the recording is r
 recording=$PWD/target/demo.pvst
 rm -f "$recording"
 printf '$ VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=%s streaming\n\n' "$recording"
-VK_LAYER_PATH=$target VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=$recording \
+VK_LAYER_PATH=$layer VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=$recording \
   "$target/examples/streaming" | tail -n 3
 printf '\n$ panvk-sparse replay %s\n\n' "$recording"
 "$command" replay "$recording" --plot "$PWD/target/replay.svg" --map "$PWD/target/residency.svg"
@@ -101,7 +102,7 @@ cat <<NEXT
   Your own application, unchanged, with counters:
       VK_ICD_FILENAMES=$manifest PANVK_SPARSE_STATS=stderr your-application
   The same on your machine's own Vulkan driver, recorded, and replayed on every kernel:
-      VK_LAYER_PATH=$target VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=app.pvst your-application
+      VK_LAYER_PATH=$layer VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=app.pvst your-application
       $command replay app.pvst
   Another kernel, another scenario, as JSON:
       $command compare --kernel vpanthor:1.9 --scenario rebind --json

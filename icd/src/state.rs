@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use ash::vk::{self, Handle};
 use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::stats;
-use panvk_sparse::config::{BASE_ICD, Config, KERNEL, STATS};
+use panvk_sparse::backend::{BackendError, stats};
+use panvk_sparse::config::{BASE_ICD, Config, KERNEL, NULL, STATS};
 use panvk_sparse::drm::{self, KernelSpec};
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::vulkan::base::Base;
@@ -56,6 +56,15 @@ pub fn driver() -> Result<&'static Driver, &'static SetupError> {
         .as_ref()
 }
 
+/// An error of a new backend, with the variable that it is about.
+fn about_variable(error: BackendError) -> SetupError {
+    SetupError(match error {
+        BackendError::NoKernel(why) => format!("{KERNEL}: {why}"),
+        BackendError::NoStrategy(why) => format!("{NULL}: {why}"),
+        other => other.to_string(),
+    })
+}
+
 fn make() -> Result<Driver, SetupError> {
     let mut config = Config::from_env().map_err(|error| SetupError(error.to_string()))?;
     LOGGER.start(config.log);
@@ -72,7 +81,7 @@ fn make() -> Result<Driver, SetupError> {
     }
     // What can't work is said when the instance is created, not when a device is.
     let strategy = Hosted::new(&config.kernel, config.null, String::new(), String::new())
-        .map_err(|error| SetupError(error.to_string()))?
+        .map_err(about_variable)?
         .strategy();
     let base = Base::load(
         config.base_icd.as_deref(),

@@ -7,6 +7,10 @@ use ash::vk;
 /// An error of a backend. Each has a `VkResult`, and a message for the log that names the thing and the numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackendError {
+    /// The kernel that was named can't be had.
+    NoKernel(String),
+    /// The kernel does not map unbound ranges in the way that was asked for.
+    NoStrategy(String),
     /// The application asked for what Vulkan forbids.
     Invalid(String),
     /// The kernel has no memory, no address space or no handle left.
@@ -23,6 +27,7 @@ impl BackendError {
     /// What a Vulkan function returns for it.
     pub fn result(&self) -> vk::Result {
         match self {
+            Self::NoKernel(_) | Self::NoStrategy(_) => vk::Result::ERROR_INITIALIZATION_FAILED,
             Self::Invalid(_) => vk::Result::ERROR_VALIDATION_FAILED_EXT,
             Self::OutOfDeviceMemory(_) => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
             Self::Refused(_) => vk::Result::ERROR_UNKNOWN,
@@ -35,7 +40,9 @@ impl BackendError {
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Invalid(message)
+            Self::NoKernel(message)
+            | Self::NoStrategy(message)
+            | Self::Invalid(message)
             | Self::OutOfDeviceMemory(message)
             | Self::Refused(message)
             | Self::DeviceLost(message) => f.write_str(message),

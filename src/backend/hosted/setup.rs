@@ -9,7 +9,7 @@ use super::stand_ins::StandIns;
 use super::{Counts, Hosted, Labels, State, out_of_memory};
 use crate::backend::BackendError;
 use crate::bind::{Planner, Shadow};
-use crate::config::{KERNEL, NULL, NullChoice};
+use crate::config::NullChoice;
 use crate::drm::{self, Capabilities, KernelSpec, NullBacking, NullMapError, OpenError};
 use crate::lower::{Lowering, Strategy};
 use crate::vpanthor::{Flavour, Kernel, OpenOptions};
@@ -54,7 +54,7 @@ impl Hosted {
         base_driver: String,
         mirrors: bool,
     ) -> Result<Self, BackendError> {
-        let failed = |error: OpenError| BackendError::Invalid(format!("{KERNEL}: {error}"));
+        let failed = |error: OpenError| BackendError::NoKernel(error.to_string());
         match kernel {
             KernelSpec::Vpanthor(flavour) => {
                 let opened = open_model(*flavour, mirrors)?;
@@ -200,6 +200,6 @@ fn null_map(
         .null_map(device, wanted)
         .map_err(|error| match error {
             NullMapError::CreateDummy { .. } => out_of_memory(KERNEL_SETUP, error),
-            _ => BackendError::Invalid(format!("{NULL}: {error}")),
+            _ => BackendError::NoStrategy(error.to_string()),
         })
 }

@@ -56,7 +56,7 @@ pub fn choose(kernels: &[KernelSpec], strategies: &[NullChoice]) -> Result<Vec<W
                 way.kernel
             ));
         }
-        if let Err(error @ BackendError::Invalid(_)) = Replay::new(&way.kernel, way.choice) {
+        if let Err(error @ BackendError::NoStrategy(_)) = Replay::new(&way.kernel, way.choice) {
             let choice = match way.choice {
                 NullChoice::Auto => "auto",
                 NullChoice::Fixed(strategy) => strategy.name(),
