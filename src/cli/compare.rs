@@ -1,13 +1,10 @@
 //! `panvk-sparse compare`: the strategies of one kernel side by side.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use panvk_sparse::drm::KernelSpec;
 use panvk_sparse::drm::probe::{Capabilities, probe};
-use panvk_sparse::lower::Strategy;
 use serde::Serialize;
 
 use super::kernel::{Asked, Kernel};
@@ -15,6 +12,7 @@ use super::measure::{Measurement, Subject};
 use super::memory::Budget;
 use super::plot::{self, Bar, Panel};
 use super::probe::{unavailable, why_not};
+use super::progress::Line;
 use super::scenario::Scenario;
 use super::size::{duration, parse_bytes, thousands, whole_pages};
 use super::stop::{Error, Stop};
@@ -164,46 +162,19 @@ fn measure_all(
         memory: memory.bytes,
         stop,
     };
-    let mut progress = Progress::new();
+    let mut progress = Line::new();
     let measured = capabilities
         .strategies
         .iter()
         .rev()
-        .map(|&strategy| subject.measure(strategy, |i, n| progress.show(strategy, i, n)))
+        .map(|&strategy| {
+            subject.measure(strategy, |i, n| {
+                progress.show(|| format!("measuring {strategy}: repetition {i} of up to {n}"));
+            })
+        })
         .collect();
     progress.clear();
     measured
-}
-
-/// A line on stderr for whoever has to wait: only on a terminal, and only after half a second.
-struct Progress {
-    begin: Instant,
-    wanted: bool,
-    shown: bool,
-}
-
-impl Progress {
-    fn new() -> Progress {
-        Progress {
-            begin: Instant::now(),
-            wanted: std::io::stderr().is_terminal(),
-            shown: false,
-        }
-    }
-
-    fn show(&mut self, strategy: Strategy, repetition: usize, of: usize) {
-        if self.wanted && self.begin.elapsed() > Duration::from_millis(500) {
-            self.shown = true;
-            eprint!("\r\x1b[Kmeasuring {strategy}: repetition {repetition} of up to {of}");
-            let _ = std::io::stderr().flush();
-        }
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            eprint!("\r\x1b[K");
-        }
-    }
 }
 
 fn row(m: &Measurement) -> Row {

@@ -15,6 +15,8 @@ mod measure;
 mod memory;
 mod plot;
 mod probe;
+mod progress;
+mod recording;
 mod replay;
 mod scenario;
 mod size;

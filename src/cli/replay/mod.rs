@@ -2,23 +2,21 @@
 
 mod frames;
 mod pictures;
-mod progress;
 mod report;
 mod ways;
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use panvk_sparse::config::NullChoice;
 use panvk_sparse::drm::KernelSpec;
 use panvk_sparse::replay::{Replayed, Stopped, Wanted, side_by_side};
-use panvk_sparse::trace::{ReadError, Reader, Record};
+use panvk_sparse::trace::Record;
 
 use self::frames::Frames;
-use self::progress::Progress;
 use self::report::Report;
 use super::plot;
+use super::progress::Bar;
+use super::recording::Recording;
 use super::stop::{Error, Stop};
 
 const DETAILS: &str = "\
@@ -95,52 +93,39 @@ fn strategy(value: &str) -> Result<NullChoice, String> {
         .map_err(|expected| format!("expected {expected}"))
 }
 
-/// Why there are no more records.
-enum Source {
-    Read(ReadError),
-    Interrupted(Error),
-}
-
 /// Replays, and returns what goes to stdout.
 pub fn run(args: &Args) -> Result<String, Error> {
     let ways = ways::choose(&args.kernel, &args.strategy).map_err(Error::Usage)?;
     let stop = Stop::on_signals()?;
-    let unreadable = |error: &ReadError| Error::Run(unreadable(&args.trace, error, args.salvage));
-    let file = File::open(&args.trace)
-        .map_err(|error| Error::Run(format!("{}: {error}", args.trace.display())))?;
-    let size = file.metadata().map_or(0, |metadata| metadata.len());
-    let mut reader = Reader::new(BufReader::new(file))
-        .map_err(|error| unreadable(&error))?
-        .salvaging(args.salvage);
+    let mut recording = Recording::open(&args.trace, args.salvage)?;
 
     let all = 0..u64::MAX;
     let wanted = Wanted {
         steps: args.frames.as_ref().map_or(all, Frames::range),
         residency: args.map.is_some(),
     };
-    let mut progress = Progress::new(size);
-    let next = |used: &mut Vec<Record>| -> Result<Option<Record>, Source> {
-        stop.check().map_err(Source::Interrupted)?;
-        progress.show(reader.offset());
+    let mut progress = Bar::new("replaying", recording.size());
+    let next = |used: &mut Vec<Record>| -> Result<Option<Record>, Error> {
+        stop.check()?;
+        progress.show(recording.reader().offset());
         for record in used.drain(..) {
-            reader.recycle(record);
+            recording.recycle(record);
         }
-        reader.next_record().map_err(Source::Read)
+        Ok(recording.next()?)
     };
     let replayed = side_by_side(&ways, &wanted, next);
     progress.clear();
     let replayed = replayed.map_err(|stopped| match stopped {
-        Stopped::Source(Source::Read(error)) => unreadable(&error),
-        Stopped::Source(Source::Interrupted(error)) => error,
+        Stopped::Source(error) => error,
         Stopped::Kernel(error) => Error::Run(error.to_string()),
         Stopped::Thread(message) => Error::Run(message),
     })?;
     stop.check()?;
     let report = Report {
         path: &args.trace,
-        process: &reader.header().process,
-        damage: reader.damage().map(ToString::to_string),
-        cut_off: !reader.ended_cleanly(),
+        process: &recording.header().process,
+        damage: recording.reader().damage().map(ToString::to_string),
+        cut_off: !recording.reader().ended_cleanly(),
         frames: frames_of(args, &replayed)?,
         replayed: &replayed,
     };
@@ -177,17 +162,4 @@ fn frames_of(args: &Args, replayed: &[Replayed]) -> Result<Option<std::ops::Rang
         .within(first.kept.count, first.kept.step.name())
         .map(Some)
         .map_err(Error::Run)
-}
-
-/// What is wrong with the file, and what can be done about it.
-fn unreadable(path: &Path, error: &ReadError, salvage: bool) -> String {
-    let hint = match error {
-        ReadError::Truncated { .. } | ReadError::Checksum { .. } | ReadError::Damaged { .. }
-            if !salvage =>
-        {
-            " (--salvage replays what is before it)"
-        }
-        _ => "",
-    };
-    format!("{}: {error}{hint}", path.display())
 }

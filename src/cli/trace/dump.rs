@@ -12,7 +12,7 @@ use panvk_sparse::trace::{Event, Record};
 use super::Failure;
 use super::info::{seconds, version};
 use super::json::{Handle, Line, name};
-use super::source::Source;
+use crate::cli::recording::Recording;
 
 /// Binds of a resource that are printed for people; the others are counted.
 const SHOWN: usize = 4;
@@ -40,7 +40,7 @@ pub struct Args {
 
 /// Prints the events. A reader of stdout that has seen enough is no failure.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut source = Source::open(&args.trace, args.salvage)?;
+    let mut source = Recording::open(&args.trace, args.salvage)?;
     let mut out = BufWriter::new(io::stdout().lock());
     loop {
         // What was read before damage is printed before it is spoken of.
@@ -55,6 +55,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             Ok(()) => {}
         }
         if next?.is_none() {
+            source.note_damage();
             return Ok(());
         }
     }

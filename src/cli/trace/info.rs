@@ -13,7 +13,8 @@ use super::super::table::{Align, render};
 use super::Failure;
 use super::dump::Text;
 use super::json::Handle;
-use super::source::Source;
+use crate::cli::progress::Bar;
+use crate::cli::recording::Recording;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -103,7 +104,7 @@ pub fn version(packed: u32) -> String {
 
 /// Reads the recording, and returns what goes to stdout.
 pub fn run(args: &Args) -> Result<String, Failure> {
-    let mut source = Source::open(&args.trace, args.salvage)?;
+    let mut source = Recording::open(&args.trace, args.salvage)?;
     let header = source.header().clone();
     let mut report = Report {
         version: format!("{}.{}", header.version.0, header.version.1),
@@ -113,11 +114,15 @@ pub fn run(args: &Args) -> Result<String, Failure> {
         started_unix_ns: header.started_unix_ns,
         ..Report::default()
     };
+    let mut progress = Bar::new("reading", source.size());
     while let Some(record) = source.next()? {
+        progress.show(source.reader().offset());
         report.records += 1;
         report.duration_ns = record.time;
         report.add(record.event);
     }
+    progress.clear();
+    source.note_damage();
     let reader = source.reader();
     report.unknown_records = reader.skipped();
     report.bytes = reader.offset();

@@ -10,7 +10,8 @@ use panvk_sparse::trace::{Header, Record, Writer};
 use tempfile::NamedTempFile;
 
 use super::Failure;
-use super::source::Source;
+use crate::cli::progress::Bar;
+use crate::cli::recording::Recording;
 use crate::cli::stop::{Error, Stop};
 
 const DETAILS: &str = "\
@@ -41,7 +42,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let sources: Result<Vec<_>, _> = args
         .traces
         .iter()
-        .map(|path| Source::open(path, args.salvage))
+        .map(|path| Recording::open(path, args.salvage))
         .collect();
     let sources = sources?;
     let header = header(&sources);
@@ -54,8 +55,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let file = BufWriter::new(output.file.as_file());
     let mut writer = Writer::new(file, &header).map_err(failed)?;
     let mut devices = Devices::default();
+    let size = inputs.iter().map(|input| input.source.size()).sum();
+    let mut progress = Bar::new("merging", size);
     while let Some(n) = earliest(&inputs) {
         stop.check()?;
+        progress.show(inputs.iter().map(|i| i.source.reader().offset()).sum());
         let Some(mut record) = inputs[n].take()? else {
             continue;
         };
@@ -67,6 +71,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let mut file = writer.finish().map_err(failed)?;
     file.flush().map_err(failed)?;
     drop(file);
+    progress.clear();
     for input in &inputs {
         input.note_end();
     }
@@ -86,14 +91,14 @@ fn earliest(inputs: &[Input]) -> Option<usize> {
 
 /// A recording, with its next record on the common time line.
 struct Input {
-    source: Source,
+    source: Recording,
     next: Option<Record>,
     /// From the common start to this recording's, in nanoseconds.
     delay: u64,
 }
 
 impl Input {
-    fn new(source: Source, started: u64) -> Result<Self, Failure> {
+    fn new(source: Recording, started: u64) -> Result<Self, Failure> {
         let own = source.header().started_unix_ns;
         if own == 0 {
             eprintln!(
@@ -134,6 +139,7 @@ impl Input {
     }
 
     fn note_end(&self) {
+        self.source.note_damage();
         let reader = self.source.reader();
         if !reader.ended_cleanly() && reader.damage().is_none() {
             eprintln!(
@@ -145,8 +151,8 @@ impl Input {
 }
 
 /// What is true of all recordings: a process id only where it is the same.
-fn header(sources: &[Source]) -> Header {
-    let headers = || sources.iter().map(Source::header);
+fn header(sources: &[Recording]) -> Header {
+    let headers = || sources.iter().map(Recording::header);
     let joined = |text: fn(&Header) -> &String, separator: &str| {
         let mut texts: Vec<&str> = Vec::new();
         for header in headers() {

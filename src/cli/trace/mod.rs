@@ -4,7 +4,6 @@ mod dump;
 mod info;
 mod json;
 mod merge;
-mod source;
 
 use std::process::ExitCode;
 

@@ -8,28 +8,37 @@ use panvk_sparse::trace::{Header, ReadError, Reader, Record};
 
 use super::Failure;
 
-pub struct Source {
+/// Read record by record.
+pub struct Recording {
     path: PathBuf,
+    /// Bytes of the file; 0 where that is not known.
+    size: u64,
     reader: Reader<BufReader<File>>,
 }
 
-impl Source {
-    /// `salvage`: whether damage ends the recording, with a note on stderr, rather than with a failure.
+impl Recording {
+    /// `salvage`: whether damage ends the recording, rather than with a failure.
     pub fn open(path: &Path, salvage: bool) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let file = File::open(path).map_err(|error| failed(&error))?;
-        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        let metadata = file.metadata().map_err(|error| failed(&error))?;
+        if metadata.is_dir() {
             return Err(failed(&"found a directory, expected a recording"));
         }
         let reader = Reader::new(BufReader::new(file)).map_err(|error| failed(&error))?;
         Ok(Self {
             path: path.to_owned(),
+            size: metadata.len(),
             reader: reader.salvaging(salvage),
         })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     pub fn header(&self) -> &Header {
@@ -42,19 +51,24 @@ impl Source {
 
     /// The next record, or `None` at the end.
     pub fn next(&mut self) -> Result<Option<Record>, Failure> {
-        let record = self.reader.next_record();
-        let record = record.map_err(|error| {
+        self.reader.next_record().map_err(|error| {
             let hint = match error {
                 ReadError::Io { .. } => "",
                 _ => " (--salvage takes what is before it)",
             };
             format!("{}: {error}{hint}", self.path.display())
-        })?;
-        if record.is_none() {
-            if let Some(damage) = self.reader.damage() {
-                eprintln!("panvk-sparse: note: {}: {damage}", self.path.display());
-            }
+        })
+    }
+
+    /// Takes a record back that is not needed any more: the next one may have its memory.
+    pub fn recycle(&mut self, record: Record) {
+        self.reader.recycle(record);
+    }
+
+    /// Says on stderr what ended the recording before its end.
+    pub fn note_damage(&self) {
+        if let Some(damage) = self.reader.damage() {
+            eprintln!("panvk-sparse: note: {}: {damage}", self.path.display());
         }
-        Ok(record)
     }
 }
