@@ -2,7 +2,7 @@
 
 use crate::common::gpu::Gpu;
 use crate::common::objects::Buffer;
-use crate::common::shader::spirv_of;
+use crate::common::shader;
 use ash::vk;
 
 /// What a descriptor names.
@@ -33,17 +33,6 @@ impl<'g> Program<'g> {
         sets: u32,
     ) -> Self {
         let device = &gpu.device;
-        let bindings: Vec<_> = kinds
-            .iter()
-            .zip(0..)
-            .map(|(&kind, n)| {
-                vk::DescriptorSetLayoutBinding::default()
-                    .binding(n)
-                    .descriptor_type(kind)
-                    .descriptor_count(1)
-                    .stage_flags(vk::ShaderStageFlags::COMPUTE)
-            })
-            .collect();
         let sizes: Vec<_> = kinds
             .iter()
             .map(|&ty| vk::DescriptorPoolSize {
@@ -51,58 +40,19 @@ impl<'g> Program<'g> {
                 descriptor_count: sets,
             })
             .collect();
-        let push = [vk::PushConstantRange::default()
-            .stage_flags(vk::ShaderStageFlags::COMPUTE)
-            .size(16)];
-        let code = spirv_of(source, entry);
-        let name = std::ffi::CString::new(entry).expect("a name without NUL");
-        // SAFETY: the device is alive; all other handles are made right here.
-        unsafe {
-            let set_layout = device
-                .create_descriptor_set_layout(
-                    &vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings),
-                    None,
-                )
-                .expect("descriptor set layout");
-            let set_layouts = [set_layout];
-            let layout = device
-                .create_pipeline_layout(
-                    &vk::PipelineLayoutCreateInfo::default()
-                        .set_layouts(&set_layouts)
-                        .push_constant_ranges(&push),
-                    None,
-                )
-                .expect("pipeline layout");
-            let module = device
-                .create_shader_module(&vk::ShaderModuleCreateInfo::default().code(&code), None)
-                .expect("shader module");
-            let stage = vk::PipelineShaderStageCreateInfo::default()
-                .stage(vk::ShaderStageFlags::COMPUTE)
-                .module(module)
-                .name(&name);
-            let info = [vk::ComputePipelineCreateInfo::default()
-                .stage(stage)
-                .layout(layout)];
-            let pipeline = device
-                .create_compute_pipelines(vk::PipelineCache::null(), &info, None)
-                .expect("compute pipeline")[0];
-            device.destroy_shader_module(module, None);
-            let pool = device
-                .create_descriptor_pool(
-                    &vk::DescriptorPoolCreateInfo::default()
-                        .max_sets(sets)
-                        .pool_sizes(&sizes),
-                    None,
-                )
-                .expect("descriptor pool");
-            Self {
-                gpu,
-                kinds: kinds.to_vec(),
-                set_layout,
-                layout,
-                pipeline,
-                pool,
-            }
+        let (set_layout, layout) = shader::layouts(device, kinds);
+        let pool = vk::DescriptorPoolCreateInfo::default()
+            .max_sets(sets)
+            .pool_sizes(&sizes);
+        // SAFETY: the device is alive.
+        let pool = unsafe { device.create_descriptor_pool(&pool, None) }.expect("descriptor pool");
+        Self {
+            gpu,
+            kinds: kinds.to_vec(),
+            set_layout,
+            layout,
+            pipeline: shader::pipeline(device, layout, source, entry),
+            pool,
         }
     }
 

@@ -64,61 +64,81 @@ pub fn spirv_for(source: &str, entry: &str, shader_stage: naga::ShaderStage) -> 
         .expect("the shaders compile")
 }
 
+/// The layouts of a compute pipeline with one set of these descriptors, binding by binding, and four words of push
+/// constants.
+pub fn layouts(
+    device: &ash::Device,
+    kinds: &[vk::DescriptorType],
+) -> (vk::DescriptorSetLayout, vk::PipelineLayout) {
+    let binding = |(&kind, n)| {
+        vk::DescriptorSetLayoutBinding::default()
+            .binding(n)
+            .descriptor_type(kind)
+            .descriptor_count(1)
+            .stage_flags(vk::ShaderStageFlags::COMPUTE)
+    };
+    let bindings: Vec<_> = kinds.iter().zip(0..).map(binding).collect();
+    let push = [vk::PushConstantRange::default()
+        .stage_flags(vk::ShaderStageFlags::COMPUTE)
+        .size(16)];
+    // SAFETY: the device is alive; the set's layout is made right here.
+    unsafe {
+        let set_layout = device
+            .create_descriptor_set_layout(
+                &vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings),
+                None,
+            )
+            .expect("descriptor set layout");
+        let set_layouts = [set_layout];
+        let layout = device
+            .create_pipeline_layout(
+                &vk::PipelineLayoutCreateInfo::default()
+                    .set_layouts(&set_layouts)
+                    .push_constant_ranges(&push),
+                None,
+            )
+            .expect("pipeline layout");
+        (set_layout, layout)
+    }
+}
+
+/// The pipeline of the entry point `entry` of a WGSL source.
+pub fn pipeline(
+    device: &ash::Device,
+    layout: vk::PipelineLayout,
+    source: &str,
+    entry: &str,
+) -> vk::Pipeline {
+    let code = spirv_of(source, entry);
+    let name = std::ffi::CString::new(entry).expect("a name without NUL");
+    // SAFETY: the device and the layout are alive; the module is made right here.
+    unsafe {
+        let module = device
+            .create_shader_module(&vk::ShaderModuleCreateInfo::default().code(&code), None)
+            .expect("shader module");
+        let stage = vk::PipelineShaderStageCreateInfo::default()
+            .stage(vk::ShaderStageFlags::COMPUTE)
+            .module(module)
+            .name(&name);
+        let info = [vk::ComputePipelineCreateInfo::default()
+            .stage(stage)
+            .layout(layout)];
+        let made = device
+            .create_compute_pipelines(vk::PipelineCache::null(), &info, None)
+            .expect("compute pipeline");
+        device.destroy_shader_module(module, None);
+        made[0]
+    }
+}
+
 impl Shaders {
     pub fn new(device: &ash::Device) -> Self {
-        let binding = |n| {
-            vk::DescriptorSetLayoutBinding::default()
-                .binding(n)
-                .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
-                .descriptor_count(1)
-                .stage_flags(vk::ShaderStageFlags::COMPUTE)
-        };
-        let bindings = [binding(0), binding(1)];
-        let push = [vk::PushConstantRange::default()
-            .stage_flags(vk::ShaderStageFlags::COMPUTE)
-            .size(16)];
-        // SAFETY: the device is alive; all handles given are made right here.
-        unsafe {
-            let set_layout = device
-                .create_descriptor_set_layout(
-                    &vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings),
-                    None,
-                )
-                .expect("descriptor set layout");
-            let layouts = [set_layout];
-            let layout = device
-                .create_pipeline_layout(
-                    &vk::PipelineLayoutCreateInfo::default()
-                        .set_layouts(&layouts)
-                        .push_constant_ranges(&push),
-                    None,
-                )
-                .expect("pipeline layout");
-            let pipeline = |entry: &str| {
-                let code = spirv_of(SOURCE, entry);
-                let module = device
-                    .create_shader_module(&vk::ShaderModuleCreateInfo::default().code(&code), None)
-                    .expect("shader module");
-                let name = std::ffi::CString::new(entry).expect("a name without NUL");
-                let stage = vk::PipelineShaderStageCreateInfo::default()
-                    .stage(vk::ShaderStageFlags::COMPUTE)
-                    .module(module)
-                    .name(&name);
-                let info = [vk::ComputePipelineCreateInfo::default()
-                    .stage(stage)
-                    .layout(layout)];
-                let made = device
-                    .create_compute_pipelines(vk::PipelineCache::null(), &info, None)
-                    .expect("compute pipeline");
-                device.destroy_shader_module(module, None);
-                made[0]
-            };
-            Self {
-                set_layout,
-                layout,
-                fill: pipeline("fill"),
-                copy: pipeline("copy"),
-            }
+        let (set_layout, layout) = layouts(device, &[vk::DescriptorType::STORAGE_BUFFER; 2]);
+        Self {
+            set_layout,
+            layout,
+            fill: pipeline(device, layout, SOURCE, "fill"),
+            copy: pipeline(device, layout, SOURCE, "copy"),
         }
     }
 
