@@ -5,12 +5,13 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{Backend, BaseBatch, Bind, BindCall, BindInfo, ResourceId};
-use panvk_sparse::config::NullChoice;
-use panvk_sparse::drm::KernelSpec;
+use hosted::BaseBatch;
+use hosted::Hosted;
+use hosted::config::NullChoice;
 use panvk_sparse::units::{SZ_4K, SZ_64K};
-use panvk_sparse::vpanthor::Flavour;
+use vpanthor::Flavour;
+use vpanthor::KernelSpec;
+use vulkan::calls::{Bind, BindCall, BindInfo, ResourceId};
 
 const PIECES: u64 = 16_384;
 const SIZE: u64 = PIECES * SZ_64K;

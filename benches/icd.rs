@@ -10,9 +10,6 @@
 //!
 //! `PANVK_SPARSE_BENCH_KERNEL` (default `1.8-repeat`) names the kernel flavour.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-
 use ash::vk;
 use common::config::Config;
 use common::gpu::{bind, unbind};

@@ -5,8 +5,6 @@
 //! turns, each time in a new process, so that a change of the machine's mood meets all. The table has medians. What
 //! recording may cost is 5 % of the call and 2 microseconds.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
 #[path = "../tests/trace_layer/kit.rs"]
 mod kit;
 

@@ -5,8 +5,8 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use panvk_sparse::bind::{Planner, Request, Run, Shadow, Target};
-use panvk_sparse::lower::{Batch, Lowering, NullMap};
+use panvk_sparse::bind::{Planner, Ranges, Request, Run, Shadow, Target};
+use panvk_sparse::lower::{Lowering, NullMap, PlannedBatch};
 use panvk_sparse::units::{BoHandle, BoRef, SZ_64K, Va};
 
 const BINDS: u64 = 1_000_000;
@@ -22,10 +22,7 @@ fn bind(piece: u64, memory_piece: u64) -> Request {
         handle: BoHandle(2),
         serial: 1,
     };
-    let target = Target::Memory {
-        bo,
-        offset: memory_piece * SZ_64K,
-    };
+    let target = Target::memory(bo, memory_piece * SZ_64K);
     Request {
         va: Va(BASE + piece * SZ_64K),
         len: SZ_64K,
@@ -137,16 +134,17 @@ fn plan_and_lower(c: &mut Criterion) {
         ),
     ];
     for (name, requests, shadow) in cases {
+        let ranges = Ranges::default();
         let (mut planner, mut runs, mut lowering) = (Planner::new(), Vec::new(), Lowering::new());
         group.bench_function(name, |b| {
             b.iter(|| {
                 runs.clear();
                 planner.plan(black_box(&requests), &shadow, &mut runs);
-                let mut call = lowering.begin(&NULL, &|_, _| SZ_64K);
+                let mut call = lowering.begin(&NULL, &ranges);
                 call.batch(
-                    &Batch {
+                    &PlannedBatch {
                         runs: &runs,
-                        ..Batch::default()
+                        ..PlannedBatch::default()
                     },
                     &shadow,
                 );
@@ -159,12 +157,13 @@ fn plan_and_lower(c: &mut Criterion) {
     group.bench_function("ascending, many runs, fresh buffers", |b| {
         b.iter(|| {
             let runs = plan(black_box(&requests), &shadow);
+            let ranges = Ranges::default();
             let mut lowering = Lowering::new();
-            let mut call = lowering.begin(&NULL, &|_, _| SZ_64K);
+            let mut call = lowering.begin(&NULL, &ranges);
             call.batch(
-                &Batch {
+                &PlannedBatch {
                     runs: &runs,
-                    ..Batch::default()
+                    ..PlannedBatch::default()
                 },
                 &shadow,
             );

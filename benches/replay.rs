@@ -8,13 +8,13 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use hosted::config::NullChoice;
 use load::{BINDS, Load};
-use panvk_sparse::config::NullChoice;
-use panvk_sparse::drm::KernelSpec;
 use panvk_sparse::lower::Strategy;
-use panvk_sparse::replay::Replay;
-use panvk_sparse::trace::Record;
-use panvk_sparse::vpanthor::Flavour;
+use replay::Replay;
+use trace::Record;
+use vpanthor::Flavour;
+use vpanthor::KernelSpec;
 
 const FRAMES: usize = 400;
 /// Frames before those that are measured: then as much is bound as ever.

@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::io;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use panvk_sparse::backend::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore};
 use panvk_sparse::layout::{Extent, Offset, Region};
-use panvk_sparse::trace::{Event, Header, Reader, Record, Writer};
 use panvk_sparse::units::SZ_64K;
+use trace::{Event, Header, Reader, Record, Writer};
+use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore};
 
 const BINDS: u64 = 1_000_000;
 const DEVICE: u64 = 0x5581_c3a0_4be0;

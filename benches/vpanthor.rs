@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use panvk_sparse::units::{SZ_4K, SZ_64K};
-use panvk_sparse::vpanthor::bo::Bo;
-use panvk_sparse::vpanthor::changes::Change;
-use panvk_sparse::vpanthor::flavour::RepeatRule;
-use panvk_sparse::vpanthor::gpuvm::Gpuvm;
-use panvk_sparse::vpanthor::mapping::{MapFlags, Source};
+use vpanthor::bo::Bo;
+use vpanthor::changes::Change;
+use vpanthor::flavour::RepeatRule;
+use vpanthor::gpuvm::Gpuvm;
+use vpanthor::mapping::{MapFlags, Source};
 
 const SZ_1G: u64 = 1 << 30;
 const BASE: u64 = 4 * SZ_1G;

@@ -4,12 +4,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use panvk_sparse::drm::uapi::*;
+use panvk_sparse::uapi::*;
 use panvk_sparse::units::SZ_64K;
-use panvk_sparse::vpanthor::bo::Bo;
-use panvk_sparse::vpanthor::gpuvm::Gpuvm;
-use panvk_sparse::vpanthor::mapping::{MapFlags, Source};
-use panvk_sparse::vpanthor::{Arena, File, Flavour, Kernel, OpenOptions, UserMemory};
+use vpanthor::bo::Bo;
+use vpanthor::gpuvm::Gpuvm;
+use vpanthor::mapping::{MapFlags, Source};
+use vpanthor::{Arena, File, Flavour, Kernel, OpenOptions, UserMemory};
 
 const OPS: u64 = 16_384;
 const BASE: u64 = 0x1000;

@@ -7,7 +7,7 @@
 use std::slice;
 
 /// A range of addresses with something to it. Never empty.
-pub(crate) trait Span: Copy {
+pub trait Span: Copy {
     /// The first address.
     fn start(&self) -> u64;
     /// The first address behind it.
@@ -16,7 +16,7 @@ pub(crate) trait Span: Copy {
 
 /// A place in [`Spans`]: that of a span, or the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Position {
     block: usize,
     index: usize,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Place {
 /// Spans ascend and are disjoint. No block is empty or has more than [`MOST`] of them; `firsts[i]` is the first address
 /// of `blocks[i]`; `len` counts all.
 #[derive(Clone, Debug)]
-pub(crate) struct Spans<T> {
+pub struct Spans<T> {
     firsts: Vec<u64>,
     blocks: Vec<Box<Block<T>>>,
     len: usize,
@@ -126,19 +126,19 @@ impl<T: Span> Spans<T> {
     }
 
     #[inline]
-    pub fn get(&self, at: Place) -> Option<&T> {
+    pub fn get(&self, at: Position) -> Option<&T> {
         self.blocks.get(at.block)?.spans().get(at.index)
     }
 
     /// The place behind that of a span.
     #[inline]
-    pub fn next(&self, at: Place) -> Place {
+    pub fn next(&self, at: Position) -> Position {
         match self.blocks.get(at.block) {
-            Some(block) if at.index + 1 < block.len => Place {
+            Some(block) if at.index + 1 < block.len => Position {
                 index: at.index + 1,
                 ..at
             },
-            _ => Place {
+            _ => Position {
                 block: at.block + 1,
                 index: 0,
             },
@@ -147,13 +147,13 @@ impl<T: Span> Spans<T> {
 
     /// The first span that ends after `address`.
     #[inline]
-    pub fn seek(&self, address: u64) -> Place {
-        self.seek_from(Place::default(), address)
+    pub fn seek(&self, address: u64) -> Position {
+        self.seek_from(Position::default(), address)
     }
 
     /// [`Spans::seek`], quicker where the answer is not far behind `from`. That may be any place, of any time.
     #[inline]
-    pub fn seek_from(&self, from: Place, address: u64) -> Place {
+    pub fn seek_from(&self, from: Position, address: u64) -> Position {
         if let Some(block) = self.blocks.get(from.block) {
             let ends_after = |index| block.ends_after(index, address);
             let not_before = match from.index.checked_sub(1) {
@@ -186,17 +186,17 @@ impl<T: Span> Spans<T> {
         };
         let index = spans.before(address);
         if index == spans.len {
-            return Place {
+            return Position {
                 block: block + 1,
                 index: 0,
             };
         }
-        Place { block, index }
+        Position { block, index }
     }
 
     /// The place behind the last span.
-    pub fn end(&self) -> Place {
-        Place {
+    pub fn end(&self) -> Position {
+        Position {
             block: self.blocks.len(),
             index: 0,
         }
@@ -204,7 +204,7 @@ impl<T: Span> Spans<T> {
 
     /// All spans from a place on.
     #[inline]
-    pub fn iter_from(&self, at: Place) -> Iter<'_, T> {
+    pub fn iter_from(&self, at: Position) -> Iter<'_, T> {
         let mut blocks = self.blocks.get(at.block..).unwrap_or(&[]).iter();
         let here = blocks
             .next()
@@ -216,7 +216,7 @@ impl<T: Span> Spans<T> {
     }
 
     /// Puts `with`, up to [`ROOM`] spans, where `count` spans from `at` on are. All of them keep the order.
-    pub fn replace(&mut self, at: Place, count: usize, with: &[T]) {
+    pub fn replace(&mut self, at: Position, count: usize, with: &[T]) {
         debug_assert!(with.len() <= ROOM);
         self.len = self.len - count + with.len();
         let (b, index) = match (self.blocks.get(at.block), self.blocks.last()) {
@@ -291,7 +291,8 @@ impl<T: Span> Spans<T> {
 }
 
 /// See [`Spans::iter_from`]. What `flatten` would do, but a loop over few spans stays short.
-pub(crate) struct Iter<'a, T> {
+#[derive(Debug)]
+pub struct Iter<'a, T> {
     here: slice::Iter<'a, T>,
     blocks: slice::Iter<'a, Box<Block<T>>>,
 }
@@ -326,7 +327,7 @@ mod tests {
     }
 
     fn check(spans: &Spans<(u64, u64)>, model: &[(u64, u64)]) {
-        let all: Vec<_> = spans.iter_from(Place::default()).copied().collect();
+        let all: Vec<_> = spans.iter_from(Position::default()).copied().collect();
         assert_eq!(all, model);
         assert_eq!(spans.len(), model.len());
         for (block, &first) in spans.blocks.iter().zip(&spans.firsts) {
@@ -353,7 +354,7 @@ mod tests {
                 let found = model.iter().position(|span| span.1 > address);
                 let at = spans.seek(address);
                 prop_assert_eq!(spans.get(at), found.map(|i| &model[i]));
-                prop_assert_eq!(spans.seek_from(Place { block, index }, address), at);
+                prop_assert_eq!(spans.seek_from(Position { block, index }, address), at);
                 let i = found.unwrap_or(model.len());
                 if i < model.len() {
                     prop_assert_eq!(spans.get(spans.next(at)), model.get(i + 1));

@@ -1,18 +1,17 @@
 //! The same binds through the library, on the virtual kernels in the field: what each strategy asks of its kernel, frame
 //! by frame. No Vulkan device is needed.
 
-use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{
-    Backend, BaseBatch, Bind, BindCall, BindInfo, ImageBind, ResourceId, Stats,
-};
-use panvk_sparse::config::NullChoice;
-use panvk_sparse::drm::KernelSpec;
+use hosted::Hosted;
+use hosted::config::NullChoice;
+use hosted::{BaseBatch, Stats};
 use panvk_sparse::layout::{
     Aspect, Extent, FORMAT_SINGLE_MIPTAIL, Image, MipTail, Offset, Region, tile_2d,
 };
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::units::SZ_64K;
-use panvk_sparse::vpanthor::Flavour;
+use vpanthor::Flavour;
+use vpanthor::KernelSpec;
+use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId};
 
 use crate::Result;
 use crate::world::{Frame, POOL, Texture, Tile};

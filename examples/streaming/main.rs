@@ -16,7 +16,7 @@ mod gpu;
 mod plot;
 mod record;
 // As the pictures of the command have it.
-#[path = "../../src/cli/plot/shared.rs"]
+#[path = "../../cli/src/plot/shared.rs"]
 mod shared;
 mod stream;
 mod world;

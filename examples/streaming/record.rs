@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
-use panvk_sparse::backend::{Bind, BindCall, BindInfo, ImageBind, ResourceId};
 use panvk_sparse::layout::Image;
-use panvk_sparse::trace::{
+use panvk_sparse::units::SZ_64K;
+use trace::{
     DeviceCreated, Event, Header, ImageCreated, MemoryRequirements, Record,
     SparseMemoryRequirements, Writer,
 };
-use panvk_sparse::units::SZ_64K;
+use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId};
 
 use crate::Result;
 use crate::count::{IMAGE, POOL_MEMORY, TAIL_MEMORY, frame_binds, layout, tail_bind};

@@ -1,13 +1,13 @@
 //! A recording of an application that streams: each frame one call that takes tiles of a large image and pieces of a
 //! large buffer away and gives memory to others, scattered over both, a few neighbours at a time.
 
-use panvk_sparse::backend::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore};
 use panvk_sparse::layout::{Extent, FORMAT_SINGLE_MIPTAIL, Offset, Region};
-use panvk_sparse::trace::{
+use panvk_sparse::units::SZ_64K;
+use trace::{
     BufferCreated, DeviceCreated, Event, ImageCreated, MemoryRequirements, Record,
     SparseMemoryRequirements,
 };
-use panvk_sparse::units::SZ_64K;
+use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore};
 
 const DEVICE: u64 = 0x1000;
 const QUEUE: u64 = 0x2000;

@@ -14,7 +14,7 @@ use std::io::BufWriter;
 use std::process::ExitCode;
 
 use load::{BINDS, Load};
-use panvk_sparse::trace::{Header, Writer};
+use trace::{Header, Writer};
 
 fn run(path: &str, binds: usize) -> Result<usize, Box<dyn Error>> {
     let out = BufWriter::new(File::create(path)?);

@@ -5,8 +5,8 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use panvk_sparse::bind::{Planner, Request, Run, Shadow, Target};
-use panvk_sparse::lower::{Batch, Lowering, NullMap, Ops};
+use panvk_sparse::bind::{Ranges, Planner, Request, Run, Shadow, Target};
+use panvk_sparse::lower::{PlannedBatch, Lowering, NullMap, Ops};
 use panvk_sparse::units::{BoHandle, BoRef, SZ_4K, SZ_64K, Va};
 
 const PAGES: usize = 512;
@@ -49,13 +49,10 @@ impl Bind {
 }
 
 fn memory(handle: u32, offset: u64) -> Target {
-    Target::Memory {
-        bo: BoRef {
+    Target::memory(BoRef {
             handle: BoHandle(handle),
             serial: 0,
-        },
-        offset,
-    }
+        }, offset)
 }
 
 fn va(page: usize) -> Va {
@@ -135,12 +132,13 @@ fn lower(runs: &[Run], shadow: &Shadow) {
         },
     ];
     for null in nulls {
+        let ranges = Ranges::default();
         let mut lowering = Lowering::with_limits(3, SZ_64K);
-        let mut call = lowering.begin(&null, &|_, _| SZ_4K);
+        let mut call = lowering.begin(&null, &ranges);
         call.batch(
-            &Batch {
+            &PlannedBatch {
                 runs,
-                ..Batch::default()
+                ..PlannedBatch::default()
             },
             shadow,
         );
@@ -154,7 +152,7 @@ fn lower(runs: &[Run], shadow: &Shadow) {
         // Whole runs, and nothing but runs and what lies between them.
         for run in runs {
             let inside = |op: &&_| {
-                let op: &&panvk_sparse::drm::uapi::VmBindOpRepeat = op;
+                let op: &&panvk_sparse::uapi::VmBindOpRepeat = op;
                 op.op.va < run.end().0 && run.va.0 < op.op.va + op.op.size
             };
             let covered: u64 = ops

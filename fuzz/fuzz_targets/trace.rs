@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use panvk_sparse::trace::{Header, Reader, Record, Writer};
+use trace::{Header, Reader, Record, Writer};
 
 const HEADER: usize = 20;
 const BLOCK: usize = 12;

@@ -2,11 +2,11 @@
 
 #![no_main]
 
-#[path = "../../tests/vpanthor_kit/bytes.rs"]
+#[path = "../../tests/vpanthor/kit/bytes.rs"]
 mod bytes;
 
 use libfuzzer_sys::fuzz_target;
-use panvk_sparse::vpanthor::Flavour;
+use vpanthor::Flavour;
 
 fuzz_target!(|data: &[u8]| {
     if let Some((first, data)) = data.split_first() {

@@ -1,11 +1,12 @@
-//! `vkQueueBindSparse`: from Vulkan structs to the backend's call, and from its batches back to the base driver.
+//! `vkQueueBindSparse`: from Vulkan structs to plain numbers, and from batches back to the base driver.
 
 use std::ffi::c_void;
 
 use ash::vk::{self, Handle};
-use panvk_sparse::backend::{BaseBatch, Bind, ImageBind, ResourceId};
+use hosted::{BaseBatch, HostedError};
 use panvk_sparse::layout::Region;
-use panvk_sparse::vulkan::binds::{Extensions, read_call, slice};
+use vulkan::binds::{Extensions, read_call, slice};
+use vulkan::calls::{Bind, ImageBind, ResourceId};
 
 use crate::device::{Device, fail};
 use crate::guard::guard_result;
@@ -26,7 +27,7 @@ pub unsafe extern "system" fn queue_bind_sparse(
             return vk::Result::ERROR_UNKNOWN;
         };
         let device = &of.device;
-        let Some(backend) = &device.backend else {
+        let Some(hosted) = &device.hosted else {
             // SAFETY: the application's own arguments, passed on.
             return unsafe { (device.table.queue_bind_sparse)(queue, count, infos, fence) };
         };
@@ -35,7 +36,7 @@ pub unsafe extern "system" fn queue_bind_sparse(
         // SAFETY: the structs are valid, and so is all they point to.
         let call = match unsafe { read_call(infos, fence) } {
             Ok(call) => call,
-            Err(error) => return fail(&"vkQueueBindSparse", &error),
+            Err(error) => return fail(&"vkQueueBindSparse", &HostedError::from(error)),
         };
         if device.aliases() {
             if let Err(error) = device.starts.begin(device, queue, &of) {
@@ -45,7 +46,7 @@ pub unsafe extern "system" fn queue_bind_sparse(
         // SAFETY: `infos` is what `call` was read from, and the batches are of that call.
         let mut base =
             |batches: &[BaseBatch]| unsafe { submit(device, queue, infos, batches, fence) };
-        match backend.bind(&call, &mut base) {
+        match hosted.bind(&call, &mut base) {
             Ok(()) => vk::Result::SUCCESS,
             Err(error) => fail(&"vkQueueBindSparse", &error),
         }

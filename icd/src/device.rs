@@ -1,17 +1,18 @@
 //! Devices: creation and destruction, the base driver's functions of a device, its queues.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::CStr;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ash::vk::{self, Handle};
-use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{Backend, BackendError, DUMMY_BYTES, Stats};
-use panvk_sparse::config::Dummy;
-use panvk_sparse::vulkan::base::first_proc;
-use panvk_sparse::vulkan::features;
-use panvk_sparse::vulkan::handles::HandleMap;
+use hosted::Hosted;
+use hosted::config::Dummy;
+use hosted::{DUMMY_BYTES, HostedError, Stats};
+use vulkan::base::first_proc;
+use vulkan::calls::ResourceId;
+use vulkan::features;
+use vulkan::handles::HandleMap;
 
 use crate::guard::{guard, guard_result};
 use crate::instance::Instance;
@@ -21,7 +22,7 @@ use crate::requirements::Requirements;
 use crate::starts::Starts;
 use crate::state::{DEVICES, QUEUES, Queue, device_of, instance_of};
 
-panvk_sparse::functions_below! {
+vulkan::functions_below! {
     /// The base driver's functions of a device that this driver calls. The optional ones are not Vulkan 1.0's.
     pub struct DeviceTable {
         required {
@@ -68,7 +69,9 @@ pub struct Device {
     pub table: DeviceTable,
     /// `None` for a device that was created without the feature `sparseBinding`: nothing of it concerns
     /// this driver.
-    pub backend: Option<Box<dyn Backend>>,
+    pub hosted: Option<Hosted>,
+    /// The sparse resources: what is said of others need not wait for a bind.
+    sparse: Mutex<HashSet<ResourceId>>,
     /// The partially resident images, by handle.
     pub images: HandleMap<Requirements>,
     /// What unbound ranges are bound to, by memory type; empty but for `PANVK_SPARSE_DUMMY=alias`.
@@ -79,7 +82,7 @@ pub struct Device {
     binding_families: Vec<bool>,
     /// Whether it was created with the feature `timelineSemaphore`.
     pub has_timelines: bool,
-    /// The stats of a device without a backend.
+    /// The stats of a device without sparse binding.
     untouched: Stats,
 }
 
@@ -92,9 +95,23 @@ impl fmt::Debug for Device {
 }
 
 impl Device {
+    /// A sparse resource was created.
+    pub fn note_sparse(&self, id: ResourceId) {
+        self.sparse().insert(id);
+    }
+
+    /// A buffer or an image is destroyed. `Some` if it is a sparse one, which then is to be removed there.
+    pub fn forget_sparse(&self, id: ResourceId) -> Option<&Hosted> {
+        self.hosted.as_ref().filter(|_| self.sparse().remove(&id))
+    }
+
+    fn sparse(&self) -> MutexGuard<'_, HashSet<ResourceId>> {
+        self.sparse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether unbound ranges of its resources are bound to a [`dummy`](Self::dummy).
     pub fn aliases(&self) -> bool {
-        self.backend.is_some() && self.instance.driver.config.dummy == Dummy::Alias
+        self.hosted.is_some() && self.instance.driver.config.dummy == Dummy::Alias
     }
 
     /// What there is to know of a queue of that family.
@@ -111,7 +128,7 @@ impl Device {
     ///
     /// # Errors
     /// The base driver does not allocate it.
-    pub fn dummy(&self, types: u32) -> Result<Option<u64>, BackendError> {
+    pub fn dummy(&self, types: u32) -> Result<Option<u64>, HostedError> {
         if self.instance.driver.config.dummy == Dummy::Null {
             return Ok(None);
         }
@@ -128,7 +145,7 @@ impl Device {
         // SAFETY: a device of the base driver, structs that outlive the call.
         unsafe { allocate(self.handle, &info, std::ptr::null(), &mut memory) }
             .result()
-            .map_err(BackendError::Base)?;
+            .map_err(HostedError::Base)?;
         dummies.insert(ty, memory);
         Ok(Some(memory.as_raw()))
     }
@@ -151,7 +168,7 @@ impl Device {
 }
 
 /// Says an error in the log and gives its `VkResult`.
-pub fn fail(what: &dyn fmt::Display, error: &BackendError) -> vk::Result {
+pub fn fail(what: &dyn fmt::Display, error: &HostedError) -> vk::Result {
     log::error!("{what}: {error}");
     error.result()
 }
@@ -235,7 +252,7 @@ pub unsafe extern "system" fn create_device(
             strategy: driver.strategy.to_string(),
             ..Stats::default()
         };
-        let backend = if sparse {
+        let hosted = if sparse {
             match Hosted::new(
                 &driver.config.kernel,
                 driver.config.null,
@@ -245,7 +262,7 @@ pub unsafe extern "system" fn create_device(
                 Ok(hosted) => {
                     #[cfg(feature = "faults")]
                     crate::faults::arm(&hosted);
-                    Some(Box::new(hosted) as Box<dyn Backend>)
+                    Some(hosted)
                 }
                 Err(error) => {
                     // SAFETY: the device was just created and nobody else has it.
@@ -264,7 +281,8 @@ pub unsafe extern "system" fn create_device(
                 handle,
                 instance,
                 table,
-                backend,
+                hosted,
+                sparse: Mutex::default(),
                 images: HandleMap::default(),
                 dummies: Mutex::default(),
                 starts: Starts::default(),
@@ -290,9 +308,9 @@ pub unsafe extern "system" fn destroy_device(
         };
         QUEUES.remove_where(|of| of.device.handle == device);
         if let Some(sink) = &known.instance.driver.config.stats {
-            let stats = known.backend.as_ref().map(|backend| backend.stats());
+            let stats = known.hosted.as_ref().map(|hosted| hosted.stats());
             if let Err(error) = stats.as_ref().unwrap_or(&known.untouched).write_to(sink) {
-                log::error!("{}: {error}", panvk_sparse::config::STATS);
+                log::error!("{}: {error}", hosted::config::STATS);
             }
         }
         known.starts.clear(&known);

@@ -8,11 +8,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{BaseBatch, Bind, ImageBind};
+use hosted::BaseBatch;
+use hosted::Hosted;
 use panvk_sparse::units::SZ_64K;
-use panvk_sparse::vpanthor::{Fault, OpStage};
 use rustix::io::Errno;
+use vpanthor::{Fault, OpStage, Virtual};
+use vulkan::calls::{Bind, ImageBind};
 
 const VARIABLE: &str = "PANVK_SPARSE_FAULT";
 /// DRM_COMMAND_BASE + DRM_PANTHOR_VM_BIND.

@@ -18,13 +18,13 @@ pub enum Level {
     AliasDevice,
 }
 
-panvk_sparse::hooks! {
+vulkan::hooks! {
     Level:
     Global {
         b"vkCreateInstance" => instance::create_instance as vk::PFN_vkCreateInstance,
         b"vkGetInstanceProcAddr" => crate::vk_icdGetInstanceProcAddr as vk::PFN_vkGetInstanceProcAddr,
         b"vk_icdNegotiateLoaderICDInterfaceVersion" =>
-            crate::vk_icdNegotiateLoaderICDInterfaceVersion as panvk_sparse::vulkan::base::Negotiate,
+            crate::vk_icdNegotiateLoaderICDInterfaceVersion as vulkan::base::Negotiate,
         b"vk_icdGetInstanceProcAddr" => crate::vk_icdGetInstanceProcAddr as vk::PFN_vkGetInstanceProcAddr,
         b"vk_icdGetPhysicalDeviceProcAddr" =>
             crate::vk_icdGetPhysicalDeviceProcAddr as vk::PFN_vkGetInstanceProcAddr,

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::sync::Arc;
 
 use ash::vk::{self, Handle};
-use panvk_sparse::vulkan::base::first_proc;
+use vulkan::base::first_proc;
 
 use crate::guard::{guard, guard_result};
 use crate::state::{Driver, INSTANCES, PHYSICAL_DEVICES, driver};

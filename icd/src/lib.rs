@@ -2,7 +2,7 @@
 //!
 //! It loads a base driver, hands the loader the base driver's own handles, and answers only the functions
 //! that concern sparse resources (`hooks`). What it does with them stands in the library: the way of a
-//! bind is `panvk_sparse::backend`.
+//! bind is `vulkan::calls`.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -22,9 +22,9 @@ mod state;
 use std::ffi::{CStr, c_char};
 
 use ash::vk;
-use panvk_sparse::config::Dummy;
-use panvk_sparse::vulkan::base::{Base, MAX_INTERFACE};
-use panvk_sparse::vulkan::guard;
+use hosted::config::Dummy;
+use vulkan::base::{Base, MAX_INTERFACE};
+use vulkan::guard;
 
 use guard::{guard, guard_result};
 use hooks::Level;
@@ -122,7 +122,7 @@ pub unsafe extern "system" fn get_device_proc_addr(
         // SAFETY: `name` is a NUL-terminated string, by the function's specification.
         let hook = hooks::find(unsafe { CStr::from_ptr(name) }).filter(|hook| match hook.level {
             Level::Device => true,
-            Level::SparseDevice => known.backend.is_some(),
+            Level::SparseDevice => known.hosted.is_some(),
             Level::AliasDevice => known.aliases(),
             Level::Global | Level::Instance | Level::PhysicalDevice => false,
         });

@@ -2,8 +2,8 @@
 //! the [profile](crate::profile) has.
 
 use ash::vk;
-use panvk_sparse::vulkan::base::{set_text, text};
-use panvk_sparse::vulkan::{images, pnext};
+use vulkan::base::{set_text, text};
+use vulkan::{images, pnext};
 
 use crate::guard::{guard, guard_result};
 use crate::instance::Instance;

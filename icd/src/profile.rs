@@ -5,7 +5,7 @@
 //! in blocks of depth 1, which no base driver has.
 
 use ash::vk;
-use panvk_sparse::config::{Config, Dummy, Profile};
+use hosted::config::{Config, Dummy, Profile};
 
 /// Takes the features away that the driver does not have as it is set up, and says which of them were set.
 pub fn features(config: &Config, features: &mut vk::PhysicalDeviceFeatures) -> Vec<&'static str> {

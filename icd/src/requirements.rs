@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use ash::vk::{self, Handle};
-use panvk_sparse::backend::Bind;
 use panvk_sparse::layout::{self, Change, Image, ImageError, Place, PlaceError, TileMap};
-use panvk_sparse::vulkan::images;
+use vulkan::calls::Bind;
+use vulkan::images;
 
 use crate::device::Device;
 use crate::guard::guard;

@@ -1,11 +1,12 @@
-//! Memory, sparse buffers and images, semaphores and fences. Each function calls the base driver's and tells the
-//! backend of it.
+//! Memory, sparse buffers and images, semaphores and fences. Each function calls the base driver's and tells
+//! [`Hosted`] of it.
 
 use std::sync::Arc;
 
 use ash::vk::{self, Handle};
-use panvk_sparse::backend::{Backend, BackendError, ResourceId};
-use panvk_sparse::vulkan::pnext;
+use hosted::{Hosted, HostedError};
+use vulkan::calls::ResourceId;
+use vulkan::pnext;
 
 use crate::device::{Device, fail};
 use crate::guard::{guard, guard_result};
@@ -24,8 +25,8 @@ pub unsafe extern "system" fn allocate_memory(
         };
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe { (known.table.allocate_memory)(device, info, allocator, memory) };
-        let Some(backend) = known
-            .backend
+        let Some(hosted) = known
+            .hosted
             .as_ref()
             .filter(|_| result == vk::Result::SUCCESS)
         else {
@@ -33,7 +34,7 @@ pub unsafe extern "system" fn allocate_memory(
         };
         // SAFETY: valid by the function's specification; the base driver has written the handle.
         let (handle, size) = unsafe { (*memory, (*info).allocation_size) };
-        if let Err(error) = backend.add_memory(handle.as_raw(), size) {
+        if let Err(error) = hosted.add_memory(handle.as_raw(), size) {
             // SAFETY: the memory was just allocated and nobody else has it.
             unsafe { (known.table.free_memory)(device, handle, allocator) };
             return fail(&"vkAllocateMemory", &error);
@@ -51,12 +52,12 @@ pub unsafe extern "system" fn free_memory(
         let Some(known) = device_of(device) else {
             return;
         };
-        if let Some(backend) = known
-            .backend
+        if let Some(hosted) = known
+            .hosted
             .as_ref()
             .filter(|_| memory != vk::DeviceMemory::null())
         {
-            backend.remove_memory(memory.as_raw());
+            hosted.remove_memory(memory.as_raw());
         }
         // SAFETY: the application's own arguments, passed on.
         unsafe { (known.table.free_memory)(device, memory, allocator) }
@@ -77,8 +78,8 @@ pub unsafe extern "system" fn create_buffer(
         let result = unsafe { (known.table.create_buffer)(device, info, allocator, buffer) };
         // SAFETY: `info` is valid, by the function's specification.
         let sparse = unsafe { (*info).flags }.contains(vk::BufferCreateFlags::SPARSE_BINDING);
-        let Some(backend) = known
-            .backend
+        let Some(hosted) = known
+            .hosted
             .as_ref()
             .filter(|_| sparse && result == vk::Result::SUCCESS)
         else {
@@ -93,12 +94,13 @@ pub unsafe extern "system" fn create_buffer(
         let id = ResourceId::Buffer(handle.as_raw());
         let added = known
             .dummy(needs.memory_type_bits)
-            .and_then(|dummy| backend.add_resource(id, needs.size, needs.alignment, dummy));
+            .and_then(|dummy| hosted.add_resource(id, needs.size, needs.alignment, dummy));
         if let Err(error) = added {
             // SAFETY: the buffer was just created and nobody else has it.
             unsafe { (known.table.destroy_buffer)(device, handle, allocator) };
             return fail(&"vkCreateBuffer", &error);
         }
+        known.note_sparse(id);
         result
     })
 }
@@ -112,14 +114,10 @@ pub unsafe extern "system" fn destroy_buffer(
         let Some(known) = device_of(device) else {
             return;
         };
-        if let Some(backend) = known
-            .backend
-            .as_ref()
-            .filter(|_| buffer != vk::Buffer::null())
-        {
-            let id = ResourceId::Buffer(buffer.as_raw());
+        let id = ResourceId::Buffer(buffer.as_raw());
+        if let Some(hosted) = known.forget_sparse(id) {
             // First, so that no other thread's submit starts it from here on.
-            backend.remove_resource(id);
+            hosted.remove_resource(id);
             known.starts.settle(&known, id);
         }
         // SAFETY: the application's own arguments, passed on.
@@ -142,8 +140,8 @@ pub unsafe extern "system" fn create_image(
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe { (known.table.create_image)(device, info, allocator, image) };
         let sparse = flags.contains(vk::ImageCreateFlags::SPARSE_BINDING);
-        let Some(backend) = known
-            .backend
+        let Some(hosted) = known
+            .hosted
             .as_ref()
             .filter(|_| sparse && result == vk::Result::SUCCESS)
         else {
@@ -152,12 +150,13 @@ pub unsafe extern "system" fn create_image(
         // SAFETY: the base driver has written the handle of a new image of this device.
         let handle = unsafe { *image };
         // SAFETY: as above; `info` is valid, by the function's specification.
-        let added = unsafe { add_image(&known, &**backend, handle, &*info) };
+        let added = unsafe { add_image(&known, hosted, handle, &*info) };
         if let Err(error) = added {
             // SAFETY: the image was just created and nobody else has it.
             unsafe { (known.table.destroy_image)(device, handle, allocator) };
             return fail(&"vkCreateImage", &error);
         }
+        known.note_sparse(ResourceId::Image(handle.as_raw()));
         result
     })
 }
@@ -166,22 +165,22 @@ pub unsafe extern "system" fn create_image(
 /// `image` is an image of the device, with sparse binding, created by `info`.
 unsafe fn add_image(
     device: &Device,
-    backend: &dyn Backend,
+    hosted: &Hosted,
     image: vk::Image,
     info: &vk::ImageCreateInfo<'_>,
-) -> Result<(), BackendError> {
+) -> Result<(), HostedError> {
     let mut needs = vk::MemoryRequirements::default();
     // SAFETY: the caller's promise.
     unsafe { (device.table.get_image_memory_requirements)(device.handle, image, &mut needs) };
     let dummy = device.dummy(needs.memory_type_bits)?;
     let id = ResourceId::Image(image.as_raw());
     if !info.flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
-        return backend.add_resource(id, needs.size, needs.alignment, dummy);
+        return hosted.add_resource(id, needs.size, needs.alignment, dummy);
     }
     // SAFETY: the caller's promise.
     let (requirements, layout) = unsafe { Requirements::of(device, image, info) }
-        .map_err(|error| BackendError::Refused(format!("{id}: {error}")))?;
-    backend.add_image(image.as_raw(), &layout, dummy)?;
+        .map_err(|error| HostedError::Refused(format!("{id}: {error}")))?;
+    hosted.add_image(image.as_raw(), &layout, dummy)?;
     device.images.insert(image.as_raw(), Arc::new(requirements));
     Ok(())
 }
@@ -195,14 +194,10 @@ pub unsafe extern "system" fn destroy_image(
         let Some(known) = device_of(device) else {
             return;
         };
-        if let Some(backend) = known
-            .backend
-            .as_ref()
-            .filter(|_| image != vk::Image::null())
-        {
-            let id = ResourceId::Image(image.as_raw());
+        let id = ResourceId::Image(image.as_raw());
+        if let Some(hosted) = known.forget_sparse(id) {
             // First, so that no other thread's submit starts it from here on.
-            backend.remove_resource(id);
+            hosted.remove_resource(id);
             known.starts.settle(&known, id);
             known.images.remove(image.as_raw());
         }
@@ -223,8 +218,8 @@ pub unsafe extern "system" fn create_semaphore(
         };
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe { (known.table.create_semaphore)(device, info, allocator, semaphore) };
-        if let Some(backend) = known
-            .backend
+        if let Some(hosted) = known
+            .hosted
             .as_ref()
             .filter(|_| result == vk::Result::SUCCESS)
         {
@@ -232,7 +227,7 @@ pub unsafe extern "system" fn create_semaphore(
             unsafe {
                 let kind = pnext::find::<vk::SemaphoreTypeCreateInfo>((*info).p_next);
                 if kind.is_some_and(|kind| (*kind).semaphore_type == vk::SemaphoreType::TIMELINE) {
-                    backend.add_timeline((*semaphore).as_raw());
+                    hosted.add_timeline((*semaphore).as_raw());
                 }
             }
         }
@@ -249,8 +244,8 @@ pub unsafe extern "system" fn destroy_semaphore(
         let Some(known) = device_of(device) else {
             return;
         };
-        if let Some(backend) = &known.backend {
-            backend.remove_semaphore(semaphore.as_raw());
+        if let Some(hosted) = &known.hosted {
+            hosted.remove_semaphore(semaphore.as_raw());
         }
         // SAFETY: the application's own arguments, passed on.
         unsafe { (known.table.destroy_semaphore)(device, semaphore, allocator) }
@@ -266,8 +261,8 @@ pub unsafe extern "system" fn destroy_fence(
         let Some(known) = device_of(device) else {
             return;
         };
-        if let Some(backend) = &known.backend {
-            backend.remove_fence(fence.as_raw());
+        if let Some(hosted) = &known.hosted {
+            hosted.remove_fence(fence.as_raw());
         }
         // SAFETY: the application's own arguments, passed on.
         unsafe { (known.table.destroy_fence)(device, fence, allocator) }

@@ -7,7 +7,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ash::vk::{self, Handle};
-use panvk_sparse::backend::{BaseBatch, ResourceId};
+use hosted::BaseBatch;
+use vulkan::calls::ResourceId;
 
 use crate::bind::submit;
 use crate::device::{Device, fail};
@@ -154,9 +155,9 @@ impl Starts {
     /// started on other queues are so.
     ///
     /// # Errors
-    /// The base driver does not take the start, or the backend is lost.
+    /// The base driver does not take the start, or the hosted is lost.
     pub fn begin(&self, device: &Device, queue: vk::Queue, of: &Queue) -> Result<(), vk::Result> {
-        let Some(backend) = &device.backend else {
+        let Some(hosted) = &device.hosted else {
             return Ok(());
         };
         let mut starts = self.lock();
@@ -187,12 +188,12 @@ impl Starts {
             };
             starts[index].run(device, queue, batches)
         };
-        backend
+        hosted
             .start(&mut base)
             .map_err(|error| fail(&"binding new resources to the dummy", &error))
     }
 
-    /// Before a resource is destroyed that the backend does not know any more: no start of it is under way. Those of others
+    /// Before a resource is destroyed that the hosted does not know any more: no start of it is under way. Those of others
     /// are not waited for: what they wait for may be yet to come from whoever destroys this one.
     pub fn settle(&self, device: &Device, id: ResourceId) {
         for start in self.lock().iter_mut() {

@@ -7,14 +7,14 @@ use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use ash::vk::{self, Handle};
-use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{BackendError, stats};
-use panvk_sparse::config::{BASE_ICD, Config, KERNEL, NULL, STATS};
-use panvk_sparse::drm::{self, KernelSpec};
+use hosted::Hosted;
+use hosted::config::{BASE_ICD, Config, KERNEL, NULL, STATS};
+use hosted::{HostedError, stats};
 use panvk_sparse::lower::Strategy;
-use panvk_sparse::vulkan::base::Base;
-use panvk_sparse::vulkan::handles::HandleMap;
-use panvk_sparse::vulkan::logger::Logger;
+use vpanthor::KernelSpec;
+use vulkan::base::Base;
+use vulkan::handles::HandleMap;
+use vulkan::logger::Logger;
 
 use crate::device::Device;
 use crate::instance::Instance;
@@ -57,10 +57,10 @@ pub fn driver() -> Result<&'static Driver, &'static SetupError> {
 }
 
 /// An error of a new backend, with the variable that it is about.
-fn about_variable(error: BackendError) -> SetupError {
+fn about_variable(error: HostedError) -> SetupError {
     SetupError(match error {
-        BackendError::NoKernel(why) => format!("{KERNEL}: {why}"),
-        BackendError::NoStrategy(why) => format!("{NULL}: {why}"),
+        HostedError::NoKernel(why) => format!("{KERNEL}: {why}"),
+        HostedError::NoStrategy(why) => format!("{NULL}: {why}"),
         other => other.to_string(),
     })
 }
@@ -76,7 +76,8 @@ fn make() -> Result<Driver, SetupError> {
         })?;
     }
     if config.kernel == KernelSpec::Auto {
-        let (path, _) = drm::find().map_err(|error| SetupError(format!("{KERNEL}: {error}")))?;
+        let (path, _) =
+            vpanthor::nodes::find().map_err(|error| SetupError(format!("{KERNEL}: {error}")))?;
         config.kernel = KernelSpec::Node(path);
     }
     // What can't work is said when the instance is created, not when a device is.

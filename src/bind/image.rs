@@ -12,7 +12,7 @@ use crate::units::{SZ_4K, Va};
 
 /// A `VkSparseImageMemoryBind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageBind {
+pub struct TileBind {
     /// Subresource, offset and extent.
     pub region: Region,
     /// `None` unbinds; the memory offset means nothing then.
@@ -82,7 +82,7 @@ impl From<BindErrorKind> for ImageBindErrorKind {
 pub fn resolve_image(
     resource: &Resource,
     map: &TileMap,
-    bind: &ImageBind,
+    bind: &TileBind,
     requests: &mut Vec<Request>,
 ) -> Result<(), ImageBindError> {
     append_tiles(resource, map, bind, requests).map_err(|kind| ImageBindError {
@@ -113,7 +113,7 @@ pub fn resolve_image_opaque(
 fn append_tiles(
     resource: &Resource,
     map: &TileMap,
-    bind: &ImageBind,
+    bind: &TileBind,
     requests: &mut Vec<Request>,
 ) -> Result<(), ImageBindErrorKind> {
     let pieces = map.pieces(&bind.region)?;
@@ -188,10 +188,7 @@ fn target(
         });
     }
     aligned("memoryOffset", memory_offset, resource.granularity)?;
-    Ok(Target::Memory {
-        bo: memory.bo,
-        offset: memory_offset,
-    })
+    Ok(Target::memory(memory.bo, memory_offset))
 }
 
 fn append(
@@ -259,8 +256,8 @@ mod tests {
         Some(Memory { bo: BO, size })
     }
 
-    fn bind(offset: [i32; 2], extent: [u32; 2], memory: Option<Memory>) -> ImageBind {
-        ImageBind {
+    fn bind(offset: [i32; 2], extent: [u32; 2], memory: Option<Memory>) -> TileBind {
+        TileBind {
             region: Region {
                 aspect: 1,
                 level: 0,
@@ -273,7 +270,7 @@ mod tests {
         }
     }
 
-    fn resolve(bind: &ImageBind) -> Result<Vec<Request>, ImageBindError> {
+    fn resolve(bind: &TileBind) -> Result<Vec<Request>, ImageBindError> {
         let (map, mut requests) = (map(), Vec::new());
         resolve_image(&resource(&map), &map, bind, &mut requests)
             .inspect_err(|_| assert_eq!(requests, []))
@@ -293,10 +290,7 @@ mod tests {
         let expected = [0, 1].map(|row| Request {
             va: Va(BASE + ((1 + row) * 8 + 2) * SZ_64K),
             len: 2 * SZ_64K,
-            target: Target::Memory {
-                bo: BO,
-                offset: (2 + 2 * row) * SZ_64K,
-            },
+            target: Target::memory(BO, (2 + 2 * row) * SZ_64K),
         });
         assert_eq!(requests, expected);
     }
@@ -310,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_null_bind_ignores_the_offset_in_memory() {
-        let null = ImageBind {
+        let null = TileBind {
             memory_offset: 12345,
             ..bind([0, 0], [1024, 1000], None)
         };
@@ -335,7 +329,7 @@ mod tests {
     #[test]
     fn offsets_in_memory_are_multiples_of_a_tile_and_do_not_wrap() {
         let at = |memory_offset| {
-            let bind = ImageBind {
+            let bind = TileBind {
                 memory_offset,
                 ..bind([0, 0], [128, 128], memory(9))
             };
@@ -381,7 +375,7 @@ mod tests {
         let expected = Request {
             va: Va(BASE + tail.at),
             len: tail.size,
-            target: Target::Memory { bo: BO, offset: 0 },
+            target: Target::memory(BO, 0),
         };
         assert_eq!(resolve_opaque(&bind), Ok(vec![expected]));
     }
@@ -400,7 +394,7 @@ mod tests {
         let expected = Request {
             va: Va(BASE + bind.resource_offset),
             len: bind.size,
-            target: Target::Memory { bo: BO, offset: 0 },
+            target: Target::memory(BO, 0),
         };
         let mut requests = Vec::new();
         let own = TileMap::new(&own).unwrap();

@@ -9,6 +9,7 @@
 mod image;
 mod order;
 mod plan;
+mod ranges;
 mod request;
 mod shadow;
 mod sweep;
@@ -17,13 +18,14 @@ mod tentative;
 mod tests;
 
 pub use image::{
-    ImageBind, ImageBindError, ImageBindErrorKind, resolve_image, resolve_image_opaque,
+    ImageBindError, ImageBindErrorKind, TileBind, resolve_image, resolve_image_opaque,
 };
 pub use plan::{PlanStats, Planner};
+pub use ranges::{Ranges, SparseRange};
 pub use request::{BindError, BindErrorKind, Memory, MemoryBind, Resource, resolve};
 pub(crate) use shadow::Cursor;
 pub use shadow::Shadow;
-pub use tentative::Tentative;
+pub use tentative::{Tentative, Was};
 
 use crate::units::{BoRef, Va};
 
@@ -33,10 +35,36 @@ pub enum Target {
     /// Not bound to memory. On the GPU it is mapped all the same, to the dummy, so that an access does not fault.
     Null,
     /// Byte `i` of the range is byte `offset + i` of the buffer object.
-    Memory { bo: BoRef, offset: u64 },
+    Memory {
+        bo: BoRef,
+        /// Bytes.
+        offset: u64,
+        flags: MapFlags,
+    },
+}
+
+/// How memory is mapped, beside that no mapping of a sparse resource can be executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MapFlags {
+    /// The GPU may not write to it.
+    pub readonly: bool,
+    /// The GPU does not keep it in its caches.
+    pub uncached: bool,
 }
 
 impl Target {
+    /// Memory that the GPU may read and write, from byte `offset` of the buffer object on.
+    pub const fn memory(bo: BoRef, offset: u64) -> Target {
+        Target::Memory {
+            bo,
+            offset,
+            flags: MapFlags {
+                readonly: false,
+                uncached: false,
+            },
+        }
+    }
+
     /// What the byte `distance` bytes further on is mapped to, when the range goes on that far.
     #[inline]
     pub fn advanced(self, distance: u64) -> Target {
@@ -44,9 +72,10 @@ impl Target {
             Target::Null => Target::Null,
             // Wrapping: offsets in a buffer object stay far below 2^64, and a range that is
             // nonsense must not panic here.
-            Target::Memory { bo, offset } => Target::Memory {
+            Target::Memory { bo, offset, flags } => Target::Memory {
                 bo,
                 offset: offset.wrapping_add(distance),
+                flags,
             },
         }
     }
@@ -76,6 +105,15 @@ impl Run {
     #[inline]
     pub fn end(&self) -> Va {
         Va(self.va.0.saturating_add(self.len))
+    }
+
+    /// The request that this run would answer.
+    pub fn request(&self) -> Request {
+        Request {
+            va: self.va,
+            len: self.len,
+            target: self.target,
+        }
     }
 
     /// The part of the run in `[from, to)`, if there is one.

@@ -190,10 +190,7 @@ fn check(resource: &Resource, bind: &MemoryBind) -> Result<Request, BindErrorKin
                 });
             }
             aligned(MEMORY_OFFSET, memory_offset, resource.granularity)?;
-            Target::Memory {
-                bo: memory.bo,
-                offset: memory_offset,
-            }
+            Target::memory(memory.bo, memory_offset)
         }
     };
     Ok(Request {
@@ -267,13 +264,7 @@ mod tests {
         let request = resolve(&image(), &bind(SZ_64K, 2 * SZ_64K, 3 * SZ_64K)).unwrap();
         assert_eq!(request.va, Va((1 << 30) + SZ_64K));
         assert_eq!(request.len, 2 * SZ_64K);
-        assert_eq!(
-            request.target,
-            Target::Memory {
-                bo: BO,
-                offset: 3 * SZ_64K
-            }
-        );
+        assert_eq!(request.target, Target::memory(BO, 3 * SZ_64K));
     }
 
     #[test]

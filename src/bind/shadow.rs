@@ -1,7 +1,7 @@
 //! What one VM maps now, as far as sparse resources go.
 
 use super::{Run, Target, Tentative};
-use crate::spans::{Place, Span, Spans};
+use crate::spans::{Position, Span, Spans};
 use crate::units::Va;
 
 /// What one VM maps now: the driver's memory of the mappings that the kernel has taken.
@@ -33,7 +33,7 @@ impl PartialEq for Shadow {
         let all = |shadow: &'_ Self| {
             shadow
                 .extents
-                .iter_from(Place::default())
+                .iter_from(Position::default())
                 .copied()
                 .collect()
         };
@@ -84,7 +84,7 @@ impl Shadow {
             self.rebuild_with(runs);
             return;
         }
-        let mut near = Place::default();
+        let mut near = Position::default();
         for run in runs {
             near = self.put(run.va.0, run.end().0, Some(run.target), near);
         }
@@ -92,7 +92,7 @@ impl Shadow {
 
     /// `len` bytes from `va` become a hole: the resource is gone.
     pub fn forget(&mut self, va: Va, len: u64) {
-        self.put(va.0, va.0.saturating_add(len), None, Place::default());
+        self.put(va.0, va.0.saturating_add(len), None, Position::default());
     }
 
     /// A state on trial: dropped, it takes back all that was applied to it.
@@ -104,14 +104,14 @@ impl Shadow {
     pub(crate) fn cursor(&self) -> Cursor<'_> {
         Cursor {
             extents: &self.extents,
-            place: Place::default(),
+            place: Position::default(),
             current: None,
             placed: false,
         }
     }
 
     /// Makes `[start, end)` map `target`, or a hole. Gives a place near it, as `near` is one.
-    fn put(&mut self, start: u64, end: u64, target: Option<Target>, near: Place) -> Place {
+    fn put(&mut self, start: u64, end: u64, target: Option<Target>, near: Position) -> Position {
         if start >= end {
             return near;
         }
@@ -180,7 +180,7 @@ impl Shadow {
         let mut merged = Merged {
             list: Vec::with_capacity(old.len() + runs.len()),
         };
-        let mut old = old.iter_from(Place::default()).copied();
+        let mut old = old.iter_from(Position::default()).copied();
         let mut rest = old.next();
         for run in runs {
             while let Some(extent) = rest {
@@ -243,7 +243,7 @@ impl Merged {
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
     extents: &'a Spans<Run>,
-    place: Place,
+    place: Position,
     current: Option<Run>,
     placed: bool,
 }

@@ -11,22 +11,32 @@ use crate::units::Va;
 #[derive(Debug)]
 pub struct Tentative<'a> {
     shadow: &'a mut Shadow,
-    /// What was there before, oldest first.
-    undo: Vec<Undo>,
+    /// Oldest first.
+    was: Vec<Was>,
 }
 
 /// A range that was changed, and what it was before.
-#[derive(Debug)]
-enum Undo {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Was {
     Extent(Run),
     Hole { va: Va, len: u64 },
+}
+
+impl Was {
+    /// Makes the range what it was.
+    pub fn restore(&self, shadow: &mut Shadow) {
+        match *self {
+            Was::Extent(run) => shadow.apply(&[run]),
+            Was::Hole { va, len } => shadow.forget(va, len),
+        }
+    }
 }
 
 impl<'a> Tentative<'a> {
     pub(super) fn new(shadow: &'a mut Shadow) -> Self {
         Tentative {
             shadow,
-            undo: Vec::new(),
+            was: Vec::new(),
         }
     }
 
@@ -44,14 +54,14 @@ impl<'a> Tentative<'a> {
             while at < end {
                 let next = match cursor.seek(at).and_then(|extent| extent.clipped(at, end)) {
                     Some(old) if old.va == at => {
-                        record(&mut self.undo, Undo::Extent(old));
+                        record(&mut self.was, Was::Extent(old));
                         old.end()
                     }
                     below => {
                         let next = below.map_or(end, |old| old.va);
                         record(
-                            &mut self.undo,
-                            Undo::Hole {
+                            &mut self.was,
+                            Was::Hole {
                                 va: at,
                                 len: next.0 - at.0,
                             },
@@ -65,21 +75,21 @@ impl<'a> Tentative<'a> {
         self.shadow.apply(runs);
     }
 
-    /// The kernel has taken it: what was applied stays.
-    pub fn commit(mut self) {
-        self.undo.clear();
+    /// The kernel has taken it: what was applied stays. Gives what was there before, the oldest change first.
+    pub fn commit(mut self) -> Vec<Was> {
+        std::mem::take(&mut self.was)
     }
 }
 
 /// Appends, or extends the last entry: runs that sit side by side often cut up what was one extent.
-fn record(undo: &mut Vec<Undo>, change: Undo) {
-    match (undo.last_mut(), &change) {
-        (Some(Undo::Extent(last)), Undo::Extent(next))
+fn record(changes: &mut Vec<Was>, change: Was) {
+    match (changes.last_mut(), &change) {
+        (Some(Was::Extent(last)), Was::Extent(next))
             if last.end() == next.va && last.target.advanced(last.len) == next.target =>
         {
             last.len += next.len;
         }
-        _ => undo.push(change),
+        _ => changes.push(change),
     }
 }
 
@@ -88,17 +98,17 @@ impl Drop for Tentative<'_> {
         let mut ascending: Vec<Run> = Vec::new();
         // From the youngest change to the oldest. What came of one `apply` is ascending; taken together it
         // goes back in one piece.
-        while let Some(change) = self.undo.pop() {
+        while let Some(change) = self.was.pop() {
             match change {
-                Undo::Extent(run) => {
+                Was::Extent(run) => {
                     if ascending.last().is_some_and(|above| run.end() > above.va) {
                         restore(self.shadow, &mut ascending);
                     }
                     ascending.push(run);
                 }
-                Undo::Hole { va, len } => {
+                Was::Hole { .. } => {
                     restore(self.shadow, &mut ascending);
-                    self.shadow.forget(va, len);
+                    change.restore(self.shadow);
                 }
             }
         }

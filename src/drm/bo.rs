@@ -2,15 +2,14 @@
 
 use super::device::Device;
 use super::error::IoctlError;
-use super::uapi;
-use crate::units::{BoHandle, BoRef, VmId};
-use rustix::io::Errno;
+use crate::uapi;
+use crate::units::{BoHandle, VmId};
 
 /// A GEM handle that closes itself. The memory lives on as long as a VM maps it.
 #[derive(Debug)]
 pub struct Bo {
     device: Device,
-    reference: BoRef,
+    handle: BoHandle,
     size: u64,
 }
 
@@ -21,10 +20,6 @@ impl Bo {
         flags: u32,
         exclusive: Option<VmId>,
     ) -> Result<Bo, IoctlError> {
-        let serial = device.next_serial().ok_or(IoctlError {
-            ioctl: "BO_CREATE",
-            errno: Errno::OVERFLOW,
-        })?;
         let mut create = uapi::BoCreate {
             size,
             flags,
@@ -32,24 +27,15 @@ impl Bo {
             ..uapi::BoCreate::default()
         };
         device.call("BO_CREATE", uapi::IOCTL_BO_CREATE, &mut create, &[])?;
-        let reference = BoRef {
-            handle: BoHandle(create.handle),
-            serial,
-        };
         Ok(Bo {
             device: device.clone(),
-            reference,
+            handle: BoHandle(create.handle),
             size: create.size,
         })
     }
 
     pub fn handle(&self) -> BoHandle {
-        self.reference.handle
-    }
-
-    /// The handle with a serial that no other BO of the device has had or will have.
-    pub fn reference(&self) -> BoRef {
-        self.reference
+        self.handle
     }
 
     /// Bytes, whole pages.

@@ -4,32 +4,27 @@
 //! they create, a VM, a buffer object, a syncobj, is a number that means something on this open file only. Here a
 //! [`Device`] is the open file, and [`Vm`], [`Bo`] and [`Syncobj`] are such numbers that close themselves.
 //!
-//! What is behind the file is either a real kernel or [`vpanthor`](crate::vpanthor) in this process: a `Transport`
-//! carries ioctls to one or the other, byte for byte the same. A [`KernelSpec`] says which. [`probe()`] finds out what
-//! the kernel can do, and [`Counters`] say what it was asked to do.
+//! A [`Transport`] carries the ioctls: to a real kernel through a file descriptor, or to something else that answers as a
+//! kernel does, byte for byte the same. [`probe()`] finds out what the kernel can do, and [`Counters`] say what it was
+//! asked to do.
 
 mod bo;
 mod counters;
 mod device;
 mod error;
-mod find;
-mod in_process;
-mod node;
+mod file;
 pub mod probe;
 mod retry;
-mod spec;
 mod syncobj;
 mod transport;
-pub mod uapi;
 mod vm;
 
 pub use bo::Bo;
-pub use counters::{Counters, Tally, by_name, ioctl_name};
+pub use counters::{Counters, Tally, ioctl_name};
 pub use device::Device;
 pub use error::{BindFailure, IoctlError, OpenError, errno_name};
-pub use find::{DRI, find, find_in};
 pub use probe::{Capabilities, NullBacking, NullMapError, ProbeError, probe};
 pub use retry::{MAX_RETRIES_EAGAIN, MAX_RETRIES_EINTR};
-pub use spec::{KernelSpec, UnknownKernel};
 pub use syncobj::Syncobj;
+pub use transport::{Buffer, CallMemory, Transport};
 pub use vm::{BindMode, Vm, VmState};

@@ -6,7 +6,7 @@
 use super::device::Device;
 use super::error::IoctlError;
 use super::transport::Buffer;
-use super::uapi::{self, SyncOp};
+use crate::uapi::{self, SyncOp};
 use crate::units::SyncobjHandle;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};

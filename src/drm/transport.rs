@@ -1,8 +1,8 @@
 //! How an ioctl reaches a kernel: the trait, and the memory that a call may touch.
 
-use super::uapi::Plain;
-use crate::vpanthor;
+use crate::uapi::Plain;
 use rustix::io::Errno;
+use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 /// # Invariants
 /// `start..start + len` is borrowed for `'a`: shared if not `writable`, else exclusively. Every byte is initialised,
 /// and if `writable`, any byte may be put there.
-pub(super) struct Buffer<'a> {
+pub struct Buffer<'a> {
     start: *mut u8,
     len: usize,
     writable: bool,
@@ -72,15 +72,15 @@ impl fmt::Debug for Buffer<'_> {
     }
 }
 
-/// The memory of one call, as vpanthor sees it: the argument and the buffers that it points to, and nothing else of
-/// this process. A stray address is EFAULT, as from a real kernel.
+/// The memory of one call, as a kernel in this process sees it: the argument and the buffers that it points to, and
+/// nothing else of this process. A stray address is EFAULT, as from a real kernel.
 ///
 /// The bytes are copied directly. The other way, asking the real kernel to copy them (`process_vm_readv` on our own
 /// pid), turns a stray address into EFAULT as well, but costs a system call a copy: 375 ns against 3 ns for the argument
 /// of a VM_BIND, 155 us against 78 us for 65,536 operations of 56 bytes (x86-64, 2 cores). Knowing the buffers costs a
 /// comparison, and no address from elsewhere is ever followed.
 #[derive(Debug)]
-pub(super) struct CallMemory<'a> {
+pub struct CallMemory<'a> {
     pub arg: &'a Buffer<'a>,
     pub buffers: &'a [Buffer<'a>],
 }
@@ -95,8 +95,12 @@ impl CallMemory<'_> {
     }
 }
 
-impl vpanthor::UserMemory for CallMemory<'_> {
-    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno> {
+impl CallMemory<'_> {
+    /// Copies the bytes at `addr` into `buf`.
+    ///
+    /// # Errors
+    /// EFAULT: they do not lie in one buffer of the call.
+    pub fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno> {
         let from = self.find(addr, buf.len(), false)?;
         // SAFETY: `find` returns a pointer to `buf.len()` initialised bytes that are borrowed while `self` lives.
         // `buf` is borrowed exclusively, so it is other memory.
@@ -104,7 +108,11 @@ impl vpanthor::UserMemory for CallMemory<'_> {
         Ok(())
     }
 
-    fn write(&self, addr: u64, buf: &[u8]) -> Result<(), Errno> {
+    /// Copies `buf` to the bytes at `addr`.
+    ///
+    /// # Errors
+    /// EFAULT: they do not lie in one buffer of the call that may be written.
+    pub fn write(&self, addr: u64, buf: &[u8]) -> Result<(), Errno> {
         let to = self.find(addr, buf.len(), true)?;
         // SAFETY: as above; the buffer is writable, so it is borrowed exclusively and `buf` is other memory. The
         // kernel's end of a call is one thread, and `CallMemory` is not `Sync`.
@@ -114,21 +122,18 @@ impl vpanthor::UserMemory for CallMemory<'_> {
 }
 
 /// An open file of a panthor device.
-pub(super) trait Transport: fmt::Debug + Send + Sync {
+pub trait Transport: fmt::Debug + Send + Sync {
     /// Calls ioctl `request` with the address of `arg`. Every address in `arg`, and in what it points to, lies in one
     /// of `buffers`. Not retried, not counted.
     fn ioctl(&self, request: u32, arg: Buffer<'_>, buffers: &[Buffer<'_>]) -> Result<u32, Errno>;
 
-    /// The virtual kernel's side of the file, where it is one.
-    fn vpanthor(&self) -> Option<&vpanthor::File> {
-        None
-    }
+    /// This transport, for whoever knows of which type it is: see [`Device::transport`](super::Device::transport).
+    fn as_any(&self) -> &dyn Any;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vpanthor::UserMemory;
 
     #[test]
     fn a_call_reaches_its_own_memory_and_nothing_else() {

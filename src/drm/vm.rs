@@ -4,8 +4,8 @@ use super::device::Device;
 use super::error::{BindFailure, IoctlError};
 use super::retry::Retry;
 use super::transport::Buffer;
-use super::uapi::{self, ObjArray, SyncOp, VmBind};
 use crate::lower::{OpArray, Ops};
+use crate::uapi::{self, ObjArray, SyncOp, VmBind};
 use crate::units::VmId;
 use rustix::io::Errno;
 
@@ -26,15 +26,26 @@ pub enum VmState {
     Unusable,
 }
 
-/// A GPU address space that destroys itself, and with it all that is mapped there.
+/// A GPU address space that destroys itself, and with it all that is mapped there, unless it was adopted.
 #[derive(Debug)]
 pub struct Vm {
     device: Device,
     id: VmId,
     user_va_range: u64,
+    /// Whether somebody else destroys it.
+    adopted: bool,
 }
 
 impl Vm {
+    pub(super) fn adopt(device: &Device, id: VmId, user_va_range: u64) -> Vm {
+        Vm {
+            device: device.clone(),
+            id,
+            user_va_range,
+            adopted: true,
+        }
+    }
+
     pub(super) fn create(device: &Device, user_va_range: u64) -> Result<Vm, IoctlError> {
         let mut create = uapi::VmCreate {
             user_va_range,
@@ -45,6 +56,7 @@ impl Vm {
             device: device.clone(),
             id: VmId(create.id),
             user_va_range: create.user_va_range,
+            adopted: false,
         })
     }
 
@@ -160,6 +172,9 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
+        if self.adopted {
+            return;
+        }
         let mut destroy = uapi::VmDestroy {
             id: self.id.0,
             pad: 0,

@@ -2,8 +2,8 @@
 //!
 //! Vulkan binds such an image by regions of texels; the kernel maps ranges of addresses. Between them stands the
 //! *tile*: the smallest part of an image that can have memory of its own, 64 KiB as a rule. A [`TileMap`] knows the
-//! order in which the tiles of one image lie. It is the order of the board, which
-//! [`INTERLEAVED_64K`] names:
+//! order in which the tiles of one image lie. It is the order of the board, which DRM calls
+//! `DRM_FORMAT_MOD_ARM_INTERLEAVED_64K`:
 //!
 //! ```text
 //! for each aspect or plane, for each array layer, for each mip level before the tail:
@@ -34,7 +34,7 @@ mod region;
 #[cfg(test)]
 mod tests;
 
-pub use board::{INTERLEAVED_64K, tile_2d};
+pub use board::tile_2d;
 pub use coalesce::{Change, PlaceBind};
 pub use error::{ImageError, OpaqueError, PlaceError, RegionError};
 pub use image::{Aspect, Image, MipTail};

@@ -1,19 +1,22 @@
 //! The batches of one call become the operations of its ioctls.
 
+use std::ops::Range;
+
 use super::bridge::{Bridge, LONGEST_BRIDGE};
 use super::ops::Ops;
 use super::sink::{Kind, Sink};
 use super::{MAX_OPS_PER_IOCTL, NullMap};
-use crate::bind::{Run, Shadow, Target};
-use crate::drm::uapi::{
-    ObjArray, SyncOp, VM_BIND_OP_MAP_NOEXEC, VM_BIND_OP_MAP_REPEAT, VM_BIND_OP_MAP_SPARSE,
-    VM_BIND_OP_TYPE_MAP, VM_BIND_OP_TYPE_SYNC_ONLY, VmBindOp, VmBindOpRepeat,
+use crate::bind::{MapFlags, Ranges, Run, Shadow, Target};
+use crate::uapi::{
+    ObjArray, SyncOp, VM_BIND_OP_MAP_NOEXEC, VM_BIND_OP_MAP_READONLY, VM_BIND_OP_MAP_REPEAT,
+    VM_BIND_OP_MAP_SPARSE, VM_BIND_OP_MAP_UNCACHED, VM_BIND_OP_TYPE_MAP, VM_BIND_OP_TYPE_SYNC_ONLY,
+    VmBindOp, VmBindOpRepeat,
 };
 use crate::units::{SZ_4K, Va};
 
 /// The part of a call that waits and signals as one: the binds of one `VkBindSparseInfo`, planned.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Batch<'a> {
+pub struct PlannedBatch<'a> {
     /// Go on the first operation. Without the signal bit.
     pub waits: &'a [SyncOp],
     /// Go on the last operation. With the signal bit.
@@ -25,11 +28,12 @@ pub struct Batch<'a> {
 /// Makes operations. Holds buffers that the next call uses again, and no other state.
 ///
 /// ```
-/// # use panvk_sparse::{bind::{Run, Shadow, Target}, lower::{Batch, Lowering, NullMap}, units::Va};
+/// # use panvk_sparse::{bind::{Ranges, Run, Shadow, Target}, lower::{Lowering, NullMap, PlannedBatch}, units::Va};
 /// let mut lowering = Lowering::new();
-/// let mut call = lowering.begin(&NullMap::Sparse, &|_, _| 4096);
+/// let ranges = Ranges::default();
+/// let mut call = lowering.begin(&NullMap::Sparse, &ranges);
 /// let runs = [Run { va: Va(0x10000), len: 0x20000, target: Target::Null }];
-/// call.batch(&Batch { runs: &runs, ..Batch::default() }, &Shadow::new());
+/// call.batch(&PlannedBatch { runs: &runs, ..PlannedBatch::default() }, &Shadow::new());
 /// let ioctls = call.finish();
 /// assert_eq!((ioctls.len(), ioctls[0].len()), (1, 1));
 /// ```
@@ -62,40 +66,26 @@ impl Lowering {
 
     /// Begins a call. What the call before it left here is gone.
     ///
-    /// `granularity` says, of `len` bytes from an address, the smallest bind granularity in bytes (a power of two)
-    /// of the resources there: later binds split a mapping at no other distance. Only [`NullMap::Repeat`] asks.
-    pub fn begin<'a>(
-        &'a mut self,
-        null: &'a NullMap,
-        granularity: &'a dyn Fn(Va, u64) -> u64,
-    ) -> Call<'a> {
+    /// `ranges` are the resources of the VM: later binds split a mapping at no other distance than their granularity.
+    /// Only [`NullMap::Repeat`] asks.
+    pub fn begin<'a>(&'a mut self, null: &'a NullMap, ranges: &'a Ranges) -> Call<'a> {
         self.sink.clear();
         Call {
             sink: &mut self.sink,
             longest_bridge: self.longest_bridge,
             null,
-            granularity,
-            batches: 0,
+            ranges,
         }
     }
 }
 
 /// A call whose batches are being added, in order.
+#[derive(Debug)]
 pub struct Call<'a> {
     sink: &'a mut Sink,
     longest_bridge: u64,
     null: &'a NullMap,
-    granularity: &'a dyn Fn(Va, u64) -> u64,
-    batches: usize,
-}
-
-impl std::fmt::Debug for Call<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call")
-            .field("null", self.null)
-            .field("batches", &self.batches)
-            .finish_non_exhaustive()
-    }
+    ranges: &'a Ranges,
 }
 
 impl<'a> Call<'a> {
@@ -103,7 +93,9 @@ impl<'a> Call<'a> {
     /// were planned against.
     ///
     /// A batch without an operation that has syncs becomes one SYNC_ONLY; without syncs it becomes nothing.
-    pub fn batch(&mut self, batch: &Batch<'_>, shadow: &Shadow) {
+    ///
+    /// Gives the positions of its operations among all of the call's.
+    pub fn batch(&mut self, batch: &PlannedBatch<'_>, shadow: &Shadow) -> Range<usize> {
         let first = self.sink.len();
         let mut runs = batch.runs.iter().filter(|run| run.len > 0);
         if let Some(&run) = runs.next() {
@@ -125,9 +117,8 @@ impl<'a> Call<'a> {
         if first < end {
             self.sink.attach(first, batch.waits);
             self.sink.attach(end - 1, batch.signals);
-            self.sink.note_batch(self.batches, first..end);
         }
-        self.batches += 1;
+        first..end
     }
 
     /// What the call asks of the kernel, one element an ioctl, to be issued in this order. None is empty.
@@ -138,8 +129,10 @@ impl<'a> Call<'a> {
     #[inline]
     fn lower(&mut self, run: &Run) {
         match run.target {
-            Target::Memory { bo, offset } => {
-                self.sink.push(map(run, bo.handle.0, offset), Kind::Map)
+            Target::Memory { bo, offset, flags } => {
+                let mut op = map(run, bo.handle.0, offset);
+                op.flags |= flag_bits(flags);
+                self.sink.push(op, Kind::Map)
             }
             Target::Null => self.lower_null(run),
         }
@@ -205,7 +198,7 @@ impl<'a> Call<'a> {
         let safe = if shape <= SZ_4K {
             shape
         } else {
-            lowest_bit(shape | (self.granularity)(run.va, run.len))
+            lowest_bit(shape | self.ranges.granularity(run.va, run.len))
         };
         let seen_to_work = if max_range == 0 {
             0
@@ -214,6 +207,11 @@ impl<'a> Call<'a> {
         };
         safe.max(seen_to_work).min(self.null.dummy_size())
     }
+}
+
+fn flag_bits(MapFlags { readonly, uncached }: MapFlags) -> u32 {
+    let bit = |set, bit| if set { bit } else { 0 };
+    bit(readonly, VM_BIND_OP_MAP_READONLY) | bit(uncached, VM_BIND_OP_MAP_UNCACHED)
 }
 
 /// The largest power of two that divides `value`, which isn't 0.

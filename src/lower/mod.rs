@@ -21,8 +21,8 @@ mod strategy;
 mod tests;
 
 pub use bridge::LONGEST_BRIDGE;
-pub use lowering::{Batch, Call, Lowering};
-pub use ops::{Attach, OpArray, OpCounts, Ops, Part, unmap_op};
+pub use lowering::{Call, Lowering, PlannedBatch};
+pub use ops::{Attach, OpArray, OpCounts, Ops, unmap_op};
 pub use strategy::{NullMap, Strategy, UnknownStrategy};
 
 /// The most operations that go into one `VM_BIND`. The rest of a call goes into the next.

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use crate::bind::Run;
-use crate::drm::uapi::{ObjArray, SyncOp, VM_BIND_OP_TYPE_UNMAP, VmBindOp, VmBindOpRepeat};
+use crate::uapi::{ObjArray, SyncOp, VM_BIND_OP_TYPE_UNMAP, VmBindOp, VmBindOpRepeat};
 use crate::units::Va;
 
 /// The operations, in the size of struct that they need.
@@ -69,15 +68,6 @@ pub struct Attach {
     pub syncs: Range<usize>,
 }
 
-/// The operations of one ioctl that come from one batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Which batch of the call, from 0.
-    pub batch: usize,
-    /// Indices in [`Ops::array`]. A SYNC_ONLY is one of them.
-    pub ops: Range<usize>,
-}
-
 /// Operations by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpCounts {
@@ -102,8 +92,6 @@ pub struct Ops {
     pub syncs: Vec<SyncOp>,
     pub attach: Vec<Attach>,
     pub counts: OpCounts,
-    /// Which operations come from which batch, ascending; what the shadow needs when the kernel takes a part only.
-    pub parts: Vec<Part>,
 }
 
 impl Default for Ops {
@@ -113,7 +101,6 @@ impl Default for Ops {
             syncs: Vec::new(),
             attach: Vec::new(),
             counts: OpCounts::default(),
-            parts: Vec::new(),
         }
     }
 }
@@ -127,10 +114,6 @@ impl Ops {
                 unmap: 1,
                 ..OpCounts::default()
             },
-            parts: vec![Part {
-                batch: 0,
-                ops: 0..1,
-            }],
             ..Ops::default()
         }
     }
@@ -141,29 +124,6 @@ impl Ops {
 
     pub fn is_empty(&self) -> bool {
         self.array.is_empty()
-    }
-
-    /// What of the runs of `batch` is in place once the first `count` operations are: what the shadow takes
-    /// when the kernel has stopped half-way.
-    pub fn applied<'a>(
-        &self,
-        count: usize,
-        batch: usize,
-        runs: &'a [Run],
-    ) -> impl Iterator<Item = Run> + 'a {
-        // Operations ascend inside a batch, and cover every run that lies between the first and the last.
-        let reach = self
-            .parts
-            .iter()
-            .find(|part| part.batch == batch)
-            .and_then(|part| {
-                let first = self.array.get(part.ops.start)?.op;
-                let last = self.array.get(part.ops.end.min(count).checked_sub(1)?)?.op;
-                (part.ops.start < count)
-                    .then_some((Va(first.va), Va(last.va.saturating_add(last.size))))
-            });
-        let (from, to) = reach.unwrap_or_default();
-        runs.iter().filter_map(move |run| run.clipped(from, to))
     }
 }
 

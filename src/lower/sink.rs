@@ -1,9 +1,7 @@
 //! Where operations go: into one ioctl until it is full, then into the next.
 
-use std::ops::Range;
-
-use super::ops::{Attach, OpArray, OpCounts, Ops, Part};
-use crate::drm::uapi::{ObjArray, SyncOp, VmBindOp, VmBindOpRepeat};
+use super::ops::{Attach, OpArray, OpCounts, Ops};
+use crate::uapi::{ObjArray, SyncOp, VmBindOp, VmBindOpRepeat};
 
 /// Fills ioctls with operations. Every ioctl but the last is full.
 ///
@@ -152,22 +150,6 @@ impl Sink {
                 count: range.len() as u32,
                 array: 0,
             };
-        }
-    }
-
-    /// Notes that the operations at these positions come from a batch.
-    pub fn note_batch(&mut self, batch: usize, positions: Range<usize>) {
-        let mut at = positions.start;
-        while at < positions.end {
-            let first = at / self.max_ops * self.max_ops;
-            let end = positions.end.min(first + self.max_ops);
-            if let Some(ops) = self.ioctls.get_mut(at / self.max_ops) {
-                ops.parts.push(Part {
-                    batch,
-                    ops: at - first..end - first,
-                });
-            }
-            at = end;
         }
     }
 }

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use ash::vk;
-use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{
-    Backend, BackendError, BaseBatch, Bind, BindCall, BindInfo, ResourceId,
-};
-use panvk_sparse::config::NullChoice;
-use panvk_sparse::drm::KernelSpec;
+use hosted::Hosted;
+use hosted::config::NullChoice;
+use hosted::{BaseBatch, HostedError};
 use panvk_sparse::lower::Strategy;
-use panvk_sparse::vpanthor::Flavour;
+use vpanthor::Flavour;
+use vpanthor::KernelSpec;
+use vulkan::calls::{Bind, BindCall, BindInfo, ResourceId};
 
 pub const PAGE: u64 = 4096;
 
@@ -38,7 +37,7 @@ pub struct FakeBase {
 }
 
 impl FakeBase {
-    pub fn bind(&mut self, hosted: &Hosted, call: &BindCall) -> Result<(), BackendError> {
+    pub fn bind(&mut self, hosted: &Hosted, call: &BindCall) -> Result<(), HostedError> {
         let mut queue = |batches: &[BaseBatch]| match self.refuse.take() {
             Some(result) => Err(result),
             None => {

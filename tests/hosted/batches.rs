@@ -1,9 +1,9 @@
 //! How infos become batches, and what the kernel is asked for them.
 
-use panvk_sparse::backend::{Backend, BindCall, BindInfo, ResourceId, Semaphore};
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::units::SZ_64K;
-use panvk_sparse::vpanthor::Flavour;
+use vpanthor::Flavour;
+use vulkan::calls::{BindCall, BindInfo, ResourceId, Semaphore};
 
 use crate::base::*;
 

@@ -1,11 +1,12 @@
 //! What fails, and what is left then: the state before it.
 
-use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{Backend, BackendError, BindCall, ResourceId, Semaphore};
+use hosted::Hosted;
+use hosted::HostedError;
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::units::{SZ_2M, SZ_64K};
-use panvk_sparse::vpanthor::{Fault, Flavour, OpStage};
 use rustix::io::Errno;
+use vpanthor::{Fault, Flavour, OpStage, Virtual};
+use vulkan::calls::{BindCall, ResourceId, Semaphore};
 
 use crate::base::*;
 
@@ -54,7 +55,8 @@ fn kernel_image(hosted: &Hosted) -> Image {
     let file = hosted.kernel().vpanthor().unwrap();
     // The device has one VM, made after the scratch VMs of the probe were destroyed.
     let vm = (1..=32).find(|&vm| file.vm_stats(vm).is_some()).unwrap();
-    let dummy = file.bo_id(hosted.dummy().map_or(0, |dummy| dummy.0));
+    let dummy =
+        file.bo_id(hosted.with_space(|space| space.dummy().map_or(0, |dummy| dummy.handle().0)));
     let mut image = Vec::new();
     file.with_gpuvm(vm, |gpuvm| {
         for mapping in gpuvm.mappings() {
@@ -153,7 +155,7 @@ fn a_vm_that_becomes_unusable_is_a_lost_device_now_and_ever_after() {
             );
             let submits = base.submits.len();
             let error = base.bind(&hosted, &three_pieces()).unwrap_err();
-            assert!(matches!(error, BackendError::DeviceLost(_)), "{error}");
+            assert!(matches!(error, HostedError::DeviceLost(_)), "{error}");
             assert_eq!(
                 base.submits.len(),
                 submits,
@@ -161,12 +163,12 @@ fn a_vm_that_becomes_unusable_is_a_lost_device_now_and_ever_after() {
             );
             for call in [three_pieces(), BindCall::default()] {
                 let error = base.bind(&hosted, &call).unwrap_err();
-                assert!(matches!(error, BackendError::DeviceLost(_)), "{error}");
+                assert!(matches!(error, HostedError::DeviceLost(_)), "{error}");
             }
             let error = hosted
                 .add_resource(ResourceId::Image(1), SIZE, SZ_64K, None)
                 .unwrap_err();
-            assert!(matches!(error, BackendError::DeviceLost(_)), "{error}");
+            assert!(matches!(error, HostedError::DeviceLost(_)), "{error}");
             hosted.remove_resource(BUFFER);
         }
     }
@@ -179,7 +181,7 @@ fn a_vm_that_was_unusable_before_is_a_lost_device() {
     let vm_id = (1..=32).find(|&vm| file.vm_stats(vm).is_some()).unwrap();
     inject(&hosted, Fault::VmUnusable { vm_id });
     let error = base.bind(&hosted, &three_pieces()).unwrap_err();
-    assert!(matches!(error, BackendError::DeviceLost(_)), "{error}");
+    assert!(matches!(error, HostedError::DeviceLost(_)), "{error}");
 }
 
 #[test]
@@ -201,14 +203,14 @@ fn a_resource_that_the_kernel_has_no_memory_for_leaves_nothing_behind() {
             let result = hosted.add_resource(id, SIZE, PAGE, None);
             if let Err(error) = &result {
                 assert!(
-                    matches!(error, BackendError::OutOfDeviceMemory(_)),
+                    matches!(error, HostedError::OutOfDeviceMemory(_)),
                     "{error}"
                 );
                 assert_eq!(kernel_image(&hosted), before, "{flavour} {strategy} {nth}");
                 let error = base
                     .bind(&hosted, &call(id, &[bind(0, PAGE, None, 0)]))
                     .unwrap_err();
-                assert!(matches!(error, BackendError::Invalid(_)), "{error}");
+                assert!(matches!(error, HostedError::Invalid(_)), "{error}");
             } else {
                 assert!(nth > 1, "the first op always is one");
                 // One op was enough, and the fault hits the first three pieces' third op instead.
@@ -232,7 +234,7 @@ fn a_base_driver_that_refuses_has_the_kernel_put_back() {
         let error = base.bind(&hosted, &over_all).unwrap_err();
         assert_eq!(
             error,
-            BackendError::Base(ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY)
+            HostedError::Base(ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY)
         );
         assert_eq!(kernel_image(&hosted), before, "{flavour} {strategy}");
         base.bind(&hosted, &over_all).unwrap();
@@ -255,7 +257,7 @@ fn what_can_not_be_put_back_is_a_lost_device() {
     );
     for _ in 0..2 {
         let error = base.bind(&hosted, &three_pieces()).unwrap_err();
-        assert!(matches!(error, BackendError::DeviceLost(_)), "{error}");
+        assert!(matches!(error, HostedError::DeviceLost(_)), "{error}");
     }
 }
 
@@ -434,7 +436,7 @@ fn a_kernel_without_room_for_another_syncobj_changes_nothing() {
     ];
     let error = base.bind(&hosted, &call).unwrap_err();
     assert!(
-        matches!(error, BackendError::OutOfDeviceMemory(_)),
+        matches!(error, HostedError::OutOfDeviceMemory(_)),
         "{error}"
     );
     assert_eq!(kernel_image(&hosted), before);
@@ -463,7 +465,7 @@ fn a_call_of_two_ioctls_whose_second_is_refused_is_taken_back_whole() {
     );
     let error = base.bind(&hosted, &unbind).unwrap_err();
     assert!(
-        matches!(error, BackendError::OutOfDeviceMemory(_)),
+        matches!(error, HostedError::OutOfDeviceMemory(_)),
         "{error}"
     );
     assert!(kernel_image(&hosted) == before && base.pages == pages);

@@ -1,14 +1,15 @@
 //! Random calls against plain memory: what the base driver has in the end is what the binds say, in their order.
 
 use std::cell::Cell;
+use vpanthor::Virtual;
 
-use panvk_sparse::backend::hosted::Hosted;
-use panvk_sparse::backend::{Backend, Bind, BindCall, BindInfo, ResourceId, Semaphore};
-use panvk_sparse::config::NullChoice;
+use hosted::Hosted;
+use hosted::config::NullChoice;
 use panvk_sparse::units::SZ_64K;
-use panvk_sparse::vpanthor::Flavour;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
+use vpanthor::Flavour;
+use vulkan::calls::{Bind, BindCall, BindInfo, ResourceId, Semaphore};
 
 use crate::base::*;
 use crate::node::{assert_in_step, beside};
@@ -127,7 +128,7 @@ fn check(hosted: &Hosted, calls: &[BindCall], dummy: Option<u64>) -> Result<(), 
         }
         prop_assert_eq!(&base.pages, &expected);
         prop_assert!(hosted.stats().vm_bind_ioctls - before.vm_bind_ioctls <= 1);
-        if hosted.with_node(|_, _| ()).is_some() {
+        if hosted.kernel().tee().is_some() {
             assert_in_step(hosted);
         }
     }

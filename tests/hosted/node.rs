@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use panvk_sparse::backend::hosted::{Hosted, model_of};
-use panvk_sparse::backend::{Backend, BackendError, BindCall, BindInfo, ResourceId, Semaphore};
-use panvk_sparse::config::NullChoice;
-use panvk_sparse::drm::uapi::{
-    IOCTL_SYNCOBJ_SIGNAL, IOCTL_SYNCOBJ_TIMELINE_SIGNAL, IOCTL_SYNCOBJ_WAIT,
-};
-use panvk_sparse::drm::{Device, probe};
+use hosted::Hosted;
+use hosted::HostedError;
+use hosted::config::NullChoice;
+use panvk_sparse::drm::probe;
 use panvk_sparse::lower::Strategy;
+use panvk_sparse::uapi::{IOCTL_SYNCOBJ_SIGNAL, IOCTL_SYNCOBJ_TIMELINE_SIGNAL, IOCTL_SYNCOBJ_WAIT};
 use panvk_sparse::units::{SZ_2M, SZ_64K};
-use panvk_sparse::vpanthor::{Fault, File, Flavour, Kernel, Objects, OpStage, OpenOptions};
 use rustix::io::Errno;
+use vpanthor::model_of;
+use vpanthor::{Fault, File, Flavour, Kernel, Objects, OpStage, OpenOptions, Virtual};
+use vulkan::calls::{BindCall, BindInfo, ResourceId, Semaphore};
 
 use crate::base::*;
 
@@ -22,8 +22,8 @@ const SIZE: u64 = 4 * SZ_2M;
 const VM_BIND: u8 = 0x43;
 
 /// A backend with a node of this flavour beside it, which waits for what it is told to wait for.
-pub fn beside(flavour: Flavour, choice: NullChoice) -> Result<Hosted, BackendError> {
-    let node = Device::open_vpanthor(Kernel::new(flavour).open(OpenOptions::default()));
+pub fn beside(flavour: Flavour, choice: NullChoice) -> Result<Hosted, HostedError> {
+    let node = vpanthor::device(Kernel::new(flavour).open(OpenOptions::default()));
     Hosted::beside(
         node.expect("it opens"),
         "/dev/dri/renderD128".into(),
@@ -34,9 +34,8 @@ pub fn beside(flavour: Flavour, choice: NullChoice) -> Result<Hosted, BackendErr
 }
 
 fn node_file<R>(hosted: &Hosted, look: impl FnOnce(&File) -> R) -> R {
-    hosted
-        .with_node(|device, _| look(device.vpanthor().expect("a virtual one")))
-        .expect("there is a node")
+    let node = hosted.kernel().tee().expect("there is a node").node();
+    look(node.vpanthor().expect("a virtual one"))
 }
 
 /// The only VM of a file: address, size, buffer object, offset, flags and repeat range and phase of each mapping. Buffer
@@ -78,7 +77,7 @@ pub fn assert_in_step(hosted: &Hosted) {
 #[test]
 fn the_model_is_the_one_that_does_what_the_node_does() {
     for flavour in Flavour::ALL {
-        let node = Device::open_vpanthor(Kernel::new(flavour).open(OpenOptions::default()));
+        let node = vpanthor::device(Kernel::new(flavour).open(OpenOptions::default()));
         assert_eq!(model_of(&probe(&node.unwrap()).unwrap()), flavour);
         let hosted = beside(flavour, NullChoice::Auto).unwrap();
         let stats = hosted.stats();
@@ -102,7 +101,7 @@ fn without_a_node_the_statistics_do_not_speak_of_one() {
 #[test]
 fn a_strategy_that_the_node_does_not_have_is_refused() {
     let error = beside(Flavour::V1_8, NullChoice::Fixed(Strategy::Repeat)).unwrap_err();
-    assert!(matches!(error, BackendError::NoStrategy(_)), "{error:?}");
+    assert!(matches!(error, HostedError::NoStrategy(_)), "{error:?}");
     assert!(
         error
             .to_string()
@@ -119,7 +118,7 @@ fn with_buffer(flavour: Flavour) -> (Hosted, FakeBase) {
     (hosted, FakeBase::default())
 }
 
-fn pieces(pieces: &[u64]) -> Vec<panvk_sparse::backend::Bind> {
+fn pieces(pieces: &[u64]) -> Vec<vulkan::calls::Bind> {
     (pieces.iter())
         .map(|i| bind(2 * i * SZ_64K, SZ_64K, Some(MEMORY), (9 - i) * SZ_64K))
         .collect()
@@ -167,8 +166,8 @@ fn a_wait_for_what_only_the_base_driver_signals_does_not_hold_up_the_node() {
             assert_in_step(&hosted);
         }
         // Signalled for the node is what nothing else signals: in the first call and the last.
-        let signals = hosted.with_node(|device, _| {
-            let counters = device.counters();
+        let signals = hosted.kernel().tee().map(|tee| {
+            let counters = tee.node().counters();
             [
                 counters.ioctl(IOCTL_SYNCOBJ_SIGNAL),
                 counters.ioctl(IOCTL_SYNCOBJ_TIMELINE_SIGNAL),
@@ -284,7 +283,7 @@ fn what_the_model_alone_refuses_is_a_difference_and_is_taken_back_on_both() {
             assert!(
                 matches!(
                     error,
-                    BackendError::Refused(_) | BackendError::OutOfDeviceMemory(_)
+                    HostedError::Refused(_) | HostedError::OutOfDeviceMemory(_)
                 ),
                 "{error}"
             );
@@ -311,7 +310,7 @@ fn what_the_model_alone_refuses_is_a_difference_and_is_taken_back_on_both() {
     }
 }
 
-fn pieces_of_all() -> Vec<panvk_sparse::backend::Bind> {
+fn pieces_of_all() -> Vec<vulkan::calls::Bind> {
     vec![bind(0, SIZE, Some(MEMORY), 0)]
 }
 
@@ -326,7 +325,7 @@ fn what_both_refuse_alike_is_no_difference() {
     hosted.kernel().vpanthor().unwrap().inject(fault);
     node_file(&hosted, |file| file.inject(fault));
     let error = base.bind(&hosted, &call(BUFFER, &pieces(&[0, 1, 2])));
-    assert!(matches!(error, Err(BackendError::OutOfDeviceMemory(_))));
+    assert!(matches!(error, Err(HostedError::OutOfDeviceMemory(_))));
     assert_in_step(&hosted);
 
     // Another reason is another answer.
@@ -339,7 +338,7 @@ fn what_both_refuse_alike_is_no_difference() {
         })
     });
     let error = base.bind(&hosted, &call(BUFFER, &pieces(&[0, 1, 2])));
-    assert!(matches!(error, Err(BackendError::OutOfDeviceMemory(_))));
+    assert!(matches!(error, Err(HostedError::OutOfDeviceMemory(_))));
     assert_eq!(hosted.stats().differences, Some(1));
 }
 
@@ -378,8 +377,8 @@ fn a_node_that_vanishes_loses_the_device_now_and_ever_after() {
             })
         });
     };
-    let is_lost = |result: Result<(), BackendError>| match result {
-        Err(BackendError::DeviceLost(why)) => {
+    let is_lost = |result: Result<(), HostedError>| match result {
+        Err(HostedError::DeviceLost(why)) => {
             assert!(why.starts_with("/dev/dri/renderD128: ioctl "), "{why}");
             assert!(
                 why.ends_with("the device behind the node has gone"),
@@ -438,7 +437,7 @@ fn nothing_is_left_on_the_node_when_all_is_destroyed() {
 fn a_synchronous_bind_waits_for_the_asynchronous_ones_before_it() {
     let (hosted, mut base) = with_buffer(Flavour::V1_9);
     let waits = || {
-        let counters = hosted.with_node(|device, _| device.counters());
+        let counters = hosted.kernel().tee().map(|tee| tee.node().counters());
         counters.expect("a node").ioctl(IOCTL_SYNCOBJ_WAIT)
     };
     for piece in 0..3 {

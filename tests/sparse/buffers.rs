@@ -1,14 +1,12 @@
 //! Buffers: what is written through one binding is read through another.
 
-use crate::common::gpu::{bind, unbind};
-use crate::common::pattern::{assert_pattern, assert_words, words};
-use crate::common::{Batch, Gpu, SZ_2M};
+use common::gpu::{bind, unbind};
+use common::pattern::{assert_pattern, assert_words, words};
+use common::{Batch, Gpu, SZ_2M};
 
 /// A bind granule for `gpu`'s buffers: at least 64 KiB, so that the numbers mean the same on every driver.
 fn granule(gpu: &Gpu) -> u64 {
-    gpu.sparse_buffer(SZ_2M)
-        .granularity()
-        .max(crate::common::SZ_64K)
+    gpu.sparse_buffer(SZ_2M).granularity().max(common::SZ_64K)
 }
 
 pub fn shader_writes_are_read_by_a_copy(gpu: &Gpu) {
@@ -332,7 +330,7 @@ pub fn a_hundred_million_bytes(gpu: &Gpu) {
     let mut places: Vec<u64> = (1..size / SZ_2M).map(|i| i * SZ_2M - window / 2).collect();
     places.extend([0, buffer.size - window]);
     // A hole that starts and ends inside 2 MiB pages, far from the start.
-    let g = buffer.granularity().max(crate::common::SZ_64K);
+    let g = buffer.granularity().max(common::SZ_64K);
     let hole = 300 * g..1000 * g;
     gpu.bind(&[Batch::buffer(
         &buffer,

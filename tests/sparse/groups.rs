@@ -1,10 +1,10 @@
 //! A device made of a device group of one physical device: binds name the group's device, by its index.
 
-use crate::common::gpu::{bind, unbind};
-use crate::common::objects::ImageShape;
-use crate::common::pattern::assert_pattern;
-use crate::common::{Batch, Gpu, SZ_2M, Tiled};
 use ash::vk;
+use common::gpu::{bind, unbind};
+use common::objects::ImageShape;
+use common::pattern::assert_pattern;
+use common::{Batch, Gpu, SZ_2M, Tiled};
 
 /// A device of the group that the physical device is in, which must have no other.
 fn grouped(gpu: &Gpu) -> Gpu {

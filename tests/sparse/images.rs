@@ -1,10 +1,10 @@
 //! Images with sparse binding, bound opaquely as a whole.
 
-use crate::common::gpu::bind;
-use crate::common::objects::{Image, ImageShape};
-use crate::common::pattern::{assert_pattern, words};
-use crate::common::{Batch, Gpu, Memory, Random};
 use ash::vk;
+use common::gpu::bind;
+use common::objects::{Image, ImageShape};
+use common::pattern::{assert_pattern, words};
+use common::{Batch, Gpu, Memory, Random};
 
 fn memory<'g>(image: &Image<'g>, size: u64) -> Memory<'g> {
     let bits = image.requirements.memory_type_bits;

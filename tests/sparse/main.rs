@@ -3,13 +3,11 @@
 //! Every case runs over the bare base driver, under every kernel flavour with every null strategy that goes with it,
 //! and under the validation layer. A test is named `<kernel>_<strategy>::<case>`, and is a process of its own.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 #[macro_use]
 mod cases;
 
 mod buffers;
+mod control;
 mod groups;
 mod images;
 mod many;
@@ -34,7 +32,7 @@ macro_rules! tests {
             $(
                 #[test]
                 fn $case() {
-                    super::run($crate::name_of!($case), $config, $extra, super::$file::$case);
+                    super::run(common::name_of!($case), $config, $extra, super::$file::$case);
                 }
             )*
         }
@@ -168,7 +166,7 @@ fn the_validation_layer_sees_a_bind_beyond_its_buffer() {
         null: "auto",
     };
     common::child::run(
-        name_of!(the_validation_layer_sees_a_bind_beyond_its_buffer),
+        common::name_of!(the_validation_layer_sees_a_bind_beyond_its_buffer),
         config,
         VALIDATED,
         body,

@@ -1,8 +1,8 @@
 //! Many of everything: resources, batches, threads, devices, pieces.
 
-use crate::common::gpu::{bind, unbind};
-use crate::common::pattern::assert_pattern;
-use crate::common::{Batch, Gpu, Random, SZ_2M, SZ_64K};
+use common::gpu::{bind, unbind};
+use common::pattern::assert_pattern;
+use common::{Batch, Gpu, Random, SZ_2M, SZ_64K};
 
 pub fn resources_in_one_call(gpu: &Gpu) {
     let buffers: Vec<_> = (1..=64).map(|n| gpu.sparse_buffer(n * SZ_64K)).collect();

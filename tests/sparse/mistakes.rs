@@ -1,9 +1,9 @@
 //! Two mistakes that a driver for this kernel has made with null binds, as claims about data. That the kernel is asked
 //! for the right operations is in `op_counts.rs`.
 
-use crate::common::gpu::{bind, unbind};
-use crate::common::pattern::assert_pattern;
-use crate::common::{Batch, Gpu, SZ_2M, SZ_64K};
+use common::gpu::{bind, unbind};
+use common::pattern::assert_pattern;
+use common::{Batch, Gpu, SZ_2M, SZ_64K};
 
 /// The mistake: the null bind ignores its offset, and the dummy lands at the start of the resource.
 pub fn a_null_bind_honours_its_offset(gpu: &Gpu) {

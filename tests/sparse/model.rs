@@ -1,9 +1,9 @@
 //! Random sequences of binds and writes against a model in plain memory.
 
-use crate::common::gpu::{bind_raw, unbind};
-use crate::common::objects::Staging;
-use crate::common::work::Work;
-use crate::common::{Batch, Buffer, Gpu, Memory, Random, pattern};
+use common::gpu::{bind_raw, unbind};
+use common::objects::Staging;
+use common::work::Work;
+use common::{Batch, Buffer, Gpu, Memory, Random, pattern};
 
 const SEQUENCES: u64 = 500;
 const STEPS: u64 = 6;

@@ -1,7 +1,7 @@
 //! What a node beside the virtual kernel was asked: the same, and it took it.
 
-use crate::common::child::Outcome;
-use crate::common::preload;
+use common::child::Outcome;
+use common::preload;
 
 /// Every device's operations reached the node, the node has counted as many, and none was refused but by the probe.
 pub fn check(vpanthor: &str, outcome: &Outcome) {

@@ -6,10 +6,10 @@
 //! that it should, signals its fence or lets work run too early. (A binary semaphore may be waited for only when all that
 //! its signal depends on is submitted, so there the host's signal can't come last.)
 
-use crate::common::gpu::{Point, bind};
-use crate::common::pattern::pattern;
-use crate::common::work::Work;
-use crate::common::{Batch, Buffer, Fence, Gpu, Memory, SZ_64K, Semaphore};
+use common::gpu::{Point, bind};
+use common::pattern::pattern;
+use common::work::Work;
+use common::{Batch, Buffer, Fence, Gpu, Memory, SZ_64K, Semaphore};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -277,6 +277,6 @@ pub fn a_chain_of_binds_alone(gpu: &Gpu) {
         fence.wait();
         gpu.wait_idle();
         let held = memory.read((LINKS as u64 - 1) * SIZE, SIZE);
-        crate::common::pattern::assert_pattern("the last memory", &held, 7, 0);
+        common::pattern::assert_pattern("the last memory", &held, 7, 0);
     }
 }

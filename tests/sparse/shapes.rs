@@ -1,10 +1,10 @@
 //! The shape of a sparse block: what the driver says of it in each place is one thing, and a bind of one block backs exactly
 //! these texels.
 
-use crate::common::objects::ImageShape;
-use crate::common::pattern::{assert_words, words};
-use crate::common::{Gpu, Memory, SZ_64K, Tile, Tiled};
 use ash::vk;
+use common::objects::ImageShape;
+use common::pattern::{assert_words, words};
+use common::{Gpu, Memory, SZ_64K, Tile, Tiled};
 
 /// A format for each size of a texel, with the standard shapes of a block of one sample: flat, and of a volume.
 const FORMATS: [(vk::Format, [u32; 3], [u32; 3]); 5] = [

@@ -2,10 +2,10 @@
 //!
 //! Timeline values are waited for, never compared behind a fence: lavapipe may signal a fence a moment before the value.
 
-use crate::common::gpu::{bind, unbind};
-use crate::common::pattern::assert_pattern;
-use crate::common::work::Work;
-use crate::common::{Batch, Fence, Gpu, SZ_2M, SZ_64K, Semaphore};
+use common::gpu::{bind, unbind};
+use common::pattern::assert_pattern;
+use common::work::Work;
+use common::{Batch, Fence, Gpu, SZ_2M, SZ_64K, Semaphore};
 
 pub fn a_binary_chain_orders_binds_and_shaders(gpu: &Gpu) {
     // write to a -> bind b -> write to b -> bind a -> copy a's contents out; the host waits once, at the end.

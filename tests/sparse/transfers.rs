@@ -1,11 +1,11 @@
 //! Copies from and to sparse resources, on a queue that does nothing but copy where the driver has one, and says so.
 
-use crate::common::gpu::bind;
-use crate::common::objects::{ImageShape, Staging};
-use crate::common::pattern::{assert_pattern, assert_words, words};
-use crate::common::tiles::Contents;
-use crate::common::work::{Recorder, Work};
-use crate::common::{Batch, Buffer, Engine, Gpu, Memory, Random, SZ_64K, Tiled};
+use common::gpu::bind;
+use common::objects::{ImageShape, Staging};
+use common::pattern::{assert_pattern, assert_words, words};
+use common::tiles::Contents;
+use common::work::{Recorder, Work};
+use common::{Batch, Buffer, Engine, Gpu, Memory, Random, SZ_64K, Tiled};
 
 fn on_transfer(gpu: &Gpu, f: impl FnOnce(&mut Recorder<'_>)) {
     Work::record_for(gpu, Engine::Transfer, f).run();

@@ -2,14 +2,14 @@
 //! of indirect commands. Each granule lies in another place of two memories, in other places after a rebind, and one
 //! has no memory at all.
 
-use crate::common::canvas::{CLEAR, Canvas, Value};
-use crate::common::objects::Staging;
-use crate::common::pattern::{assert_words, words};
-use crate::common::program::{Bound, Program};
-use crate::common::scattered::Scattered;
-use crate::common::work::Work;
-use crate::common::{Gpu, Random};
 use ash::vk;
+use common::canvas::{CLEAR, Canvas, Value};
+use common::objects::Staging;
+use common::pattern::{assert_words, words};
+use common::program::{Bound, Program};
+use common::scattered::Scattered;
+use common::work::Work;
+use common::{Gpu, Random};
 
 /// What is shown one after another: other contents each time, each in other places, with another granule unbound.
 const ROUNDS: [(u32, u64); 3] = [(1, 2), (2, 0), (3, 1)];

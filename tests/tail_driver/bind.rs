@@ -1,7 +1,7 @@
 //! `vkQueueBindSparse`, with opaque binds of mip tails as binds of lavapipe's tiles.
 
 use ash::vk::{self, Handle};
-use panvk_sparse::vulkan::binds::slice;
+use vulkan::binds::slice;
 
 use crate::{QUEUES, TAILS, device_fn, locked};
 

@@ -17,7 +17,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ash::vk::{self, Handle};
-use panvk_sparse::vulkan::base::{Base, first_proc};
+use vulkan::base::{Base, first_proc};
 
 use tail::{Settings, Tail};
 

@@ -1,9 +1,8 @@
 //! How a process may end, or divide, and what is in the file then.
 
-use crate::common::gpu::unbind;
-use crate::common::{App, Batch, Gpu, SZ_2M, SZ_64K};
 use crate::kit::{BARE, FILE, Trace, is_child, recorded};
-use crate::name_of;
+use common::gpu::unbind;
+use common::{App, Batch, Gpu, SZ_2M, SZ_64K};
 use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -28,7 +27,7 @@ fn binds_on(gpu: &Gpu, calls: usize) {
 /// Binds for a while and kills itself, and says how many calls it had made a second before.
 #[test]
 fn killed_it_leaves_all_but_the_last_second() {
-    let test = name_of!(killed_it_leaves_all_but_the_last_second);
+    let test = common::name_of!(killed_it_leaves_all_but_the_last_second);
     let body = || {
         // The outer application starts the one that is killed, so that it can end as a test should.
         if std::env::var_os("PANVK_SPARSE_TEST_KILLED").is_none() {
@@ -36,7 +35,7 @@ fn killed_it_leaves_all_but_the_last_second() {
             let name = test.split_once("::").expect("a path").1;
             command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
             command.env("PANVK_SPARSE_TEST_KILLED", "1");
-            let (status, stdout, _) = crate::common::child::finish(command);
+            let (status, stdout, _) = common::child::finish(command);
             assert!(!status.success());
             print!("{stdout}");
             return;
@@ -73,7 +72,7 @@ fn killed_it_leaves_all_but_the_last_second() {
 
 #[test]
 fn an_exit_without_a_farewell_leaves_everything() {
-    let test = name_of!(an_exit_without_a_farewell_leaves_everything);
+    let test = common::name_of!(an_exit_without_a_farewell_leaves_everything);
     let body = || {
         let app = App::new().expect("vkCreateInstance");
         let gpu = Gpu::new(&app);
@@ -90,7 +89,7 @@ fn an_exit_without_a_farewell_leaves_everything() {
 /// In the child of a fork the parent's file is not the child's; an instance of its own gets a file of its own.
 #[test]
 fn a_forked_child_does_not_write_into_its_parents_file() {
-    let test = name_of!(a_forked_child_does_not_write_into_its_parents_file);
+    let test = common::name_of!(a_forked_child_does_not_write_into_its_parents_file);
     let body = || {
         let app = App::new().expect("vkCreateInstance");
         let gpu = Gpu::new(&app);
@@ -119,9 +118,8 @@ fn a_forked_child_does_not_write_into_its_parents_file() {
     recorded(test, BARE, &[], body, |recorded| {
         let trace = recorded.trace();
         assert_eq!(trace.binds(), 7);
-        let buffers = |trace: &Trace| {
-            trace.count(|event| matches!(event, panvk_sparse::trace::Event::BufferCreated(_)))
-        };
+        let buffers =
+            |trace: &Trace| trace.count(|event| matches!(event, trace::Event::BufferCreated(_)));
         assert_eq!(buffers(trace), 2, "none of the child's");
         let stdout = &recorded.outcome.stdout;
         let (_, child) = stdout.split_once("CHILD ").expect("a number");
@@ -146,7 +144,7 @@ fn a_forked_child_does_not_write_into_its_parents_file() {
 /// A process that inherits the variable of one that still records.
 #[test]
 fn two_processes_never_share_a_file() {
-    let test = name_of!(two_processes_never_share_a_file);
+    let test = common::name_of!(two_processes_never_share_a_file);
     let body = || {
         let app = App::new().expect("vkCreateInstance");
         let gpu = Gpu::new(&app);
@@ -156,7 +154,7 @@ fn two_processes_never_share_a_file() {
             let name = test.split_once("::").expect("a path").1;
             command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
             command.env("PANVK_SPARSE_TEST_SECOND", "1");
-            let (status, stdout, stderr) = crate::common::child::finish(command);
+            let (status, stdout, stderr) = common::child::finish(command);
             assert!(status.success(), "{stdout}{stderr}");
             assert!(
                 stderr.contains("another process records into it"),

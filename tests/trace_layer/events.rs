@@ -1,17 +1,16 @@
 //! What is recorded is what the application did: every event, in its order, with its values.
 
-use crate::common::config::Config;
-use crate::common::gpu::{bind, unbind};
-use crate::common::objects::ImageShape;
-use crate::common::{App, Batch, Buffer, Fence, Gpu, Image, Memory, SZ_2M, SZ_64K, Semaphore};
 use crate::kit::{BARE, ICD, LAYER, VALIDATION, layer_path_with_ours_last, recorded};
-use crate::name_of;
 use ash::vk::{self, Handle};
-use panvk_sparse::backend::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore as Waited};
+use common::config::Config;
+use common::gpu::{bind, unbind};
+use common::objects::ImageShape;
+use common::{App, Batch, Buffer, Fence, Gpu, Image, Memory, SZ_2M, SZ_64K, Semaphore};
 use panvk_sparse::layout::{Extent, Offset, Region};
-use panvk_sparse::trace::{
+use trace::{
     BufferCreated, DeviceCreated, Event, ImageCreated, MemoryRequirements, SparseMemoryRequirements,
 };
+use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore as Waited};
 
 /// In front of a line of the application's that says what has to be recorded next.
 const EXPECT: &str = "EXPECT ";
@@ -403,22 +402,32 @@ fn the_script_is_recorded(test: &str, config: Config, extra: &[(&str, &str)], la
 
 #[test]
 fn a_script_on_the_base_driver() {
-    the_script_is_recorded(name_of!(a_script_on_the_base_driver), BARE, &[], &[LAYER]);
+    the_script_is_recorded(
+        common::name_of!(a_script_on_the_base_driver),
+        BARE,
+        &[],
+        &[LAYER],
+    );
 }
 
 #[test]
 fn a_script_above_our_driver() {
-    the_script_is_recorded(name_of!(a_script_above_our_driver), ICD, &[], &[LAYER]);
+    the_script_is_recorded(
+        common::name_of!(a_script_above_our_driver),
+        ICD,
+        &[],
+        &[LAYER],
+    );
 }
 
 /// The application's own VK_LAYER_KHRONOS_validation comes after those of the environment, so it is below. What it says
 /// fails the application.
 #[test]
 fn a_script_above_the_validation_layer() {
-    let extra = [(crate::common::app::VALIDATION, "1")];
+    let extra = [(common::app::VALIDATION, "1")];
     let layers = [LAYER, VALIDATION];
     the_script_is_recorded(
-        name_of!(a_script_above_the_validation_layer),
+        common::name_of!(a_script_above_the_validation_layer),
         BARE,
         &extra,
         &layers,
@@ -430,13 +439,13 @@ fn a_script_above_the_validation_layer() {
 fn a_script_below_the_validation_layer() {
     let (names, path) = (format!("{VALIDATION}:{LAYER}"), layer_path_with_ours_last());
     let extra = [
-        (crate::common::app::VALIDATION, "1"),
+        (common::app::VALIDATION, "1"),
         ("VK_INSTANCE_LAYERS", names.as_str()),
         ("VK_LAYER_PATH", path.as_str()),
     ];
     let layers = [VALIDATION, LAYER];
     the_script_is_recorded(
-        name_of!(a_script_below_the_validation_layer),
+        common::name_of!(a_script_below_the_validation_layer),
         BARE,
         &extra,
         &layers,
@@ -463,7 +472,7 @@ fn refused_calls_are_recorded_with_their_result() {
         let unknown = Batch::buffer(&buffer, [flags]);
         assert!(gpu.try_bind(&[unknown]).is_err(), "unknown flags");
     };
-    let test = name_of!(refused_calls_are_recorded_with_their_result);
+    let test = common::name_of!(refused_calls_are_recorded_with_their_result);
     recorded(test, ICD, &[], body, |recorded| {
         let calls: Vec<_> = recorded
             .trace()

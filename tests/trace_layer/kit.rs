@@ -1,14 +1,14 @@
 //! What the tests of the layer share: the layer as it is built, an application under it, and what it recorded.
 #![allow(dead_code, reason = "the benchmark uses a part of it")]
 
-use crate::common::cargo;
-use crate::common::child;
-use crate::common::config::Config;
-use panvk_sparse::trace::{Event, Header, Reader, Record};
+use common::cargo;
+use common::child;
+use common::config::Config;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::{Once, OnceLock};
+use trace::{Event, Header, Reader, Record};
 
 pub const LAYER: &str = "VK_LAYER_PANVK_sparse_trace";
 pub const VALIDATION: &str = "VK_LAYER_KHRONOS_validation";

@@ -1,9 +1,6 @@
 //! `VK_LAYER_PANVK_sparse_trace` through the real loader: what it records, what it leaves alone, and that no
 //! application suffers from it.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod endings;
 mod events;
 mod kit;

@@ -1,14 +1,12 @@
 //! Programs and layers that others have made.
 
-use crate::common;
-use crate::common::config::Config;
-use crate::common::{App, Gpu};
 use crate::kit::{BARE, ICD, LAYER, Trace, layer_path, recorded};
-use crate::name_of;
 use ash::vk;
-use panvk_sparse::trace::Event;
+use common::config::Config;
+use common::{App, Gpu};
 use std::path::Path;
 use std::process::Command;
+use trace::Event;
 
 fn vulkaninfo(config: Config, trace: Option<&Path>) -> String {
     let mut command = Command::new("vulkaninfo");
@@ -63,7 +61,7 @@ fn vulkaninfo_reports_the_same_with_it() {
 #[test]
 fn a_present_marks_a_frame() {
     const FRAMES: usize = 3;
-    let test = name_of!(a_present_marks_a_frame);
+    let test = common::name_of!(a_present_marks_a_frame);
     let body = || {
         let app = App::new().expect("vkCreateInstance");
         present(&app, FRAMES);
@@ -189,7 +187,7 @@ fn present(app: &App, frames: usize) {
 /// A device of an application that has no use for sparse resources is in the recording, and that is all.
 #[test]
 fn of_a_device_without_sparse_binding_only_its_life_is_recorded() {
-    let test = name_of!(of_a_device_without_sparse_binding_only_its_life_is_recorded);
+    let test = common::name_of!(of_a_device_without_sparse_binding_only_its_life_is_recorded);
     let body = || {
         let app = App::new().expect("vkCreateInstance");
         let priorities = [1.0];

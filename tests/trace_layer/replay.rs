@@ -1,23 +1,21 @@
 //! A recording is enough to count: the replay of a run above our driver gives exactly what the driver itself has
 //! counted, whatever the kernel and the strategy.
 
-use crate::common::cargo;
-use crate::common::config::Config;
-use crate::common::gpu::{bind, bind_raw, unbind};
-use crate::common::objects::ImageShape;
-use crate::common::stats::{self, Stats};
-use crate::common::{
-    App, Batch, Fence, Gpu, Image, Memory, Random, SZ_2M, SZ_64K, Tile, Tiled, child,
-};
 use crate::kit::{FILE, LAYER, Trace, layer_path, recorded};
-use crate::name_of;
 use ash::vk::{self, Handle};
-use panvk_sparse::config::NullChoice;
-use panvk_sparse::drm::KernelSpec;
-use panvk_sparse::replay::Replay;
+use common::cargo;
+use common::config::Config;
+use common::gpu::{bind, bind_raw, unbind};
+use common::objects::ImageShape;
+use common::stats::{self, Stats};
+use common::{App, Batch, Fence, Gpu, Image, Memory, Random, SZ_2M, SZ_64K, Tile, Tiled, child};
+use hosted::config::NullChoice;
+use replay::Replay;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+use trace::Event;
+use vpanthor::KernelSpec;
 
 /// Every flavour of the kernel with every strategy that it can do.
 const PAIRS: [(&str, &str); 13] = [
@@ -58,15 +56,13 @@ fn replayed(trace: &Trace, kernel: &str, null: &str) -> Vec<Counts> {
     let spec: KernelSpec = format!("vpanthor:{kernel}").parse().expect("a kernel");
     let choice: NullChoice = null.parse().expect("a strategy");
     let mut replay = Replay::new(&spec, choice).expect("a virtual kernel");
+    let mut counts = Vec::new();
     for record in &trace.records {
         replay.feed(record).expect("the kernel has room");
-    }
-    assert!(replay.remarks().is_empty(), "{:?}", replay.remarks());
-    let mut counts: Vec<_> = replay
-        .all_stats()
-        .map(|stats| {
+        if let Event::DeviceDestroyed { device } = record.event {
+            let stats = replay.stats(device).expect("a device of the recording");
             assert_eq!(stats.strategy, null);
-            [
+            counts.push([
                 stats.queue_bind_sparse_calls,
                 stats.binds,
                 stats.vm_bind_ioctls,
@@ -76,9 +72,10 @@ fn replayed(trace: &Trace, kernel: &str, null: &str) -> Vec<Counts> {
                 stats.unmap_ops,
                 stats.sync_ops,
                 stats.binds_elided,
-            ]
-        })
-        .collect();
+            ]);
+        }
+    }
+    assert!(replay.remarks().is_empty(), "{:?}", replay.remarks());
     // The driver writes a line when a device goes; devices may go in another order than they came.
     counts.sort_unstable();
     counts
@@ -127,7 +124,6 @@ fn of_a_sparse_buffer() {
 }
 
 #[test]
-#[cfg(feature = "cli")]
 fn of_a_streamed_texture() {
     // Each strategy once: the other pairs differ in nothing that images would show.
     let pairs = [PAIRS[0], PAIRS[3], PAIRS[9], PAIRS[12]];
@@ -282,7 +278,7 @@ macro_rules! medleys {
             #[test]
             fn $test() {
                 let config = Config::Icd { kernel: $kernel, null: $null };
-                recorded(name_of!($test), config, &[], medley, |recorded| {
+                recorded(common::name_of!($test), config, &[], medley, |recorded| {
                     let stats = &recorded.outcome.stats;
                     assert_eq!(stats.len(), 3);
                     agree("the medley", recorded.trace(), stats, $kernel, $null);

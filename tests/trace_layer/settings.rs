@@ -1,13 +1,12 @@
 //! What the environment and the application can ask of the layer, and what becomes of mistakes.
 
-use crate::common::gpu::unbind;
-use crate::common::{App, Batch, Gpu, SZ_2M, SZ_64K};
 use crate::kit::{BARE, ENABLE, FILE, LAYER, LIMIT, Recorded, Trace, recorded};
-use crate::name_of;
 use ash::vk;
-use panvk_sparse::trace::Event;
+use common::gpu::unbind;
+use common::{App, Batch, Gpu, SZ_2M, SZ_64K};
 use std::ffi::{CStr, c_void};
 use std::path::PathBuf;
+use trace::Event;
 
 /// Calls that the small application makes.
 const CALLS: usize = 3;
@@ -62,7 +61,7 @@ fn switched_off_it_records_nothing_and_stays_out_of_the_way() {
         );
     };
     for (enable, own) in [("0", false), ("1", true)] {
-        let test = name_of!(switched_off_it_records_nothing_and_stays_out_of_the_way);
+        let test = common::name_of!(switched_off_it_records_nothing_and_stays_out_of_the_way);
         recorded(test, BARE, &[(ENABLE, enable)], body, |recorded| {
             let stdout = &recorded.outcome.stdout;
             let (_, libraries) = stdout.split_once("IN ").expect("the libraries");
@@ -98,7 +97,7 @@ fn a_mistake_is_named_and_the_application_goes_on() {
         (FILE, "{folder}/no/such.pvst", ["/no/such.pvst", "No such"]),
         (FILE, "{folder}", ["Is a directory", "nothing is recorded"]),
     ] {
-        let test = name_of!(a_mistake_is_named_and_the_application_goes_on);
+        let test = common::name_of!(a_mistake_is_named_and_the_application_goes_on);
         recorded(test, BARE, &[(name, value)], application, |recorded| {
             let stderr = &recorded.outcome.stderr;
             for part in parts {
@@ -121,7 +120,7 @@ fn a_full_disk_ends_the_recording_and_not_the_application() {
             std::thread::sleep(std::time::Duration::from_millis(300));
         }
     };
-    let test = name_of!(a_full_disk_ends_the_recording_and_not_the_application);
+    let test = common::name_of!(a_full_disk_ends_the_recording_and_not_the_application);
     recorded(test, BARE, &[(FILE, "/dev/full")], body, |recorded| {
         let stderr = &recorded.outcome.stderr;
         assert!(stderr.contains("/dev/full: No space left"), "{stderr}");
@@ -136,7 +135,7 @@ fn at_the_limit_recording_stops_and_the_file_is_whole() {
         let app = App::new().expect("vkCreateInstance");
         binds_on(&Gpu::new(&app), 500);
     };
-    let test = name_of!(at_the_limit_recording_stops_and_the_file_is_whole);
+    let test = common::name_of!(at_the_limit_recording_stops_and_the_file_is_whole);
     recorded(test, BARE, &[(LIMIT, "4KiB")], body, |recorded| {
         let binds = recorded.trace().binds();
         assert!((20..500).contains(&binds), "{binds}");
@@ -209,7 +208,7 @@ fn setting<'a>(
 
 #[test]
 fn the_application_can_set_it_up_by_layer_settings() {
-    let test = name_of!(the_application_can_set_it_up_by_layer_settings);
+    let test = common::name_of!(the_application_can_set_it_up_by_layer_settings);
     // The environment would come first.
     let extra = [
         (FILE, ""),
@@ -260,7 +259,7 @@ fn the_application_can_set_it_up_by_layer_settings() {
 
 #[test]
 fn a_wrong_layer_setting_is_named() {
-    let test = name_of!(a_wrong_layer_setting_is_named);
+    let test = common::name_of!(a_wrong_layer_setting_is_named);
     let body = || {
         let limit = -1_i32;
         with_settings(&[setting(
@@ -279,7 +278,7 @@ fn a_wrong_layer_setting_is_named() {
 
 #[test]
 fn the_loader_can_enable_it_by_its_own_variable() {
-    let test = name_of!(the_loader_can_enable_it_by_its_own_variable);
+    let test = common::name_of!(the_loader_can_enable_it_by_its_own_variable);
     for (pattern, on) in [(LAYER, true), ("*PANVK_sparse*", true), ("*other*", false)] {
         let extra = [
             ("VK_INSTANCE_LAYERS", ""),
@@ -293,7 +292,7 @@ fn the_loader_can_enable_it_by_its_own_variable() {
 
 #[test]
 fn without_a_name_the_file_lies_in_the_users_folder_for_state() {
-    let test = name_of!(without_a_name_the_file_lies_in_the_users_folder_for_state);
+    let test = common::name_of!(without_a_name_the_file_lies_in_the_users_folder_for_state);
     for (variable, folder) in [("XDG_STATE_HOME", ""), ("HOME", ".local/state")] {
         let extra = [(FILE, ""), ("XDG_STATE_HOME", ""), (variable, "{folder}")];
         recorded(test, BARE, &extra, application, |recorded| {
@@ -317,7 +316,7 @@ fn without_a_name_the_file_lies_in_the_users_folder_for_state() {
 /// What is recorded first is not overwritten by what the process records later.
 #[test]
 fn a_second_recording_of_a_process_is_a_file_of_its_own() {
-    let test = name_of!(a_second_recording_of_a_process_is_a_file_of_its_own);
+    let test = common::name_of!(a_second_recording_of_a_process_is_a_file_of_its_own);
     let body = || {
         // An instance without a device is no recording.
         drop(App::new().expect("vkCreateInstance"));

@@ -1,11 +1,10 @@
 //! Several threads, several devices: nothing is missing, nothing is mixed up.
 
-use crate::common::gpu::bind;
-use crate::common::{App, Batch, Gpu, SZ_64K};
 use crate::kit::{ICD, recorded};
-use crate::name_of;
-use panvk_sparse::trace::Event;
+use common::gpu::bind;
+use common::{App, Batch, Gpu, SZ_64K};
 use std::collections::BTreeMap;
+use trace::Event;
 
 const THREADS: u64 = 4;
 const CALLS: u64 = 200;
@@ -13,7 +12,7 @@ const PIECES: u64 = 40;
 
 #[test]
 fn threads_with_a_device_each_are_recorded_whole_and_in_order() {
-    let test = name_of!(threads_with_a_device_each_are_recorded_whole_and_in_order);
+    let test = common::name_of!(threads_with_a_device_each_are_recorded_whole_and_in_order);
     let body = || {
         let app = App::new().expect("vkCreateInstance");
         std::thread::scope(|scope| {

@@ -31,10 +31,7 @@ pub fn pages_of(run: Run) -> impl Iterator<Item = (usize, Target)> {
     (0..run.len / SZ_4K).map(move |i| {
         let target = match run.target {
             Target::Null => Target::Null,
-            Target::Memory { bo, offset } => Target::Memory {
-                bo,
-                offset: offset + i * SZ_4K,
-            },
+            Target::Memory { .. } => run.target.advanced(i * SZ_4K),
         };
         (page_of(run.va) + i as usize, target)
     })
@@ -58,9 +55,14 @@ pub fn as_run(request: &Request) -> Run {
 pub fn continues(before: Option<Target>, next: Option<Target>) -> bool {
     match (before, next) {
         (Some(Target::Null), Some(Target::Null)) => true,
-        (Some(Target::Memory { bo: a, offset: x }), Some(Target::Memory { bo: b, offset: y })) => {
-            a == b && x + SZ_4K == y
-        }
+        (
+            Some(Target::Memory {
+                bo: a, offset: x, ..
+            }),
+            Some(Target::Memory {
+                bo: b, offset: y, ..
+            }),
+        ) => a == b && x + SZ_4K == y,
         _ => false,
     }
 }
@@ -87,10 +89,7 @@ pub fn target(page: usize) -> impl Strategy<Value = Target> {
                 handle: BoHandle(1 + bo),
                 serial,
             };
-            Target::Memory {
-                bo,
-                offset: (page as u64 + shift) * SZ_4K,
-            }
+            Target::memory(bo, (page as u64 + shift) * SZ_4K)
         },
     );
     prop_oneof![1 => Just(Target::Null), 3 => memory]
@@ -159,12 +158,7 @@ pub fn pages() -> impl Strategy<Value = Pages> {
             serial: 0,
         };
         (0..PAGES as u64)
-            .map(|page| {
-                Some(Target::Memory {
-                    bo,
-                    offset: (page ^ 1) * SZ_4K,
-                })
-            })
+            .map(|page| Some(Target::memory(bo, (page ^ 1) * SZ_4K)))
             .collect()
     });
     prop_oneof![4 => bound, 1 => dense]

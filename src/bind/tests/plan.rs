@@ -87,13 +87,13 @@ proptest! {
 }
 
 fn memory(serial: u32, offset: u64) -> Target {
-    Target::Memory {
-        bo: BoRef {
+    Target::memory(
+        BoRef {
             handle: BoHandle(1),
             serial,
         },
         offset,
-    }
+    )
 }
 
 fn plan(requests: &[Request], shadow: &Shadow) -> Vec<Run> {

@@ -17,7 +17,6 @@ use super::device::{DEFAULT_PAGE_SIZES, Device};
 use super::error::{IoctlError, errno_name};
 use crate::lower::Strategy;
 use rustix::io::Errno;
-use serde::{Serialize, Serializer};
 use std::{error, fmt};
 
 /// What the kernel said to a trial.
@@ -38,17 +37,10 @@ impl fmt::Display for Outcome {
     }
 }
 
-impl Serialize for Outcome {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// One thing that was tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
     /// The strategy that stands or falls with it, if one does.
-    #[serde(serialize_with = "display_option")]
     pub strategy: Option<Strategy>,
     /// What was asked of the kernel.
     pub what: String,
@@ -58,17 +50,15 @@ pub struct Trial {
 }
 
 /// What a kernel was seen to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Major and minor number of the uAPI; printed as `1.8`.
-    #[serde(serialize_with = "dotted")]
+    /// Major and minor number of the uAPI.
     pub version: (u32, u32),
     /// A bit for each size in bytes.
     pub page_sizes: u64,
     /// In the order of trying.
     pub tried: Vec<Trial>,
     /// What works, best first.
-    #[serde(serialize_with = "display_all")]
     pub strategies: Vec<Strategy>,
     /// Bytes: repeat ranges up to this one survive a cut at a smaller distance. 0: cut only at multiples of the range.
     pub repeat_max_range: u64,
@@ -146,21 +136,6 @@ fn page_size_list(sizes: u64) -> String {
         .map(size)
         .collect();
     list.join(", ")
-}
-
-fn dotted<S: Serializer>(version: &(u32, u32), serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{}.{}", version.0, version.1))
-}
-
-fn display_all<S: Serializer>(strategies: &[Strategy], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(strategies.iter().map(|strategy| strategy.name()))
-}
-
-fn display_option<S: Serializer>(
-    strategy: &Option<Strategy>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    strategy.map(Strategy::name).serialize(serializer)
 }
 
 #[cfg(test)]

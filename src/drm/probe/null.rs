@@ -4,8 +4,8 @@ use super::{Capabilities, trials::chunk_size};
 use crate::drm::bo::Bo;
 use crate::drm::device::Device;
 use crate::drm::error::IoctlError;
-use crate::drm::uapi;
 use crate::lower::{NullMap, Strategy};
+use crate::uapi;
 use crate::units::{SZ_4K, SZ_64K};
 use std::{error, fmt};
 

@@ -4,9 +4,9 @@ use super::{Outcome, ProbeError, Trial};
 use crate::drm::bo::Bo;
 use crate::drm::device::Device;
 use crate::drm::error::IoctlError;
-use crate::drm::uapi::{self, VmBindOp, VmBindOpRepeat};
 use crate::drm::vm::{BindMode, VmState};
 use crate::lower::{OpArray, OpCounts, Ops, Strategy, unmap_op};
+use crate::uapi::{self, VmBindOp, VmBindOpRepeat};
 use crate::units::{BoHandle, SZ_2M, SZ_4K, SZ_64K, Va};
 use rustix::io::Errno;
 
@@ -432,8 +432,6 @@ fn try_sparse(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drm::KernelSpec;
-    use crate::vpanthor::Flavour;
 
     #[test]
     fn a_chunk_is_the_largest_page_up_to_2_mib() {
@@ -442,31 +440,5 @@ mod tests {
         assert_eq!(chunk_size(SZ_4K | SZ_64K | 1 << 25), SZ_64K);
         assert_eq!(chunk_size(SZ_4K), SZ_4K);
         assert_eq!(chunk_size(1 << 30), SZ_4K);
-    }
-
-    /// Kernels announce what they like: with either trial made on every kernel, only the right one is accepted.
-    #[test]
-    fn no_kernel_passes_for_another_whatever_version_it_announces() {
-        for flavour in Flavour::ALL {
-            let device = Device::open(&KernelSpec::Vpanthor(flavour)).unwrap();
-            for announced in [(1, 9), (1, 12)] {
-                let found = run(&device, announced, SZ_4K | SZ_2M).unwrap();
-                let expected = match flavour {
-                    Flavour::V1_5 | Flavour::V1_8 => &Strategy::ALL[2..],
-                    Flavour::V1_6Repeat | Flavour::V1_8Repeat => &Strategy::ALL[1..],
-                    Flavour::V1_9 => &[Strategy::Sparse, Strategy::Chunk, Strategy::Page],
-                };
-                assert_eq!(
-                    found.strategies, expected,
-                    "{flavour} that announces {announced:?}"
-                );
-                assert!(
-                    found
-                        .tried
-                        .iter()
-                        .all(|trial| trial.outcome != Outcome::NotTried)
-                );
-            }
-        }
     }
 }

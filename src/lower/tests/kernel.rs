@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::drm::uapi::{
+use crate::uapi::{
     VM_BIND_OP_MAP_NOEXEC, VM_BIND_OP_TYPE_MAP, VM_BIND_OP_TYPE_MASK, VM_BIND_OP_TYPE_SYNC_ONLY,
     VM_BIND_OP_TYPE_UNMAP, VmBindOpRepeat,
 };
@@ -178,7 +178,7 @@ impl PageTable {
 
 #[test]
 fn the_page_table_refuses_what_kernels_refuse() {
-    use crate::drm::uapi::VmBindOp;
+    use crate::uapi::VmBindOp;
     let op = |flags, bo_handle, size, range| VmBindOpRepeat {
         op: VmBindOp {
             flags,

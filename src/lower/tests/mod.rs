@@ -4,3 +4,18 @@ mod kernel;
 mod properties;
 mod rows;
 mod syncs;
+
+use crate::bind::{Ranges, Resource, SparseRange};
+
+fn ranges_of(resources: &[Resource]) -> Ranges {
+    let mut ranges = Ranges::default();
+    for resource in resources {
+        let range = SparseRange {
+            va: resource.va,
+            len: resource.size,
+            granularity: resource.granularity,
+        };
+        ranges.add(range).unwrap();
+    }
+    ranges
+}

@@ -1,12 +1,16 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::kernel::{DUMMY, Kernel, Page, PageTable};
-use crate::bind::{Memory, MemoryBind, Planner, Resource, Run, Shadow, Target, resolve};
-use crate::drm::uapi::{SYNC_OP_SIGNAL, SyncOp, VM_BIND_OP_MAP_REPEAT, VmBindOpRepeat};
-use crate::lower::{Batch, LONGEST_BRIDGE, Lowering, NullMap, OpCounts, Ops, Part, unmap_op};
+use super::ranges_of;
+use crate::bind::{
+    Memory, MemoryBind, Planner, Ranges, Resource, Run, Shadow, SparseRange, Target, resolve,
+};
+use crate::lower::{LONGEST_BRIDGE, Lowering, NullMap, OpCounts, Ops, PlannedBatch, unmap_op};
+use crate::uapi::{SYNC_OP_SIGNAL, SyncOp, VM_BIND_OP_MAP_REPEAT, VmBindOpRepeat};
 use crate::units::{BoHandle, BoRef, SZ_2M, SZ_4K, SZ_64K, Va};
 
 /// A kernel with a way of mapping null that it has.
@@ -144,7 +148,7 @@ fn write(pages: &mut BTreeMap<u64, Page>, run: &Run) {
     for distance in (0..run.len).step_by(SZ_4K as usize) {
         let page = match run.target {
             Target::Null => Page::Dummy,
-            Target::Memory { bo, offset } => Page::Memory {
+            Target::Memory { bo, offset, .. } => Page::Memory {
                 bo: bo.handle.0,
                 offset: offset + distance,
             },
@@ -204,6 +208,8 @@ struct World {
 /// A batch as the driver sees it, and the state after it.
 struct Planned {
     runs: Vec<Run>,
+    /// Positions of its operations among those of the call.
+    ops: Range<usize>,
     waits: Vec<SyncOp>,
     signals: Vec<SyncOp>,
     after: BTreeMap<u64, Page>,
@@ -234,22 +240,15 @@ impl World {
         }
     }
 
-    /// Lowers a call, checks its form, and applies it, up to `stop` operations.
-    fn call(&mut self, batches: &[RawBatch], stop: usize) -> Result<(), TestCaseError> {
+    /// Lowers a call, checks its form, and applies it.
+    fn call(&mut self, batches: &[RawBatch]) -> Result<(), TestCaseError> {
         let resources = &self.resources;
-        let granularity = |va: Va, len: u64| {
-            resources
-                .iter()
-                .filter(|r| r.va.0 < va.0 + len && va.0 < r.va.0 + r.size)
-                .map(|r| r.granularity)
-                .min()
-                .unwrap_or(0)
-        };
+        let ranges = ranges_of(resources);
         let mut planner = Planner::new();
         let mut planned: Vec<Planned> = Vec::new();
         let mut tentative = self.shadow.tentative();
         let mut pages = self.table.pages.clone();
-        let mut call = self.lowering.begin(&self.setup.null, &granularity);
+        let mut call = self.lowering.begin(&self.setup.null, &ranges);
         for (index, raw) in batches.iter().enumerate() {
             let mut requests = Vec::new();
             for &bind in &raw.binds {
@@ -266,19 +265,18 @@ impl World {
             let signals: Vec<_> = (0..raw.signals)
                 .map(|i| sync(base + 50 + i, SYNC_OP_SIGNAL))
                 .collect();
-            call.batch(
-                &Batch {
-                    waits: &waits,
-                    signals: &signals,
-                    runs: &runs,
-                },
-                tentative.shadow(),
-            );
+            let batch = PlannedBatch {
+                waits: &waits,
+                signals: &signals,
+                runs: &runs,
+            };
+            let ops = call.batch(&batch, tentative.shadow());
             let fewest_ops = fewest_ops(&self.setup, &pages, &runs);
             runs.iter().for_each(|run| write(&mut pages, run));
             tentative.apply(&runs);
             planned.push(Planned {
                 runs,
+                ops,
                 waits,
                 signals,
                 after: pages.clone(),
@@ -288,56 +286,26 @@ impl World {
         let ioctls = call.finish().to_vec();
         check_form(&self.setup, &ioctls, &planned)?;
 
-        // The kernel takes the operations one by one, up to `stop`.
-        let mut left = stop;
-        let mut taken = Vec::new();
+        // 1. After a batch the page table is that of the runs, page by page.
+        let mut position = 0;
         for ops in &ioctls {
-            for (index, op) in ops.array.iter().enumerate().take(left) {
+            for op in ops.array.iter() {
                 self.table
                     .apply(&op, ops.array.stride())
                     .map_err(TestCaseError::fail)?;
-                let last_of_batch = |part: &&Part| part.ops.end == index + 1;
-                let goes_on = |part: &&Part| {
-                    let after = ioctls.iter().skip_while(|o| !std::ptr::eq(*o, ops)).skip(1);
-                    after.into_iter().any(|o| in_batch(o, part.batch))
-                };
-                let ended = ops.parts.iter().find(last_of_batch);
-                if let Some(part) = ended.filter(|part| !goes_on(part)) {
-                    // 1. After a batch the page table is that of the runs, page by page.
-                    prop_assert_eq!(
-                        &self.table.pages,
-                        &planned[part.batch].after,
-                        "after batch {}",
-                        part.batch
-                    );
+                position += 1;
+                for plan in planned.iter().filter(|plan| plan.ops.end == position) {
+                    if !plan.ops.is_empty() {
+                        prop_assert_eq!(&self.table.pages, &plan.after);
+                    }
                 }
             }
-            taken.push(ops.len().min(left));
-            left -= ops.len().min(left);
         }
-        if left > 0 || stop == ioctls.iter().map(Ops::len).sum::<usize>() {
-            tentative.commit();
-        } else {
-            // 2. Where the kernel stops, the shadow can follow.
-            drop(tentative);
-            let mut expected: BTreeMap<u64, Page> = shadow_pages(&self.shadow);
-            for (ops, &count) in ioctls.iter().zip(&taken) {
-                for (batch, plan) in planned.iter().enumerate() {
-                    let runs: Vec<Run> = ops.applied(count, batch, &plan.runs).collect();
-                    runs.iter().for_each(|run| write(&mut expected, run));
-                    self.shadow.apply(&runs);
-                }
-            }
-            prop_assert_eq!(&self.table.pages, &expected);
-        }
-        // 3. And the shadow knows what the page table holds.
+        tentative.commit();
+        // 2. And the shadow knows what the page table holds.
         prop_assert_eq!(&self.table.pages, &shadow_pages(&self.shadow));
         Ok(())
     }
-}
-
-fn in_batch(ops: &Ops, batch: usize) -> bool {
-    ops.parts.iter().any(|part| part.batch == batch)
 }
 
 fn shadow_pages(shadow: &Shadow) -> BTreeMap<u64, Page> {
@@ -356,7 +324,12 @@ fn check_form(setup: &Setup, ioctls: &[Ops], planned: &[Planned]) -> Result<(), 
         total.div_ceil(setup.max_ops),
         "the fewest ioctls"
     );
-    let mut of_batch = vec![0; planned.len()];
+    let mut next = 0;
+    for plan in planned {
+        prop_assert_eq!(plan.ops.start, next, "every operation is of one batch");
+        next = plan.ops.end;
+    }
+    prop_assert_eq!(next, total);
     let mut syncs_found = Vec::new();
     let mut position = 0;
     for ops in ioctls {
@@ -387,13 +360,6 @@ fn check_form(setup: &Setup, ioctls: &[Ops], planned: &[Planned]) -> Result<(), 
                 sync
             }
         );
-        let mut next = 0;
-        for part in &ops.parts {
-            prop_assert_eq!(part.ops.start, next, "every operation is of one batch");
-            next = part.ops.end;
-            of_batch[part.batch] += part.ops.len();
-        }
-        prop_assert_eq!(next, ops.len());
         let mut next_sync = 0;
         for attach in &ops.attach {
             prop_assert_eq!(attach.syncs.start, next_sync);
@@ -418,7 +384,8 @@ fn check_form(setup: &Setup, ioctls: &[Ops], planned: &[Planned]) -> Result<(), 
     // Waits on the first operation of each batch, signals on the last.
     let mut syncs_wanted: BTreeMap<usize, Vec<SyncOp>> = BTreeMap::new();
     let mut first = 0;
-    for (plan, &count) in planned.iter().zip(&of_batch) {
+    for plan in planned {
+        let count = plan.ops.len();
         let only_syncs =
             plan.runs.is_empty() && !(plan.waits.is_empty() && plan.signals.is_empty());
         prop_assert_eq!(
@@ -449,17 +416,15 @@ proptest! {
         setup in setup(),
         sizes in resources(),
         calls in calls(),
-        stop in prop_oneof![2 => Just(usize::MAX), 1 => 0usize..40],
     ) {
         let mut world = World::new(setup, &sizes);
         // Each resource starts unbound, as a whole.
         for which in 0..world.resources.len() {
             let whole = RawBatch { binds: vec![(which, 0, u64::from(u32::MAX), None, 0)], waits: 0, signals: 0 };
-            world.call(&[whole], usize::MAX)?;
+            world.call(&[whole])?;
         }
-        let last = calls.len() - 1;
-        for (index, batches) in calls.iter().enumerate() {
-            world.call(batches, if index == last { stop } else { usize::MAX })?;
+        for batches in &calls {
+            world.call(batches)?;
         }
         // And goes as a whole: no kernel refuses the split at its ends.
         for index in 0..world.resources.len() {
@@ -483,9 +448,10 @@ proptest! {
         let run = Run { va: Va(start * granularity), len: blocks * granularity, target: Target::Null };
         let null = NullMap::Repeat { dummy: BoHandle(DUMMY), dummy_size, max_range };
         let mut lowering = Lowering::new();
-        let granularity_of = |_: Va, _: u64| granularity;
-        let mut call = lowering.begin(&null, &granularity_of);
-        call.batch(&Batch { runs: &[run], ..Batch::default() }, &Shadow::new());
+        let mut ranges = Ranges::default();
+        ranges.add(SparseRange { va: run.va, len: run.len, granularity }).unwrap();
+        let mut call = lowering.begin(&null, &ranges);
+        call.batch(&PlannedBatch { runs: &[run], ..PlannedBatch::default() }, &Shadow::new());
         let ioctls = call.finish();
         prop_assert_eq!((ioctls.len(), ioctls[0].len()), (1, 1));
         let op = ioctls[0].array.get(0).unwrap();

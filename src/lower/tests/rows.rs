@@ -1,8 +1,9 @@
 //! What a driver is seen to do step by step, at the level of plan and lowering: the numbers of operations that
 //! each kind of kernel is asked for.
 
+use super::ranges_of;
 use crate::bind::{Memory, MemoryBind, Planner, Resource, Shadow, resolve};
-use crate::lower::{Batch, Lowering, NullMap, Ops};
+use crate::lower::{Lowering, NullMap, Ops, PlannedBatch};
 use crate::units::{BoHandle, BoRef, SZ_2M, SZ_4K, SZ_64K, Va};
 
 const DUMMY: BoHandle = BoHandle(1);
@@ -77,12 +78,12 @@ impl Vm {
             .collect();
         let mut runs = Vec::new();
         self.planner.plan(&requests, &self.shadow, &mut runs);
-        let granularity = |_: Va, _: u64| self.resource.granularity;
-        let mut call = self.lowering.begin(&self.null, &granularity);
+        let ranges = ranges_of(std::slice::from_ref(&self.resource));
+        let mut call = self.lowering.begin(&self.null, &ranges);
         call.batch(
-            &Batch {
+            &PlannedBatch {
                 runs: &runs,
-                ..Batch::default()
+                ..PlannedBatch::default()
             },
             &self.shadow,
         );
@@ -362,6 +363,6 @@ fn a_null_run_that_fits_in_the_dummy_is_a_plain_map_of_48_bytes() {
     assert_eq!((ioctls[0].array.stride(), ioctls[0].counts.null), (48, 1));
     assert_eq!(
         ioctls[0].array.get(0).unwrap().op.flags,
-        crate::drm::uapi::VM_BIND_OP_MAP_NOEXEC
+        crate::uapi::VM_BIND_OP_MAP_NOEXEC
     );
 }

@@ -1,6 +1,6 @@
-use crate::bind::{Run, Shadow, Target};
-use crate::drm::uapi::{SYNC_OP_SIGNAL, SyncOp, VM_BIND_OP_TYPE_MASK, VM_BIND_OP_TYPE_SYNC_ONLY};
-use crate::lower::{Attach, Batch, Lowering, MAX_OPS_PER_IOCTL, NullMap, Ops};
+use crate::bind::{Ranges, Run, Shadow, SparseRange, Target};
+use crate::lower::{Attach, Lowering, MAX_OPS_PER_IOCTL, NullMap, Ops, PlannedBatch};
+use crate::uapi::{SYNC_OP_SIGNAL, SyncOp, VM_BIND_OP_TYPE_MASK, VM_BIND_OP_TYPE_SYNC_ONLY};
 use crate::units::{BoHandle, BoRef, SZ_64K, Va};
 
 const WAIT: SyncOp = SyncOp {
@@ -23,25 +23,26 @@ fn runs(count: u64) -> Vec<Run> {
     let run = |i| Run {
         va: Va(2 * i * SZ_64K),
         len: SZ_64K,
-        target: Target::Memory { bo, offset: 0 },
+        target: Target::memory(bo, 0),
     };
     (0..count).map(run).collect()
 }
 
-fn lower(batches: &[Batch]) -> Vec<Ops> {
+fn lower(batches: &[PlannedBatch]) -> Vec<Ops> {
     let mut lowering = Lowering::new();
-    let mut call = lowering.begin(&NullMap::Sparse, &|_, _| SZ_64K);
-    batches
-        .iter()
-        .for_each(|batch| call.batch(batch, &Shadow::new()));
+    let ranges = Ranges::default();
+    let mut call = lowering.begin(&NullMap::Sparse, &ranges);
+    for batch in batches {
+        call.batch(batch, &Shadow::new());
+    }
     call.finish().to_vec()
 }
 
 #[test]
 fn a_batch_without_binds_is_one_sync_only() {
-    let ioctls = lower(&[Batch {
+    let ioctls = lower(&[PlannedBatch {
         signals: &[SIGNAL],
-        ..Batch::default()
+        ..PlannedBatch::default()
     }]);
     assert_eq!(
         (ioctls.len(), ioctls[0].len(), ioctls[0].counts.sync),
@@ -55,12 +56,12 @@ fn a_batch_without_binds_is_one_sync_only() {
 #[test]
 fn nothing_at_all_is_no_ioctl() {
     assert!(lower(&[]).is_empty());
-    assert!(lower(&[Batch::default(), Batch::default()]).is_empty());
+    assert!(lower(&[PlannedBatch::default(), PlannedBatch::default()]).is_empty());
 }
 
 #[test]
 fn one_operation_waits_first_and_signals_after() {
-    let ioctls = lower(&[Batch {
+    let ioctls = lower(&[PlannedBatch {
         waits: &[WAIT],
         signals: &[SIGNAL],
         runs: &runs(1),
@@ -72,7 +73,7 @@ fn one_operation_waits_first_and_signals_after() {
 #[test]
 fn a_batch_of_65_537_operations_waits_in_the_first_ioctl_and_signals_in_the_second() {
     let runs = runs(MAX_OPS_PER_IOCTL as u64 + 1);
-    let ioctls = lower(&[Batch {
+    let ioctls = lower(&[PlannedBatch {
         waits: &[WAIT],
         signals: &[SIGNAL],
         runs: &runs,
@@ -104,13 +105,20 @@ fn a_lowering_used_again_remembers_nothing() {
         dummy_size: SZ_64K,
         max_range: 0,
     };
+    let mut ranges = Ranges::default();
+    let range = SparseRange {
+        va: Va(0),
+        len: 3 * SZ_64K,
+        granularity: SZ_64K,
+    };
+    ranges.add(range).unwrap();
     for _ in 0..3 {
-        let mut call = lowering.begin(&repeat, &|_, _| SZ_64K);
+        let mut call = lowering.begin(&repeat, &ranges);
         call.batch(
-            &Batch {
+            &PlannedBatch {
                 waits: &[WAIT],
                 runs: &[null],
-                ..Batch::default()
+                ..PlannedBatch::default()
             },
             &none,
         );
@@ -119,20 +127,13 @@ fn a_lowering_used_again_remembers_nothing() {
             (ioctls.len(), ioctls[0].len(), ioctls[0].array.stride()),
             (1, 1, 56)
         );
-        assert_eq!(
-            (
-                ioctls[0].counts.null,
-                ioctls[0].syncs.len(),
-                ioctls[0].parts.len()
-            ),
-            (1, 1, 1)
-        );
+        assert_eq!((ioctls[0].counts.null, ioctls[0].syncs.len()), (1, 1));
         let runs = runs(70_000);
-        let mut call = lowering.begin(&repeat, &|_, _| SZ_64K);
+        let mut call = lowering.begin(&repeat, &ranges);
         call.batch(
-            &Batch {
+            &PlannedBatch {
                 runs: &runs,
-                ..Batch::default()
+                ..PlannedBatch::default()
             },
             &none,
         );

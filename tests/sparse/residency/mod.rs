@@ -10,10 +10,10 @@ pub use regions::*;
 pub use scattered::*;
 pub use sharing::*;
 
-use crate::common::Memory;
-use crate::common::objects::ImageShape;
-use crate::common::pattern::{assert_pattern, words};
 use ash::vk;
+use common::Memory;
+use common::objects::ImageShape;
+use common::pattern::{assert_pattern, words};
 
 const RGBA8: vk::Format = vk::Format::R8G8B8A8_UNORM;
 

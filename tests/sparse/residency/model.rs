@@ -1,10 +1,10 @@
 //! Random sequences of binds and writes against a model in plain memory.
 
 use super::flat;
-use crate::common::objects::ImageShape;
-use crate::common::tiles::Contents;
-use crate::common::{Batch, Gpu, Memory, Random, SZ_64K, Tile, Tiled};
 use ash::vk;
+use common::objects::ImageShape;
+use common::tiles::Contents;
+use common::{Batch, Gpu, Memory, Random, SZ_64K, Tile, Tiled};
 
 const SEQUENCES: u64 = 150;
 const STEPS: u64 = 8;

@@ -1,11 +1,11 @@
 //! What a bind of a region does to the tiles in it, and what it leaves alone around it.
 
 use super::{RGBA8, assert_marked, flat, mark, nine_tiles};
-use crate::common::gpu::bind;
-use crate::common::objects::{Image, ImageShape};
-use crate::common::pattern::{assert_pattern, assert_words};
-use crate::common::{Batch, Gpu, Memory, Tile, Tiled};
 use ash::vk;
+use common::gpu::bind;
+use common::objects::{Image, ImageShape};
+use common::pattern::{assert_pattern, assert_words};
+use common::{Batch, Gpu, Memory, Tile, Tiled};
 
 /// Every second tile has memory. What is written to the others reaches no memory: not that of their neighbours, and not
 /// that which they get later.

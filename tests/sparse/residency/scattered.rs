@@ -1,12 +1,12 @@
 //! Every tile in a place of its own, of all kinds of images; seen by copies and by shaders.
 
 use super::{RGBA8, assert_marked, flat, mark, nine_tiles};
-use crate::common::objects::ImageShape;
-use crate::common::pattern::{assert_pattern, words};
-use crate::common::texels::shader_loads;
-use crate::common::tiles::Contents;
-use crate::common::{Gpu, Random, Tile, Tiled};
 use ash::vk;
+use common::objects::ImageShape;
+use common::pattern::{assert_pattern, words};
+use common::texels::shader_loads;
+use common::tiles::Contents;
+use common::{Gpu, Random, Tile, Tiled};
 
 /// Binds all tiles in shuffled order to shuffled places of two memories; contents go in and come out; tiles whose
 /// memory is exchanged exchange their contents, and no others change.

@@ -1,10 +1,10 @@
 //! Memory that several tiles have at once, or one after another.
 
 use super::{MARK, RGBA8, flat, mark, nine_tiles};
-use crate::common::objects::ImageShape;
-use crate::common::pattern::words;
-use crate::common::{Batch, Gpu, Random, Tiled};
 use ash::vk;
+use common::objects::ImageShape;
+use common::pattern::words;
+use common::{Batch, Gpu, Random, Tiled};
 
 pub fn aliased_images_share_their_memory(gpu: &Gpu) {
     let shape = ImageShape {

@@ -6,7 +6,7 @@
 use std::ffi::{c_char, c_void};
 
 use ash::vk;
-use panvk_sparse::vulkan::pnext;
+use vulkan::pnext;
 
 /// The newest version of the interface that this layer speaks, and the oldest.
 pub const INTERFACE: u32 = 2;

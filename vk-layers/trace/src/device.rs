@@ -5,16 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use ash::vk::{self, Handle};
-use panvk_sparse::trace::Event;
-use panvk_sparse::vulkan::base::first_proc;
-use panvk_sparse::vulkan::features;
-use panvk_sparse::vulkan::guard::{guard, guard_result};
+use trace::Event;
+use vulkan::base::first_proc;
+use vulkan::features;
+use vulkan::guard::{guard, guard_result};
 
 use crate::chain::{dispatch_key, take_device_link};
 use crate::recorder::Recorder;
 use crate::state::{DEVICES, instance_of};
 
-panvk_sparse::functions_below! {
+vulkan::functions_below! {
     /// The functions below that this layer calls. Those of Vulkan 1.0 are there always.
     pub struct Table {
         required {

@@ -17,7 +17,7 @@ pub enum Level {
     Recorded,
 }
 
-panvk_sparse::hooks! {
+vulkan::hooks! {
     Level:
     Global {
         b"vkGetInstanceProcAddr" => crate::get_instance_proc_addr as vk::PFN_vkGetInstanceProcAddr,

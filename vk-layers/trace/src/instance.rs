@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use ash::vk;
-use panvk_sparse::config::variable;
-use panvk_sparse::trace::DeviceCreated;
-use panvk_sparse::vulkan::base::{first_proc, set_text, text};
-use panvk_sparse::vulkan::binds::slice;
-use panvk_sparse::vulkan::guard::{guard, guard_result};
+use trace::DeviceCreated;
+use vulkan::base::{first_proc, set_text, text};
+use vulkan::binds::slice;
+use vulkan::environment::variable;
+use vulkan::guard::{guard, guard_result};
 
 use crate::chain::{dispatch_key, take_instance_link};
 use crate::recorder::Recorder;

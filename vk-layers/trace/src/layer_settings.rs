@@ -3,8 +3,8 @@
 use std::ffi::{CStr, c_char, c_void};
 
 use ash::vk;
-use panvk_sparse::vulkan::binds::slice;
-use panvk_sparse::vulkan::pnext;
+use vulkan::binds::slice;
+use vulkan::pnext;
 
 use crate::NAME;
 

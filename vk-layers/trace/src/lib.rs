@@ -2,7 +2,7 @@
 //! driver.
 //!
 //! An application's call goes down unchanged; what it did is put into a queue in memory (`recorder`), and a thread
-//! writes it to a file (`writer`). What is recorded, and how it is written, is `panvk_sparse::trace`'s.
+//! writes it to a file (`writer`). What is recorded, and how it is written, is `trace`'s.
 
 #![allow(
     non_snake_case,
@@ -28,7 +28,7 @@ mod writer;
 use std::ffi::{CStr, c_char};
 
 use ash::vk;
-use panvk_sparse::vulkan::guard::{guard, guard_result};
+use vulkan::guard::{guard, guard_result};
 
 use chain::{INTERFACE, NEGOTIATE_INTERFACE, NegotiateInterface};
 use hooks::Level;

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, TryLockError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use panvk_sparse::config::variable;
-use panvk_sparse::trace::Header;
-use panvk_sparse::vulkan::guard::guard;
+use trace::Header;
+use vulkan::environment::variable;
+use vulkan::guard::guard;
 
 use crate::place;
 use crate::recorder::Recorder;

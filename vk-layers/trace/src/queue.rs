@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use ash::vk::{self, Handle};
-use panvk_sparse::trace::Event;
-use panvk_sparse::vulkan::binds::slice;
-use panvk_sparse::vulkan::guard::{guard, guard_result};
+use trace::Event;
+use vulkan::binds::slice;
+use vulkan::guard::{guard, guard_result};
 
 use crate::device::Table;
 use crate::recorder::BindDone;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, WaitTimeoutResult}
 use std::time::{Duration, Instant};
 
 use ash::vk;
-use panvk_sparse::trace::Event;
-use panvk_sparse::vulkan::call_copy::CallCopy;
+use trace::Event;
+use vulkan::call_copy::CallCopy;
 
 use crate::process::Generation;
 

@@ -6,13 +6,11 @@
 use std::sync::Arc;
 
 use ash::vk::{self, Handle};
-use panvk_sparse::backend::ResourceId;
 use panvk_sparse::layout::Extent;
-use panvk_sparse::trace::{
-    BufferCreated, Event, ImageCreated, MemoryRequirements, SparseMemoryRequirements,
-};
-use panvk_sparse::vulkan::guard::{guard, guard_result};
-use panvk_sparse::vulkan::pnext;
+use trace::{BufferCreated, Event, ImageCreated, MemoryRequirements, SparseMemoryRequirements};
+use vulkan::calls::ResourceId;
+use vulkan::guard::{guard, guard_result};
+use vulkan::pnext;
 
 use crate::device::{Device, Table};
 use crate::state::device_of;

@@ -6,8 +6,8 @@
 use std::sync::{Arc, LazyLock};
 
 use ash::vk;
-use panvk_sparse::vulkan::handles::HandleMap;
-use panvk_sparse::vulkan::logger::Logger;
+use vulkan::handles::HandleMap;
+use vulkan::logger::Logger;
 
 use crate::chain::dispatch_key;
 use crate::device::Device;

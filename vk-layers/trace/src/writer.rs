@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use panvk_sparse::backend::{BindCall, ResourceId};
-use panvk_sparse::trace::{Event, Header, Record, Writer};
-use panvk_sparse::vulkan::guard::guard;
+use trace::{Event, Header, Record, Writer};
+use vulkan::calls::{BindCall, ResourceId};
+use vulkan::guard::guard;
 
 use crate::process;
 use crate::recorder::{Entry, Shared, What};

@@ -1,0 +1,389 @@
+//! `panvk-sparse compare`: the strategies of one kernel side by side.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use panvk_sparse::drm::probe::{Capabilities, probe};
+use serde::Serialize;
+use vpanthor::KernelSpec;
+
+use super::kernel::{Asked, Kernel};
+use super::measure::{Measurement, Subject};
+use super::memory::Budget;
+use super::plot::{self, Bar, Panel};
+use super::probe::{unavailable, why_not};
+use super::progress::Line;
+use super::scenario::Scenario;
+use super::size::{duration, parse_bytes, thousands, whole_pages};
+use super::stop::{Error, Stop};
+use super::table::{Align, render};
+
+const DETAILS: &str = "\
+What is counted, over the calls of the scenario and nothing before them:
+  ioctls       VM_BIND ioctls
+  ops          operations in them
+  to kernel    bytes that the kernel copies in: the ioctl's struct and its operations (48 bytes each, or
+               56 where they carry a repeat range)
+  PTE writes   page-table entries written, of 4 KiB and of 2 MiB: those set and those cleared
+  PT calls     calls into the kernel's page-table code, each for a piece of consecutive pages; a repeated mapping
+               costs one a repetition
+  tables       pages of memory taken to hold page tables
+  mappings     what the kernel's list of mappings (gpuvas) holds for the buffer at the end
+  time         planning, lowering and the ioctls, by this machine's monotonic clock: the median of up to 15
+               repetitions, each on a new VM. The ioctls of a virtual kernel take the model's time, which is not
+               a board's: there, every PTE write and every PT call costs.
+  per ioctl    of this time, that in the ioctls, for each of them; and for each operation. Shown for a real kernel
+
+A real kernel (--kernel /dev/dri/renderD<N>, or auto for the first node of /dev/dri that is panthor's) does not tell
+the four page-table numbers: null as JSON. It takes all of a buffer object's memory when it is first mapped, which
+happens before anything is measured. So that it finds it, at most half of the machine's free memory is bound, again
+and again where the scenario wants more; the output says so. When the command ends, also by Ctrl-C, no VM and no
+buffer object is left. The JSON's \"ioctls\" are all of the run, by name, as the kernel would count them.
+
+Scenarios:
+  init         a new buffer is mapped to the dummy: what every sparse buffer starts with
+  rebind       after init, three calls: all of it bound to memory, all of it unbound, all of it bound again
+  fragmented   after init, two calls: every second 64 KiB piece bound to memory, the same pieces unbound
+
+Sizes: a plain number is bytes; K, M and G are powers of 1000; KiB, MiB and GiB powers of 1024. The buffer takes
+whole pages of 4 KiB; at most 16 GiB.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = DETAILS)]
+pub struct Args {
+    /// Size of the sparse buffer: bytes, or with one of the suffixes K, M, G, KiB, MiB, GiB
+    #[arg(long, value_name = "N", default_value = "100000000", value_parser = parse_bytes, allow_negative_numbers = true)]
+    bytes: u64,
+
+    /// The kernel: vpanthor:<flavour>, a render node, or auto [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
+    #[arg(long, value_name = "K")]
+    kernel: Option<KernelSpec>,
+
+    /// What is done with the buffer
+    #[arg(long, value_name = "S", default_value = "init")]
+    scenario: Scenario,
+
+    /// Print JSON, one line, for scripts
+    #[arg(long)]
+    json: bool,
+
+    /// Write a picture of the comparison to this file (SVG)
+    #[arg(long, value_name = "F.svg")]
+    plot: Option<PathBuf>,
+}
+
+/// The comparison as JSON. Names and order are relied on by scripts: new fields go last.
+#[derive(Serialize)]
+struct Report {
+    bytes: u64,
+    kernel: String,
+    scenario: String,
+    strategies: Vec<Row>,
+    mapped_bytes: u64,
+    /// Size of the buffer object that is bound, in bytes; 0 where the scenario binds none.
+    memory_bytes: u64,
+    #[serde(flatten)]
+    asked: Asked,
+}
+
+#[derive(Serialize)]
+struct Row {
+    strategy: String,
+    vm_bind_ioctls: u64,
+    vm_bind_ops: u64,
+    bytes_to_kernel: u64,
+    pte_writes: Option<u64>,
+    table_pages: Option<u64>,
+    elapsed_ns: u64,
+    map_ops: u64,
+    null_ops: u64,
+    unmap_ops: u64,
+    op_stride: u64,
+    pt_calls: Option<u64>,
+    gpuvas: Option<u64>,
+    repetitions: usize,
+    ioctl_ns: u64,
+    ns_per_ioctl: Option<u64>,
+    ns_per_op: Option<u64>,
+}
+
+/// Compares, and returns what goes to stdout.
+pub fn run(args: &Args) -> Result<String, Error> {
+    let stop = Stop::on_first_signal()?;
+    let kernel = Kernel::choose(args.kernel.as_ref())?;
+    let capabilities = {
+        let device = kernel.open()?;
+        probe(&device).map_err(|error| format!("{}: {error}", kernel))?
+    };
+    let wanted = args.scenario.memory_size(whole_pages(args.bytes));
+    let memory = Budget::new(&kernel, wanted);
+    let measured = measure_all(args, &kernel, &capabilities, memory, &stop)?;
+    if let Some(path) = &args.plot {
+        let title = format!("What sparse binds cost on {}", kernel);
+        let note = "Shorter is better; logarithmic scales. Time: planning, lowering and ioctls on this machine (a virtual kernel takes the model's time).";
+        plot::write(
+            path,
+            &title,
+            &args.scenario.describe(args.bytes, whole_pages(args.bytes)),
+            note,
+            &panels(&measured),
+        )?;
+    }
+    if args.json {
+        let report = Report {
+            bytes: args.bytes,
+            kernel: kernel.to_string(),
+            scenario: args.scenario.to_string(),
+            strategies: measured.iter().map(row).collect(),
+            mapped_bytes: whole_pages(args.bytes),
+            memory_bytes: memory.bytes,
+            asked: kernel.asked(),
+        };
+        let json =
+            serde_json::to_string(&report).map_err(|error| format!("writing JSON: {error}"))?;
+        return Ok(json + "\n");
+    }
+    Ok(for_people(args, &kernel, &capabilities, memory, &measured))
+}
+
+/// Measures every strategy that works on the kernel, the slowest first.
+fn measure_all(
+    args: &Args,
+    kernel: &Kernel,
+    capabilities: &Capabilities,
+    memory: Budget,
+    stop: &Stop,
+) -> Result<Vec<Measurement>, Error> {
+    let subject = Subject {
+        kernel,
+        capabilities,
+        scenario: args.scenario,
+        bytes: args.bytes,
+        memory: memory.bytes,
+        stop,
+    };
+    let mut progress = Line::new();
+    let measured = capabilities
+        .strategies
+        .iter()
+        .rev()
+        .map(|&strategy| {
+            subject.measure(strategy, |i, n| {
+                progress.show(|| format!("measuring {strategy}: repetition {i} of up to {n}"));
+            })
+        })
+        .collect();
+    progress.clear();
+    measured
+}
+
+fn row(m: &Measurement) -> Row {
+    Row {
+        strategy: m.strategy.to_string(),
+        vm_bind_ioctls: m.ioctls,
+        vm_bind_ops: m.ops,
+        bytes_to_kernel: m.bytes_to_kernel,
+        pte_writes: m.tables.map(|t| t.pte_writes),
+        table_pages: m.tables.map(|t| t.table_pages),
+        elapsed_ns: m.elapsed_ns,
+        map_ops: m.map_ops,
+        null_ops: m.null_ops,
+        unmap_ops: m.unmap_ops,
+        op_stride: m.stride,
+        pt_calls: m.tables.map(|t| t.calls),
+        gpuvas: m.tables.map(|t| t.mappings),
+        repetitions: m.repetitions,
+        ioctl_ns: m.ioctl_ns,
+        ns_per_ioctl: m.ioctl_ns.checked_div(m.ioctls),
+        ns_per_op: m.ioctl_ns.checked_div(m.ops),
+    }
+}
+
+fn for_people(
+    args: &Args,
+    kernel: &Kernel,
+    capabilities: &Capabilities,
+    memory: Budget,
+    measured: &[Measurement],
+) -> String {
+    let size = whole_pages(args.bytes);
+    let mut out = format!("{}\n", args.scenario.describe(args.bytes, size));
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        "It takes {} pages of 4 KiB{}. Kernel: {}.\n",
+        thousands(size >> 12),
+        if size == args.bytes {
+            String::new()
+        } else {
+            format!(", {} bytes", thousands(size))
+        },
+        kernel
+    );
+    out.push_str(&table(measured, kernel.is_node()));
+    out.push('\n');
+    out.push_str(&conclusion(measured));
+    for strategy in unavailable(capabilities) {
+        let _ = writeln!(
+            out,
+            "Not compared: {strategy}, {}.",
+            why_not(strategy, capabilities)
+        );
+    }
+    if let Some(note) = memory.note() {
+        let _ = writeln!(out, "{note}");
+    }
+    if let Some(path) = &args.plot {
+        let _ = writeln!(out, "Plot: {}", path.display());
+    }
+    out
+}
+
+/// The numbers side by side: of page tables where the kernel is a virtual one, which tells, and of time in ioctls where
+/// it is a real one, whose time means something.
+fn table(measured: &[Measurement], real: bool) -> String {
+    let own: &[&str] = match real {
+        false => &["PTE writes", "PT calls", "tables", "mappings", "time"],
+        true => &["time", "per ioctl", "per op"],
+    };
+    let mut header = vec![("strategy", Align::Left)];
+    let all = ["ioctls", "ops", "fewer ops", "to kernel"];
+    header.extend(all.iter().chain(own).map(|&title| (title, Align::Right)));
+    let most_ops = measured.iter().map(|m| m.ops).max().unwrap_or(0);
+    let rows: Vec<Vec<String>> = measured
+        .iter()
+        .map(|m| {
+            let tables = |pick: fn(&super::measure::Tables) -> u64| {
+                m.tables
+                    .as_ref()
+                    .map_or("-".to_owned(), |t| thousands(pick(t)))
+            };
+            let each = |n| m.ioctl_ns.checked_div(n).map_or("-".to_owned(), duration);
+            let mut cells = vec![
+                m.strategy.to_string(),
+                thousands(m.ioctls),
+                thousands(m.ops),
+                ratio(most_ops, m.ops),
+                format!("{} B", thousands(m.bytes_to_kernel)),
+            ];
+            cells.extend(match real {
+                false => vec![
+                    tables(|t| t.pte_writes),
+                    tables(|t| t.calls),
+                    tables(|t| t.table_pages),
+                    tables(|t| t.mappings),
+                    duration(m.elapsed_ns),
+                ],
+                true => vec![duration(m.elapsed_ns), each(m.ioctls), each(m.ops)],
+            });
+            cells
+        })
+        .collect();
+    render(&header, &rows)
+}
+
+/// `most / n` as a factor: `24,415x`, `3.2x`, `1x`.
+fn ratio(most: u64, n: u64) -> String {
+    if n == 0 {
+        return "-".to_owned();
+    }
+    let factor = most as f64 / n as f64;
+    if most % n == 0 || factor >= 99.5 {
+        format!("{}x", thousands(factor.round() as u64))
+    } else {
+        format!("{factor:.1}x")
+    }
+}
+
+/// What the table shows, in a sentence or two.
+fn conclusion(measured: &[Measurement]) -> String {
+    let (Some(worst), Some(best)) = (measured.first(), measured.last()) else {
+        return "No strategy works on this kernel.\n".to_owned();
+    };
+    let mut out = if best.ops < worst.ops {
+        format!(
+            "{} needs {} where {} needs {}: {} fewer.",
+            best.strategy,
+            operations(best.ops),
+            worst.strategy,
+            thousands(worst.ops),
+            ratio(worst.ops, best.ops),
+        )
+    } else {
+        format!("Every strategy needs {}.", operations(best.ops))
+    };
+    // Fewer operations are not everything: say so where the page tables cost more than with another strategy.
+    let writes = |m: &Measurement| m.tables.map(|t| t.pte_writes);
+    let cheapest = measured.iter().min_by_key(|m| writes(m));
+    let compared = cheapest.and_then(|cheapest| Some((cheapest, writes(cheapest)?, writes(best)?)));
+    if let Some((cheapest, least, own)) = compared.filter(|(_, least, own)| least < own) {
+        let _ = write!(
+            out,
+            "\nPage-table entries are another matter: {} writes {}, {} writes {}.",
+            best.strategy,
+            thousands(own),
+            cheapest.strategy,
+            thousands(least),
+        );
+    }
+    out.push('\n');
+    out
+}
+
+fn operations(n: u64) -> String {
+    format!(
+        "{} operation{}",
+        thousands(n),
+        if n == 1 { "" } else { "s" }
+    )
+}
+
+fn panels(measured: &[Measurement]) -> Vec<Panel> {
+    type Value = fn(&Measurement) -> Option<u64>;
+    let panel = |title: &str, tick, value: Value, label: fn(u64) -> String| Panel {
+        title: title.to_owned(),
+        tick,
+        bars: measured
+            .iter()
+            .map(|m| Bar {
+                name: m.strategy.to_string(),
+                value: value(m).map(|v| v as f64),
+                label: value(m).map_or("not known".to_owned(), label),
+            })
+            .collect(),
+    };
+    vec![
+        panel(
+            "VM_BIND operations",
+            plot::count_tick,
+            |m| Some(m.ops),
+            thousands,
+        ),
+        panel(
+            "page-table entries written",
+            plot::count_tick,
+            |m| m.tables.map(|t| t.pte_writes),
+            thousands,
+        ),
+        panel(
+            "time",
+            plot::nanoseconds_tick,
+            |m| Some(m.elapsed_ns),
+            duration,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_whole_where_they_are_and_short_where_they_are_not() {
+        assert_eq!(ratio(24_415, 1), "24,415x");
+        assert_eq!(ratio(24_415, 24_415), "1x");
+        assert_eq!(ratio(24_415, 48), "509x");
+        assert_eq!(ratio(10, 3), "3.3x");
+        assert_eq!(ratio(10, 0), "-");
+    }
+}

@@ -1,0 +1,109 @@
+//! The Vulkan driver that deqp-vk is given: ours in front of the base driver, or the base driver alone.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hosted::config;
+use vulkan::manifest;
+
+use super::ways::Way;
+use super::{Args, Error};
+
+const MANIFEST: &str = "panvk_sparse_icd.json";
+
+/// A manifest and the environment that goes with it.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    pub manifest: PathBuf,
+    variables: Vec<(&'static str, OsString)>,
+}
+
+impl Driver {
+    /// Our driver, with the kernel and the strategy of `way`; its counters go to `stats`.
+    pub fn ours(args: &Args, way: &Way, stats: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            manifest: own_manifest(args.icd.as_deref())?,
+            variables: vec![
+                (config::STATS, stats.into()),
+                (config::KERNEL, way.kernel.clone()),
+                (config::NULL, way.strategy.clone()),
+            ],
+        })
+    }
+
+    /// The base driver. The loader wants a manifest: where a library is named, one is written into `folder`.
+    pub fn bare(folder: &Path) -> Result<Self, Error> {
+        let named = env::var_os(config::BASE_ICD).filter(|value| !value.is_empty());
+        let path = match named {
+            Some(path) => PathBuf::from(path),
+            None => manifest::lavapipe(|name| env::var_os(name))
+                .map_err(|error| Error::Run(error.to_string()))?,
+        };
+        let library =
+            manifest::library_of(&path).map_err(|error| Error::Usage(error.to_string()))?;
+        let manifest = if library == path {
+            let written = folder.join("base_icd.json");
+            let library = path.canonicalize().unwrap_or(path);
+            let json = serde_json::json!({
+                "file_format_version": "1.0.1",
+                "ICD": { "library_path": library, "api_version": "1.3.0" },
+            });
+            fs::write(&written, json.to_string())
+                .map_err(|error| Error::Run(format!("{}: {error}", written.display())))?;
+            written
+        } else {
+            path.canonicalize().unwrap_or(path)
+        };
+        Ok(Self {
+            manifest,
+            variables: Vec::new(),
+        })
+    }
+
+    /// Gives `command` this driver and no other.
+    pub fn set(&self, command: &mut Command) {
+        // The loader's new name and its old one.
+        command
+            .env("VK_DRIVER_FILES", &self.manifest)
+            .env("VK_ICD_FILENAMES", &self.manifest)
+            .env_remove("VK_ADD_DRIVER_FILES")
+            .env_remove(config::STATS)
+            .envs(self.variables.iter().cloned());
+    }
+}
+
+/// The manifest that the command line names, else the one beside this program or where it is installed.
+fn own_manifest(option: Option<&Path>) -> Result<PathBuf, Error> {
+    if let Some(path) = option {
+        return match path.canonicalize() {
+            Ok(path) if path.is_file() => Ok(path),
+            Ok(_) => Err(Error::Usage(format!(
+                "--icd {}: not a file",
+                path.display()
+            ))),
+            Err(error) => Err(Error::Usage(format!("--icd {}: {error}", path.display()))),
+        };
+    }
+    let program = env::current_exe().map_err(|error| Error::Run(error.to_string()))?;
+    let folder = program.parent().unwrap_or(Path::new("/"));
+    let installed = folder.join("../share/vulkan/icd.d");
+    let places = [
+        folder.join(MANIFEST),
+        folder.join("../share").join(MANIFEST),
+        installed.join(MANIFEST),
+        installed.join(format!("panvk_sparse_icd.{}.json", env::consts::ARCH)),
+    ];
+    places
+        .iter()
+        .find(|place| place.is_file())
+        .and_then(|place| place.canonicalize().ok())
+        .ok_or_else(|| {
+            let looked = places.map(|place| place.display().to_string()).join(", ");
+            Error::Usage(format!(
+                "no {MANIFEST}: there is none of {looked}; build panvk-sparse-icd or name a manifest with --icd"
+            ))
+        })
+}

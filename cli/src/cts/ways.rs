@@ -1,0 +1,67 @@
+//! The kernels and the strategies for unbound ranges that the cases run with: one run each.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+
+use hosted::config;
+use vpanthor::KernelSpec;
+
+use super::Args;
+
+/// What `--all-kernels` stands for: each strategy on the first kernel that takes it.
+const ALL: [(&str, &str); 4] = [
+    ("vpanthor:1.5", "page"),
+    ("vpanthor:1.5", "chunk"),
+    ("vpanthor:1.8-repeat", "repeat"),
+    ("vpanthor:1.9", "sparse"),
+];
+
+/// A kernel and a strategy, as the driver's variables have them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    pub kernel: OsString,
+    pub strategy: OsString,
+}
+
+impl Way {
+    /// All that the command line asks for: each kernel with each strategy. What it does not name, the environment does.
+    pub fn all(args: &Args) -> Vec<Self> {
+        if args.all_kernels {
+            let way = |(kernel, strategy): (&str, &str)| Self {
+                kernel: kernel.into(),
+                strategy: strategy.into(),
+            };
+            return ALL.map(way).into();
+        }
+        let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let mut kernels: Vec<OsString> = args.kernel.iter().map(|k| k.to_string().into()).collect();
+        if kernels.is_empty() {
+            let default = || KernelSpec::default().to_string().into();
+            kernels.push(named(config::KERNEL).unwrap_or_else(default));
+        }
+        let mut strategies: Vec<OsString> = args.null.iter().map(OsString::from).collect();
+        if strategies.is_empty() {
+            strategies.push(named(config::NULL).unwrap_or_else(|| "auto".into()));
+        }
+        kernels
+            .iter()
+            .flat_map(|kernel| {
+                strategies.iter().map(|strategy| Self {
+                    kernel: kernel.clone(),
+                    strategy: strategy.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kernel, strategy) = (
+            self.kernel.to_string_lossy(),
+            self.strategy.to_string_lossy(),
+        );
+        write!(f, "{kernel} {strategy}")
+    }
+}

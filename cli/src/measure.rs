@@ -1,0 +1,234 @@
+//! Runs a scenario on a kernel with one strategy, and counts.
+//!
+//! The way is that of the driver, a [`SparseVm`]. Each repetition has an open file and a VM
+//! of its own, so that nothing of an earlier one is in the page tables.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+use vpanthor::Virtual;
+
+use panvk_sparse::bind::{Memory, Request, SparseRange, Target};
+use panvk_sparse::drm::probe::Capabilities;
+use panvk_sparse::drm::{Device, Tally, Vm};
+use panvk_sparse::lower::Strategy;
+use panvk_sparse::uapi::{BO_NO_MMAP, IOCTL_VM_BIND, ioctl_nr};
+use panvk_sparse::units::{BoRef, SZ_4K, Va};
+use panvk_sparse::vm::{Initial, SparseVm, VmError};
+use vpanthor::VmStats;
+
+use super::kernel::Kernel;
+use super::scenario::{Call, Scenario};
+use super::size::whole_pages;
+use super::stop::{Error, Stop};
+
+/// Where the buffer lies: 4 GiB, so that huge pages line up as they do for a buffer that a driver places.
+const BUFFER: Va = Va(4 << 30);
+/// The bind granularity of a buffer, in bytes.
+const GRANULARITY: u64 = SZ_4K;
+/// Repetitions of a measurement, if they do not take longer than [`PATIENCE`].
+const REPETITIONS: usize = 15;
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the measured calls of a scenario cost with one strategy.
+#[derive(Clone, Debug)]
+pub struct Measurement {
+    pub strategy: Strategy,
+    /// VM_BIND ioctls.
+    pub ioctls: u64,
+    /// Operations in them.
+    pub ops: u64,
+    /// Operations that map memory, that map the dummy, and that unmap.
+    pub map_ops: u64,
+    pub null_ops: u64,
+    pub unmap_ops: u64,
+    /// Size of one operation in the ioctl's array, in bytes.
+    pub stride: u64,
+    /// Bytes that the kernel copies in: structs, operations, sync operations.
+    pub bytes_to_kernel: u64,
+    /// What only the virtual kernel tells.
+    pub tables: Option<Tables>,
+    /// Median over the repetitions, in nanoseconds.
+    pub elapsed_ns: u64,
+    /// Of this, time in the ioctls: a median as well.
+    pub ioctl_ns: u64,
+    pub repetitions: usize,
+}
+
+/// What happened to the page tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Entries written: 2 MiB and 4 KiB entries set, and those cleared.
+    pub pte_writes: u64,
+    /// Pages taken to hold tables.
+    pub table_pages: u64,
+    /// Calls into the kernel's page-table code: each writes or clears a piece of consecutive pages.
+    pub calls: u64,
+    /// Mappings (gpuvas) that the kernel keeps for the buffer at the end.
+    pub mappings: u64,
+}
+
+/// One strategy on one kernel in one scenario, measured again and again.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    pub kernel: &'a Kernel,
+    pub capabilities: &'a Capabilities,
+    pub scenario: Scenario,
+    /// Size that the buffer was asked with, in bytes.
+    pub bytes: u64,
+    /// Size of the memory that is bound, in bytes: at most what the scenario wants.
+    pub memory: u64,
+    pub stop: &'a Stop,
+}
+
+impl Subject<'_> {
+    /// Measures `strategy`. `progress` is told the number of each repetition, from 1, and how many there may be.
+    pub fn measure(
+        &self,
+        strategy: Strategy,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Measurement, Error> {
+        let begin = Instant::now();
+        progress(1, REPETITIONS);
+        let mut measurement = self.once(strategy)?;
+        let mut times = vec![measurement.elapsed_ns];
+        let mut in_ioctls = vec![measurement.ioctl_ns];
+        while times.len() < REPETITIONS && begin.elapsed() < PATIENCE {
+            progress(times.len() + 1, REPETITIONS);
+            let again = self.once(strategy)?;
+            times.push(again.elapsed_ns);
+            in_ioctls.push(again.ioctl_ns);
+        }
+        measurement.repetitions = times.len();
+        measurement.elapsed_ns = median(times);
+        measurement.ioctl_ns = median(in_ioctls);
+        Ok(measurement)
+    }
+
+    /// One repetition: set-up, which is not measured, and the scenario's calls, which are.
+    fn once(&self, strategy: Strategy) -> Result<Measurement, Error> {
+        let failed = |error: &dyn Display| -> Error {
+            format!("{}, strategy {strategy}: {error}", self.kernel).into()
+        };
+        self.stop.check()?;
+        let device = self.kernel.open()?;
+        let tally = device.tally();
+        let size = whole_pages(self.bytes);
+        let vm = device.create_vm(0).map_err(|error| failed(&error))?;
+        let vm_id = vm.id();
+        let backing = self
+            .capabilities
+            .null_map(&device, Some(strategy))
+            .map_err(|error| failed(&error))?;
+        let memory = match self.memory {
+            0 => None,
+            // Nobody reads or writes it.
+            bytes => Some(
+                device
+                    .create_bo(bytes, BO_NO_MMAP, Some(vm_id))
+                    .map_err(|error| failed(&error))?,
+            ),
+        };
+        let mut vm = SparseVm::new(vm, backing);
+        let reference = memory.as_ref().map(|bo| vm.memory(bo.handle()));
+        if let Some(memory) = reference {
+            populate(&mut vm, memory).map_err(|error| failed(&error))?;
+        }
+        // What a range starts with is a call of the scenario, which is measured.
+        let buffer = SparseRange {
+            va: BUFFER,
+            len: size,
+            granularity: GRANULARITY,
+        };
+        vm.add_range(buffer, Initial::Unknown)
+            .map_err(|error| failed(&error))?;
+        let submit = |vm: &mut SparseVm, call: &Call| {
+            self.stop.check()?;
+            vm.bind_now(call).map_err(|error| failed(&error))
+        };
+        for call in self.scenario.before(BUFFER, size) {
+            submit(&mut vm, &call)?;
+        }
+        let memory = memory
+            .as_ref()
+            .zip(reference)
+            .map(|(bo, reference)| Memory {
+                bo: reference,
+                size: bo.size(),
+            });
+        let calls = self.scenario.calls(BUFFER, size, memory);
+
+        let mut stride = 0;
+        let counted_before = device.counters();
+        let ioctl_ns_before = in_vm_bind(&tally);
+        let tables_before = table_counts(&device, vm.vm());
+        let begin = Instant::now();
+        for call in &calls {
+            stride = submit(&mut vm, call)?.stride.max(stride);
+        }
+        let elapsed = begin.elapsed();
+        let ioctl_ns = in_vm_bind(&tally) - ioctl_ns_before;
+        let counted = device.counters().since(&counted_before);
+        let tables = tables_before.zip(table_counts(&device, vm.vm()));
+        Ok(Measurement {
+            strategy,
+            ioctls: counted.vm_bind_ioctls,
+            ops: counted.vm_bind_ops,
+            map_ops: counted.map_ops,
+            null_ops: counted.null_ops,
+            unmap_ops: counted.unmap_ops,
+            stride: stride as u64,
+            bytes_to_kernel: counted.bytes_to_kernel,
+            tables: tables.map(|(before, after)| Tables {
+                pte_writes: after.pte_writes - before.pte_writes,
+                table_pages: after.table_pages - before.table_pages,
+                calls: after.calls - before.calls,
+                mappings: after.mappings,
+            }),
+            elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+            ioctl_ns,
+            repetitions: 1,
+        })
+    }
+}
+
+fn median(mut times: Vec<u64>) -> u64 {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Nanoseconds in VM_BIND.
+fn in_vm_bind(tally: &Tally) -> u64 {
+    let nanoseconds = tally.nanoseconds();
+    nanoseconds
+        .get(&ioctl_nr(IOCTL_VM_BIND))
+        .copied()
+        .unwrap_or(0)
+}
+
+/// Maps a page of the memory and unmaps it. A real kernel allocates all of a buffer object, page by page, when
+/// something of it is mapped for the first time; that is not what binding costs.
+fn populate(vm: &mut SparseVm, memory: BoRef) -> Result<(), VmError> {
+    let page = SparseRange {
+        va: BUFFER,
+        len: SZ_4K,
+        granularity: GRANULARITY,
+    };
+    vm.add_range(page, Initial::Unknown)?;
+    vm.bind_now(&[Request {
+        va: page.va,
+        len: page.len,
+        target: Target::memory(memory, 0),
+    }])?;
+    vm.remove_range(page.va)
+}
+
+/// What the virtual kernel has done to the VM's page tables so far; `None` for a real one, which does not tell.
+fn table_counts(device: &Device, vm: &Vm) -> Option<Tables> {
+    let VmStats { pt, mappings, .. } = device.vpanthor()?.vm_stats(vm.id().0)?;
+    Some(Tables {
+        pte_writes: pt.pte_writes(),
+        table_pages: pt.table_pages,
+        calls: pt.pt_calls,
+        mappings: mappings as u64,
+    })
+}

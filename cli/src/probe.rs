@@ -1,0 +1,190 @@
+//! `panvk-sparse probe`: what a kernel can do, and how that was found out.
+
+use std::fmt::Write as _;
+
+use panvk_sparse::drm::probe::{Capabilities, Outcome, probe};
+use panvk_sparse::lower::Strategy;
+use serde::Serialize;
+use vpanthor::KernelSpec;
+
+use super::kernel::{Asked, Kernel};
+use super::size::binary;
+use super::stop::{Error, Stop};
+
+const DETAILS: &str = "\
+A version number alone does not tell what a kernel can do: the OP_MAP_REPEAT series calls itself 1.6 or 1.8, which
+mean other things in mainline. So everything is tried on a scratch VM, which is gone afterwards, and the version
+only says what is worth trying. The best strategy that works is what the driver takes, unless PANVK_SPARSE_NULL
+asks for another.
+
+auto is the first node of /dev/dri that is panthor's. On a node the ioctls are listed with the time that they took;
+--json has them for every kernel. When the command ends, also by Ctrl-C, no VM and no buffer object is left.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = DETAILS)]
+pub struct Args {
+    /// The kernel: vpanthor:<flavour>, a render node, or auto [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
+    #[arg(long, value_name = "K")]
+    kernel: Option<KernelSpec>,
+
+    /// Print JSON, one line, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the probe found, as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    kernel: String,
+    /// As `1.8`.
+    version: String,
+    /// A bit for each size in bytes.
+    page_sizes: u64,
+    tried: Vec<Tried<'a>>,
+    /// Best first.
+    strategies: Vec<&'static str>,
+    repeat_max_range: u64,
+    chosen: Option<&'static str>,
+    unavailable: Vec<Unavailable>,
+    #[serde(flatten)]
+    asked: Asked,
+}
+
+#[derive(Serialize)]
+struct Tried<'a> {
+    strategy: Option<&'static str>,
+    what: &'a str,
+    outcome: String,
+    meaning: &'a str,
+}
+
+#[derive(Serialize)]
+struct Unavailable {
+    strategy: &'static str,
+    why: String,
+}
+
+/// Probes, and returns what goes to stdout.
+pub fn run(args: &Args) -> Result<String, Error> {
+    let stop = Stop::on_first_signal()?;
+    let kernel = Kernel::choose(args.kernel.as_ref())?;
+    let capabilities = probe(&kernel.open()?).map_err(|error| format!("{}: {error}", kernel))?;
+    stop.check()?;
+    if args.json {
+        let report = Report {
+            kernel: kernel.to_string(),
+            version: format!("{}.{}", capabilities.version.0, capabilities.version.1),
+            page_sizes: capabilities.page_sizes,
+            tried: (capabilities.tried.iter())
+                .map(|trial| Tried {
+                    strategy: trial.strategy.map(Strategy::name),
+                    what: &trial.what,
+                    outcome: trial.outcome.to_string(),
+                    meaning: &trial.meaning,
+                })
+                .collect(),
+            strategies: (capabilities.strategies.iter())
+                .map(|strategy| strategy.name())
+                .collect(),
+            repeat_max_range: capabilities.repeat_max_range,
+            chosen: capabilities
+                .strategies
+                .first()
+                .map(|strategy| strategy.name()),
+            unavailable: unavailable(&capabilities)
+                .map(|strategy| Unavailable {
+                    strategy: strategy.name(),
+                    why: why_not(strategy, &capabilities),
+                })
+                .collect(),
+            asked: kernel.asked(),
+        };
+        let json =
+            serde_json::to_string(&report).map_err(|error| format!("writing JSON: {error}"))?;
+        return Ok(json + "\n");
+    }
+    Ok(for_people(&kernel, &capabilities))
+}
+
+/// The strategies that do not work on this kernel, best first.
+pub fn unavailable(capabilities: &Capabilities) -> impl Iterator<Item = Strategy> {
+    Strategy::ALL
+        .into_iter()
+        .filter(|strategy| !capabilities.strategies.contains(strategy))
+}
+
+/// Why `strategy` does not work: the first trial of it that the kernel did not accept.
+pub fn why_not(strategy: Strategy, capabilities: &Capabilities) -> String {
+    capabilities
+        .tried
+        .iter()
+        .find(|trial| trial.strategy == Some(strategy) && trial.outcome != Outcome::Accepted)
+        .map_or_else(
+            || "nothing of it was tried".to_owned(),
+            |trial| match trial.outcome {
+                Outcome::Refused(_) => {
+                    format!("{} (the kernel said {})", trial.meaning, trial.outcome)
+                }
+                _ => trial.meaning.clone(),
+            },
+        )
+}
+
+fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
+    let (major, minor) = capabilities.version;
+    let sizes: Vec<String> = (0..u64::BITS)
+        .map(|bit| capabilities.page_sizes & (1 << bit))
+        .filter(|&size| size != 0)
+        .map(binary)
+        .collect();
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "Kernel      {}, panthor uAPI {major}.{minor}", kernel);
+    let _ = writeln!(out, "Page sizes  {}", sizes.join(", "));
+    if capabilities.strategies.contains(&Strategy::Repeat) {
+        let range = match capabilities.repeat_max_range {
+            0 => "as large as the bind granularity; this kernel refuses to cut inside a larger one"
+                .to_owned(),
+            range => format!("up to {}", binary(range)),
+        };
+        let _ = writeln!(out, "Repeating   {range}");
+    }
+
+    out.push_str("\nWhat was tried, what the kernel said, and what follows\n");
+    for trial in &capabilities.tried {
+        let _ = writeln!(out, "  {:<9}  {}", trial.outcome, trial.what);
+        let _ = writeln!(out, "  {:<9}    {}", "", trial.meaning);
+    }
+
+    out.push_str("\nStrategies for unbound ranges, best first\n");
+    for strategy in Strategy::ALL {
+        let verdict = match capabilities.strategies.first() {
+            Some(&best) if best == strategy => "chosen".to_owned(),
+            _ if capabilities.strategies.contains(&strategy) => "works".to_owned(),
+            _ => format!("not available: {}", why_not(strategy, capabilities)),
+        };
+        let _ = writeln!(
+            out,
+            "  {:<6}  {:<37}  {verdict}",
+            strategy.name(),
+            gist(strategy)
+        );
+    }
+    if kernel.is_node() {
+        out.push_str("\nWhat the kernel was asked\n");
+        for line in kernel.asked().table().lines() {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    out
+}
+
+/// What a strategy does, in a few words.
+fn gist(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Sparse => "one operation, the kernel's own dummy",
+        Strategy::Repeat => "one operation, our dummy repeated",
+        Strategy::Chunk => "one operation for each 2 MiB",
+        Strategy::Page => "one operation for each 4 KiB",
+    }
+}

@@ -1,0 +1,325 @@
+//! `panvk-sparse trace info`: what a recording is of.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+use trace::{DeviceCreated, Event};
+use vulkan::calls::BindCall;
+
+use super::super::size::thousands;
+use super::super::table::{Align, render};
+use super::Failure;
+use super::dump::Text;
+use super::json::Handle;
+use crate::progress::Bar;
+use crate::recording::Recording;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The recording
+    #[arg(value_name = "TRACE")]
+    trace: PathBuf,
+
+    /// Print JSON, one line, for scripts
+    #[arg(long)]
+    json: bool,
+
+    /// Take what is before damage, with a note on stderr
+    #[arg(long)]
+    salvage: bool,
+}
+
+/// What is in a recording.
+#[derive(Default, Serialize)]
+struct Report {
+    version: String,
+    process: String,
+    pid: u32,
+    layer_version: String,
+    started_unix_ns: u64,
+    devices: Vec<Device>,
+    /// From the start of the recording to its last event.
+    duration_ns: u64,
+    /// Presents.
+    frames: u64,
+    submits: u64,
+    buffers: u64,
+    images: u64,
+    memory_allocations: u64,
+    memory_bytes: u64,
+    calls: u64,
+    /// Calls that the driver did not answer with VK_SUCCESS.
+    failed_calls: u64,
+    /// `VkSparseMemoryBind` structs.
+    binds: u64,
+    /// `VkSparseImageMemoryBind` structs.
+    image_binds: u64,
+    /// Binds of both sorts that have no memory.
+    unbinds: u64,
+    records: u64,
+    lost_events: u64,
+    /// Records of kinds that only a newer panvk-sparse knows.
+    unknown_records: u64,
+    bytes: u64,
+    bytes_per_bind: Option<f64>,
+    clean_end: bool,
+    damage: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Device {
+    device: Handle,
+    name: String,
+    driver_name: String,
+    driver_info: String,
+    api_version: String,
+    sparse_binding: bool,
+}
+
+impl From<DeviceCreated> for Device {
+    fn from(created: DeviceCreated) -> Self {
+        Self {
+            device: Handle(created.device),
+            name: created.name,
+            driver_name: created.driver_name,
+            driver_info: created.driver_info,
+            api_version: version(created.api_version),
+            sparse_binding: created.sparse_binding,
+        }
+    }
+}
+
+/// A version as Vulkan packs it.
+pub fn version(packed: u32) -> String {
+    use ash::vk::{api_version_major, api_version_minor, api_version_patch};
+    format!(
+        "{}.{}.{}",
+        api_version_major(packed),
+        api_version_minor(packed),
+        api_version_patch(packed)
+    )
+}
+
+/// Reads the recording, and returns what goes to stdout.
+pub fn run(args: &Args) -> Result<String, Failure> {
+    let mut source = Recording::open(&args.trace, args.salvage)?;
+    let header = source.header().clone();
+    let mut report = Report {
+        version: format!("{}.{}", header.version.0, header.version.1),
+        process: header.process,
+        pid: header.pid,
+        layer_version: header.layer_version,
+        started_unix_ns: header.started_unix_ns,
+        ..Report::default()
+    };
+    let mut progress = Bar::new("reading", source.size());
+    while let Some(record) = source.next()? {
+        progress.show(source.reader().offset());
+        report.records += 1;
+        report.duration_ns = record.time;
+        report.add(record.event);
+    }
+    progress.clear();
+    source.note_damage();
+    let reader = source.reader();
+    report.unknown_records = reader.skipped();
+    report.bytes = reader.offset();
+    report.clean_end = reader.ended_cleanly();
+    report.damage = reader.damage().map(ToString::to_string);
+    let binds = report.binds + report.image_binds;
+    report.bytes_per_bind = (binds > 0).then(|| report.bytes as f64 / binds as f64);
+    match args.json {
+        true => Ok(serde_json::to_string(&report)
+            .map_err(|error| format!("writing JSON: {error}"))?
+            + "\n"),
+        false => Ok(report.for_people()),
+    }
+}
+
+impl Report {
+    fn add(&mut self, event: Event) {
+        match event {
+            Event::DeviceCreated(created) => self.devices.push(created.into()),
+            Event::MemoryAllocated { size, .. } => {
+                self.memory_allocations += 1;
+                self.memory_bytes = self.memory_bytes.saturating_add(size);
+            }
+            Event::BufferCreated(_) => self.buffers += 1,
+            Event::ImageCreated(_) => self.images += 1,
+            Event::BindSparse { call, result, .. } => self.call(&call, result),
+            Event::Present { .. } => self.frames += 1,
+            Event::Submit { .. } => self.submits += 1,
+            Event::Lost { events } => self.lost_events = self.lost_events.saturating_add(events),
+            Event::DeviceDestroyed { .. }
+            | Event::MemoryFreed { .. }
+            | Event::ResourceDestroyed { .. }
+            | Event::TimelineCreated { .. }
+            | Event::SemaphoreDestroyed { .. }
+            | Event::FenceDestroyed { .. } => {}
+        }
+    }
+
+    fn call(&mut self, call: &BindCall, result: i32) {
+        self.calls += 1;
+        self.failed_calls += u64::from(result != 0);
+        for info in &call.infos {
+            for (_, binds) in &info.binds {
+                self.binds += binds.len() as u64;
+                let unbinds = binds.iter().filter(|bind| bind.memory.is_none());
+                self.unbinds += unbinds.count() as u64;
+            }
+            for (_, binds) in &info.image_binds {
+                self.image_binds += binds.len() as u64;
+                let unbinds = binds.iter().filter(|bind| bind.memory.is_none());
+                self.unbinds += unbinds.count() as u64;
+            }
+        }
+    }
+
+    fn for_people(&self) -> String {
+        let mut out = String::new();
+        let mut line = |name: &str, text: String| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{name:<11} {text}");
+        };
+        let process = Text(&self.process);
+        line(
+            "Process",
+            match self.pid {
+                0 => process.to_string(),
+                pid => format!("{process}, process id {pid}"),
+            },
+        );
+        line(
+            "Format",
+            format!(
+                "{}, recorded by version {}",
+                self.version,
+                Text(&self.layer_version)
+            ),
+        );
+        line(
+            "Started",
+            match self.started_unix_ns {
+                0 => "not known".to_owned(),
+                ns => humantime::format_rfc3339(UNIX_EPOCH + Duration::from_nanos(ns)).to_string(),
+            },
+        );
+        line("Duration", format!("{} s", seconds(self.duration_ns)));
+        line(
+            "Frames",
+            format!(
+                "{}, {} queue submits",
+                thousands(self.frames),
+                thousands(self.submits)
+            ),
+        );
+        line(
+            "Resources",
+            format!(
+                "{} sparse buffers, {} sparse images",
+                thousands(self.buffers),
+                thousands(self.images)
+            ),
+        );
+        line(
+            "Memory",
+            format!(
+                "{} allocations, {} bytes",
+                thousands(self.memory_allocations),
+                thousands(self.memory_bytes)
+            ),
+        );
+        line(
+            "Calls",
+            format!(
+                "{} of vkQueueBindSparse, {} failed",
+                thousands(self.calls),
+                thousands(self.failed_calls)
+            ),
+        );
+        line(
+            "Binds",
+            format!(
+                "{} of bytes, {} of image regions; {} of them unbind",
+                thousands(self.binds),
+                thousands(self.image_binds),
+                thousands(self.unbinds)
+            ),
+        );
+        line(
+            "Size",
+            match self.bytes_per_bind {
+                Some(per_bind) => {
+                    format!("{} bytes, {per_bind:.2} a bind", thousands(self.bytes))
+                }
+                None => format!("{} bytes", thousands(self.bytes)),
+            },
+        );
+        if self.lost_events > 0 {
+            line(
+                "Missing",
+                format!(
+                    "{} events that the recorder had no room for",
+                    thousands(self.lost_events)
+                ),
+            );
+        }
+        if self.unknown_records > 0 {
+            line(
+                "Not known",
+                format!(
+                    "{} records of kinds that a newer panvk-sparse has added",
+                    thousands(self.unknown_records)
+                ),
+            );
+        }
+        line(
+            "End",
+            match (&self.damage, self.clean_end) {
+                (Some(damage), _) => format!("damaged {damage}"),
+                (None, true) => "clean".to_owned(),
+                (None, false) => {
+                    "not marked: the process ended before the recording did".to_owned()
+                }
+            },
+        );
+        out.push('\n');
+        out + &self.devices()
+    }
+
+    fn devices(&self) -> String {
+        if self.devices.is_empty() {
+            return "No devices.\n".to_owned();
+        }
+        let rows: Vec<_> = self
+            .devices
+            .iter()
+            .map(|device| {
+                vec![
+                    device.device.to_string(),
+                    Text(&device.name).to_string(),
+                    Text(format!("{} {}", device.driver_name, device.driver_info).trim())
+                        .to_string(),
+                    device.api_version.clone(),
+                    if device.sparse_binding { "yes" } else { "no" }.to_owned(),
+                ]
+            })
+            .collect();
+        let header = [
+            ("device", Align::Right),
+            ("name", Align::Left),
+            ("driver", Align::Left),
+            ("Vulkan", Align::Left),
+            ("sparseBinding", Align::Left),
+        ];
+        render(&header, &rows)
+    }
+}
+
+/// Nanoseconds as seconds, in full.
+pub fn seconds(ns: u64) -> String {
+    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
+}

@@ -1,0 +1,305 @@
+//! Hosted: sparse binding over any Vulkan driver that has it, with a virtual kernel in this process.
+//!
+//! Each VkDevice has an open file of vpanthor and one VM in it ([`Space`]). A bind goes the whole way that it would go on a
+//! board: requests, plan, operations, one VM_BIND. Then the *mirror* asks vpanthor's page tables what has changed, and
+//! binds just that on the base driver. So what a shader reads has passed through all of it, or it is wrong.
+//!
+//! The kernel may have a real node beside it that is asked the same ([`vpanthor::Tee`]). Nothing here knows of that: the
+//! kernel is a kernel.
+
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod base;
+pub mod config;
+mod error;
+mod memories;
+mod mirror;
+mod resolve;
+mod setup;
+mod space;
+mod stand_ins;
+pub mod stats;
+
+pub use base::{BaseBatch, BaseQueue, DUMMY_BYTES, dummy_period};
+pub use error::HostedError;
+pub use resolve::Resolved;
+pub use space::{Labels, Space, Work};
+pub use stand_ins::StandIns;
+pub use stats::Stats;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use panvk_sparse::drm;
+use panvk_sparse::layout::Image;
+use panvk_sparse::lower::Strategy;
+use vpanthor::{Change, Virtual};
+use vulkan::calls::{BindCall, ResourceId};
+
+use mirror::Mirror;
+
+/// What a VkDevice has here. All methods may be called from any thread. No lock is held while the base driver is called.
+#[derive(Debug)]
+pub struct Hosted {
+    device: drm::Device,
+    strategy: Strategy,
+    /// Apart from the rest: what is said of semaphores and fences need not wait for a bind.
+    stand_ins: Mutex<StandIns>,
+    state: Mutex<State>,
+}
+
+/// What changes. One lock holds it all: a bind has to see, and leave, one state of the VM.
+#[derive(Debug)]
+struct State {
+    space: Space,
+    /// Resources whose unbound ranges the base driver has not yet bound to their dummy.
+    fresh: Vec<ResourceId>,
+    /// Calls that the kernel has taken, and the base driver may yet refuse.
+    in_flight: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while the lock was held left the state as it was at some step of a bind. What the kernel has
+    // is still asked of the kernel, so the worst is an error of a later bind.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hosted {
+    fn over(space: Space) -> Self {
+        Hosted {
+            device: space.device.clone(),
+            strategy: space.strategy(),
+            stand_ins: Mutex::default(),
+            state: Mutex::new(State {
+                space,
+                fresh: Vec::new(),
+                in_flight: 0,
+            }),
+        }
+    }
+
+    /// How unbound ranges are mapped.
+    pub fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    /// The kernel, for tests that look at it or make it fail.
+    pub fn kernel(&self) -> &drm::Device {
+        &self.device
+    }
+
+    /// A look at the objects of the application.
+    pub fn with_space<R>(&self, look: impl FnOnce(&Space) -> R) -> R {
+        look(&self.state().space)
+    }
+
+    /// See [`Space::add_memory`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_memory(&self, memory: u64, size: u64) -> Result<(), HostedError> {
+        self.state().space.add_memory(memory, size)
+    }
+
+    /// See [`Space::remove_memory`].
+    pub fn remove_memory(&self, memory: u64) {
+        self.state().space.remove_memory(memory);
+    }
+
+    /// See [`Space::add_resource`]. The base driver binds unbound ranges to `dummy`, a memory of [`DUMMY_BYTES`], with the
+    /// next [`Hosted::start`] or [`Hosted::bind`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_resource(
+        &self,
+        id: ResourceId,
+        size: u64,
+        granularity: u64,
+        dummy: Option<u64>,
+    ) -> Result<(), HostedError> {
+        let mut state = self.state();
+        state.space.add_resource(id, size, granularity, dummy)?;
+        state.note_new(&self.device, id, dummy);
+        Ok(())
+    }
+
+    /// See [`Space::add_image`]. The dummy is as for [`Hosted::add_resource`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_image(
+        &self,
+        image: u64,
+        layout: &Image,
+        dummy: Option<u64>,
+    ) -> Result<(), HostedError> {
+        let mut state = self.state();
+        state.space.add_image(image, layout, dummy)?;
+        state.note_new(&self.device, ResourceId::Image(image), dummy);
+        Ok(())
+    }
+
+    /// See [`Space::remove_resource`].
+    pub fn remove_resource(&self, id: ResourceId) {
+        let mut state = self.state();
+        state.fresh.retain(|&fresh| fresh != id);
+        state.space.remove_resource(id);
+        state.take_changes(&self.device);
+    }
+
+    /// A semaphore was created. Those that are not known are taken for binary ones.
+    pub fn add_timeline(&self, semaphore: u64) {
+        lock(&self.stand_ins).add_timeline(semaphore);
+    }
+
+    /// A semaphore is destroyed.
+    pub fn remove_semaphore(&self, semaphore: u64) {
+        lock(&self.stand_ins).remove_semaphore(semaphore);
+    }
+
+    /// A fence is destroyed.
+    pub fn remove_fence(&self, fence: u64) {
+        lock(&self.stand_ins).remove_fence(fence);
+    }
+
+    /// Has the base driver bind the unbound ranges of new resources to their dummies: one batch, which stands for an
+    /// info that is the caller's own. Calls it only where there are new resources with a dummy.
+    ///
+    /// # Errors
+    /// The base driver's, or the VM is lost. New resources stay new then.
+    pub fn start(&self, base: BaseQueue<'_>) -> Result<(), HostedError> {
+        let (fresh, batch) = {
+            let mut state = self.state();
+            state.space.vm.alive()?;
+            if state.fresh.is_empty() {
+                return Ok(());
+            }
+            let fresh = std::mem::take(&mut state.fresh);
+            let mut batch = BaseBatch::default();
+            Mirror::of(&state.space).start(&fresh, &mut batch);
+            (fresh, batch)
+        };
+        base(&[batch]).map_err(|result| {
+            self.state().put_back(fresh);
+            HostedError::Base(result)
+        })
+    }
+
+    /// Carries out one `vkQueueBindSparse`.
+    ///
+    /// # Errors
+    /// [`HostedError::Invalid`] where a bind of the call can't be carried out: nothing of the call has
+    /// happened then. The other errors are the kernel's or the base driver's.
+    pub fn bind(&self, call: &BindCall, base: BaseQueue<'_>) -> Result<(), HostedError> {
+        // 1. The virtual kernel carries it out, and its page tables say what the base driver has to do.
+        let (batches, changes, fresh) = {
+            let mut state = self.state();
+            let mut resolved = state.space.resolve(call)?;
+            lock(&self.stand_ins).attach(&self.device, call, &mut resolved)?;
+            let bound = state.space.carry_out(&resolved);
+            let changed = state.take_changes(&self.device);
+            let bound = bound?;
+            let fresh = match resolved.batches.first() {
+                Some(_) if !call.infos.is_empty() => std::mem::take(&mut state.fresh),
+                _ => Vec::new(),
+            };
+            let batches = mirrored(&state.space, call, &resolved, &bound.ops, changed, &fresh);
+            state.in_flight += 1;
+            (batches, bound.changes, fresh)
+        };
+        // 2. The base driver does it.
+        let answer = base(&batches);
+        // 3. Where it refuses, the kernel goes back.
+        let mut state = self.state();
+        let back = match answer {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                state.put_back(fresh);
+                state.space.take_back(changes)
+            }
+        };
+        state.in_flight -= 1;
+        state.take_changes(&self.device);
+        if state.in_flight == 0 {
+            state.space.settle();
+        }
+        back.and(answer.map_err(HostedError::Base))
+    }
+
+    /// The counters, from the creation of the device up to now.
+    pub fn stats(&self) -> Stats {
+        self.state().space.stats()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl State {
+    /// A resource is new. What its creation has changed in the page tables is none of the base driver's business.
+    fn note_new(&mut self, device: &drm::Device, id: ResourceId, dummy: Option<u64>) {
+        self.fresh.extend(dummy.map(|_| id));
+        self.take_changes(device);
+    }
+
+    /// New resources are as new as before, but for those that have been destroyed since.
+    fn put_back(&mut self, fresh: Vec<ResourceId>) {
+        let space = &self.space;
+        let alive = fresh
+            .into_iter()
+            .filter(|&id| space.resource_size(id).is_some());
+        self.fresh.extend(alive);
+    }
+
+    /// What has changed in the page tables since this was last asked.
+    fn take_changes(&self, device: &drm::Device) -> Vec<Change> {
+        let id = self.space.vm.vm().id().0;
+        let file = device.vpanthor();
+        file.map(|file| file.take_changes(id)).unwrap_or_default()
+    }
+}
+
+/// What the base driver has to do for each batch of a call. `ops` are the positions of each batch's operations, `fresh`
+/// are the new resources, which start with the first batch.
+fn mirrored(
+    space: &Space,
+    call: &BindCall,
+    resolved: &Resolved,
+    ops: &[std::ops::Range<usize>],
+    changed: Vec<Change>,
+    fresh: &[ResourceId],
+) -> Vec<BaseBatch> {
+    if call.infos.is_empty() {
+        // The batch that only carries the fence is none of the base driver's.
+        return Vec::new();
+    }
+    let mut mirror = Mirror::of(space);
+    let mut changed = changed.into_iter().peekable();
+    let mut batches = Vec::with_capacity(resolved.batches.len());
+    for (batch, ops) in resolved.batches.iter().zip(ops) {
+        let mut base = BaseBatch {
+            first: batch.first,
+            last: batch.last,
+            ..BaseBatch::default()
+        };
+        if batches.is_empty() {
+            mirror.start(fresh, &mut base);
+        }
+        let mut own: Vec<Change> = Vec::new();
+        while let Some(change) = changed.next_if(|change| change.op < ops.end as u64) {
+            own.push(change);
+        }
+        // Operations come in the order that suits the kernel.
+        if !own.is_sorted_by_key(|change| change.va) {
+            own.sort_unstable_by_key(|change| change.va);
+        }
+        for change in &own {
+            mirror.reflect(change, &mut base);
+        }
+        mirror.finish(&mut base);
+        batches.push(base);
+    }
+    batches
+}

@@ -1,0 +1,221 @@
+//! From what changed in the page tables to binds on the base driver.
+
+use super::addresses::Addresses;
+use super::memories::Memories;
+use crate::{BaseBatch, Space, dummy_period};
+use panvk_sparse::layout::{self, PlaceBind, TileMap};
+use panvk_sparse::units::Va;
+use vpanthor::{Change, Place};
+use vulkan::calls::{Bind, ImageBind, ResourceId};
+
+/// Turns changes of addresses back into binds of resources. What is mapped to the dummy, or not at all, is not
+/// bound on the base driver.
+pub struct Mirror<'a> {
+    addresses: &'a Addresses,
+    memories: &'a Memories,
+    /// The latest resource and memory, which neighbouring changes share as a rule.
+    resource: Option<Resource<'a>>,
+    memory: Option<(u64, Option<u64>)>,
+    /// What changed in the latest resource.
+    changes: Vec<layout::Change>,
+}
+
+#[derive(Clone, Copy)]
+struct Resource<'a> {
+    id: ResourceId,
+    /// The first address and the one behind the last.
+    from: u64,
+    to: u64,
+    tiles: Option<&'a TileMap>,
+    /// What unbound ranges are bound to, and after how many bytes it comes again.
+    dummy: Option<(u64, u64)>,
+}
+
+impl<'a> Mirror<'a> {
+    pub fn of(space: &'a Space) -> Self {
+        Self {
+            addresses: &space.addresses,
+            memories: &space.memories,
+            resource: None,
+            memory: None,
+            changes: Vec::new(),
+        }
+    }
+
+    /// New resources start bound to their dummies.
+    pub fn start(&mut self, fresh: &[ResourceId], to: &mut BaseBatch) {
+        for resource in fresh.iter().filter_map(|&id| self.addresses.get(id)) {
+            let all = Change {
+                op: 0,
+                va: resource.va.0,
+                len: resource.size,
+                // What is not bound and what is bound to nothing are one: this is to be bound to the dummy all the same.
+                old: Some(Place::Memory { bo: 0, offset: 0 }),
+                new: Some(Place::Null),
+            };
+            self.reflect(&all, to);
+            self.finish(to);
+        }
+    }
+
+    /// Takes note of a change. Those of one batch come in the order of addresses.
+    pub fn reflect(&mut self, change: &Change, to: &mut BaseBatch) {
+        let unbound = |place: Option<Place>| matches!(place, None | Some(Place::Null));
+        if unbound(change.old) && unbound(change.new) {
+            return;
+        }
+        let (mut va, end) = (change.va, change.va + change.len);
+        while va < end {
+            // Addresses of no resource are not the base driver's matter.
+            let Some(resource) = self.resource_at(va, to) else {
+                return;
+            };
+            let here = end.min(resource.to);
+            let memory = match change.new {
+                None | Some(Place::Null) => None,
+                Some(Place::Memory { bo, offset }) => self
+                    .memory(bo)
+                    .map(|memory| (memory, offset + (va - change.va))),
+            };
+            let more = layout::Change {
+                at: va - resource.from,
+                len: here - va,
+                memory,
+            };
+            match self.changes.last_mut() {
+                Some(last) if continues(last, &more) => last.len += more.len,
+                _ => self.changes.push(more),
+            }
+            va = here;
+        }
+    }
+
+    /// Ends a batch: what is noted becomes binds.
+    pub fn finish(&mut self, to: &mut BaseBatch) {
+        let Some(resource) = self.resource.take() else {
+            return;
+        };
+        if let Some(dummy) = resource.dummy {
+            self.changes = std::mem::take(&mut self.changes)
+                .into_iter()
+                .flat_map(|change| to_dummy(change, dummy))
+                .collect();
+        }
+        let bind = |change: layout::Change| Bind {
+            resource_offset: change.at,
+            size: change.len,
+            memory: change.memory.map(|(memory, _)| memory),
+            memory_offset: change.memory.map_or(0, |(_, offset)| offset),
+            metadata: false,
+        };
+        let Some(tiles) = resource.tiles else {
+            let binds = self.changes.drain(..).map(bind);
+            to.binds.push((resource.id, binds.collect()));
+            return;
+        };
+        match tiles.binds(&self.changes) {
+            Ok(binds) => to.add_places(resource.id, &binds),
+            // Every mapping of the image is made of whole tiles.
+            Err(error) => log::error!("{}: page tables show no tiles: {error}", resource.id),
+        }
+        self.changes.clear();
+    }
+
+    fn resource_at(&mut self, va: u64, to: &mut BaseBatch) -> Option<Resource<'a>> {
+        if let Some(latest) = self
+            .resource
+            .filter(|latest| (latest.from..latest.to).contains(&va))
+        {
+            return Some(latest);
+        }
+        self.finish(to);
+        let (id, resource) = self.addresses.at(Va(va))?;
+        self.resource = Some(Resource {
+            id,
+            from: resource.va.0,
+            to: resource.va.0 + resource.size,
+            tiles: self.addresses.tiles(id),
+            dummy: self
+                .addresses
+                .dummy(id)
+                .map(|dummy| (dummy, dummy_period(resource.granularity))),
+        });
+        self.resource
+    }
+
+    fn memory(&mut self, bo: u64) -> Option<u64> {
+        match self.memory {
+            Some((known, memory)) if known == bo => memory,
+            _ => self.memory.insert((bo, self.memories.of_bo(bo))).1,
+        }
+    }
+}
+
+impl BaseBatch {
+    fn add_places(&mut self, id: ResourceId, places: &[PlaceBind]) {
+        let (mut opaque, mut tiles) = (Vec::new(), Vec::new());
+        for bind in places {
+            let memory = bind.memory.map(|(memory, _)| memory);
+            let memory_offset = bind.memory.map_or(0, |(_, offset)| offset);
+            match bind.place {
+                layout::Place::Tiles { region, .. } => tiles.push(ImageBind {
+                    region,
+                    memory,
+                    memory_offset,
+                }),
+                layout::Place::Opaque {
+                    offset,
+                    size,
+                    metadata,
+                    ..
+                } => opaque.push(Bind {
+                    resource_offset: offset,
+                    size,
+                    memory,
+                    memory_offset,
+                    metadata,
+                }),
+            }
+        }
+        if !opaque.is_empty() {
+            self.binds.push((id, opaque));
+        }
+        if let ResourceId::Image(image) = id {
+            if !tiles.is_empty() {
+                self.image_binds.push((image, tiles));
+            }
+        }
+    }
+}
+
+/// A range that is unbound is bound to the dummy, over and over: to the byte of it that the offset in the resource
+/// has, modulo the period.
+fn to_dummy(change: layout::Change, (dummy, period): (u64, u64)) -> Vec<layout::Change> {
+    if change.memory.is_some() {
+        return vec![change];
+    }
+    let end = change.at + change.len;
+    let first = change.at - change.at % period;
+    (first..end)
+        .step_by(period as usize)
+        .map(|piece| {
+            let at = piece.max(change.at);
+            layout::Change {
+                at,
+                len: end.min(piece + period) - at,
+                memory: Some((dummy, at % period)),
+            }
+        })
+        .collect()
+}
+
+fn continues(previous: &layout::Change, next: &layout::Change) -> bool {
+    previous.at + previous.len == next.at
+        && match (previous.memory, next.memory) {
+            (None, None) => true,
+            (Some((one, offset)), Some((other, next))) => {
+                one == other && offset + previous.len == next
+            }
+            _ => false,
+        }
+}

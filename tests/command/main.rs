@@ -1,0 +1,7 @@
+//! The command `panvk-sparse`: what it prints, how it ends.
+
+mod cli;
+mod cts;
+mod node_command;
+mod streaming;
+mod trace_cli;

@@ -1,0 +1,1 @@
+//! The component as a driver author uses it.

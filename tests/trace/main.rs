@@ -1,0 +1,5 @@
+//! Recordings: the format, and what a replay counts.
+
+mod arbitrary;
+mod format;
+mod replay;

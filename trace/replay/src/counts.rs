@@ -1,0 +1,113 @@
+//! What binds cost, in numbers.
+
+use std::ops::{Add, AddAssign, Sub};
+
+use serde::Serialize;
+
+use hosted::Space;
+
+/// Counts over some part of a recording. The names are relied on by scripts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// `vkQueueBindSparse` calls that were carried out. What the kernel was asked to do for others counts all the same.
+    pub queue_bind_sparse_calls: u64,
+    /// `VkSparseMemoryBind` and `VkSparseImageMemoryBind` structs in these calls.
+    pub binds: u64,
+    /// Binds that changed nothing.
+    pub binds_elided: u64,
+    /// Ranges that these calls really changed.
+    pub runs: u64,
+    /// VM_BIND ioctls, those at the creation and destruction of resources among them.
+    pub vm_bind_ioctls: u64,
+    /// The operations in them: the sum of the next four.
+    pub vm_bind_ops: u64,
+    pub map_ops: u64,
+    pub null_ops: u64,
+    pub unmap_ops: u64,
+    pub sync_ops: u64,
+    /// Bytes that the kernel copied in for them.
+    pub bytes_to_kernel: u64,
+    /// Page-table entries written and cleared, of 4 KiB and of 2 MiB.
+    pub pte_writes: u64,
+    /// Calls of which a bind broke a rule, so that nothing of them happened: the driver of the recording said so.
+    pub refused: u64,
+    /// Calls that failed in the recording for another reason; what was done for them was taken back.
+    pub failed: u64,
+    /// Calls that the driver of the recording took, and that the replayed kernel did not.
+    pub not_taken: u64,
+    /// Binds that can't be placed: of resources, memory or devices that are not known, or against this driver's rules.
+    pub skipped: u64,
+    /// Resources and memories that can't be placed.
+    pub unplaced: u64,
+    /// Events that the recorder had no room for.
+    pub lost_events: u64,
+}
+
+impl Counts {
+    /// Of one device: what its kernel was asked to do.
+    pub(super) fn of(space: &Space) -> Self {
+        let stats = space.stats();
+        let work = space.work();
+        Self {
+            queue_bind_sparse_calls: stats.queue_bind_sparse_calls,
+            binds: stats.binds,
+            binds_elided: stats.binds_elided,
+            runs: work.map_or(0, |work| work.runs),
+            vm_bind_ioctls: stats.vm_bind_ioctls,
+            vm_bind_ops: stats.vm_bind_ops,
+            map_ops: stats.map_ops,
+            null_ops: stats.null_ops,
+            unmap_ops: stats.unmap_ops,
+            sync_ops: stats.sync_ops,
+            bytes_to_kernel: work.map_or(0, |work| work.bytes_to_kernel),
+            pte_writes: work.map_or(0, |work| work.vm.pt.pte_writes()),
+            ..Self::default()
+        }
+    }
+
+    fn with(self, other: Self, f: fn(u64, u64) -> u64) -> Self {
+        Self {
+            queue_bind_sparse_calls: f(self.queue_bind_sparse_calls, other.queue_bind_sparse_calls),
+            binds: f(self.binds, other.binds),
+            binds_elided: f(self.binds_elided, other.binds_elided),
+            runs: f(self.runs, other.runs),
+            vm_bind_ioctls: f(self.vm_bind_ioctls, other.vm_bind_ioctls),
+            vm_bind_ops: f(self.vm_bind_ops, other.vm_bind_ops),
+            map_ops: f(self.map_ops, other.map_ops),
+            null_ops: f(self.null_ops, other.null_ops),
+            unmap_ops: f(self.unmap_ops, other.unmap_ops),
+            sync_ops: f(self.sync_ops, other.sync_ops),
+            bytes_to_kernel: f(self.bytes_to_kernel, other.bytes_to_kernel),
+            pte_writes: f(self.pte_writes, other.pte_writes),
+            refused: f(self.refused, other.refused),
+            failed: f(self.failed, other.failed),
+            not_taken: f(self.not_taken, other.not_taken),
+            skipped: f(self.skipped, other.skipped),
+            unplaced: f(self.unplaced, other.unplaced),
+            lost_events: f(self.lost_events, other.lost_events),
+        }
+    }
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+/// What was counted since `other`, an earlier state of the same counts.
+impl Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self.with(other, u64::saturating_sub)
+    }
+}

@@ -1,0 +1,216 @@
+//! Buffer objects: memory that can be mapped into VMs (`panthor_gem_object`).
+//!
+//! A VM's mappings need no memory behind a buffer object, only its size and its identity. So there is none until a CPU
+//! maps the object or another file gets it as a file descriptor: then a memfd stands for it.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rustix::fs::{MemfdFlags, OFlags};
+use rustix::io::Errno;
+
+use super::fds;
+use super::handles::Handles;
+use super::kernel::{Alive, lock};
+use panvk_sparse::units::{SZ_2M, SZ_4K};
+
+/// A buffer object of the virtual kernel, shared by the handles that name it and the mappings that show it.
+#[derive(Debug)]
+pub struct Bo {
+    /// Unique for as long as the process lives; never 0.
+    pub id: u64,
+    /// Bytes, a multiple of 4 KiB.
+    pub size: u64,
+    /// The serial of the only VM that may map it, where there is one. (Its id would not do: ids are used again.)
+    pub exclusive_vm: Option<u32>,
+    /// The flags of BO_CREATE.
+    pub flags: u32,
+    memory: OnceLock<OwnedFd>,
+    /// Where mmap finds it in the device file, once somebody has asked.
+    mmap_offset: OnceLock<u64>,
+    label: Mutex<Option<String>>,
+    /// Counts it as one of its kernel's objects.
+    _alive: Alive,
+}
+
+/// The next [`Bo::id`].
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Bo {
+    /// A buffer object of `size` bytes that belongs to no kernel. `id` must not be 0 and not be used twice.
+    pub fn new(id: u64, size: u64, exclusive_vm: Option<u32>) -> Self {
+        Self {
+            id,
+            size,
+            exclusive_vm,
+            flags: 0,
+            memory: OnceLock::new(),
+            mmap_offset: OnceLock::new(),
+            label: Mutex::new(None),
+            _alive: Alive::default(),
+        }
+    }
+
+    /// BO_CREATE: `size` is rounded up to pages.
+    ///
+    /// # Errors
+    /// `EINVAL` for a size of 0 or one that no file can have.
+    pub(super) fn create(
+        size: u64,
+        flags: u32,
+        exclusive_vm: Option<u32>,
+        alive: Alive,
+    ) -> Result<Arc<Self>, Errno> {
+        let size = size
+            .checked_next_multiple_of(SZ_4K)
+            .filter(|size| (1..=i64::MAX as u64).contains(size))
+            .ok_or(Errno::INVAL)?;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Self {
+            flags,
+            _alive: alive,
+            ..Self::new(id, size, exclusive_vm)
+        }))
+    }
+
+    /// Whether its memory is made of 2 MiB folios, each aligned to 2 MiB, so that the MMU can map it with 2 MiB blocks.
+    /// Smaller buffer objects are made of 4 KiB pages.
+    pub fn huge_folios(&self) -> bool {
+        self.size >= SZ_2M
+    }
+
+    /// The memory, made at the first call.
+    ///
+    /// `kernel` tells the kernels of this machine apart, see [`Bo::import`].
+    ///
+    /// # Errors
+    /// Those of memfd_create and ftruncate.
+    pub(super) fn memory(&self, kernel: &str) -> Result<BorrowedFd<'_>, Errno> {
+        if let Some(fd) = self.memory.get() {
+            return Ok(fd.as_fd());
+        }
+        let name = format!("{MEMFD_NAME}:{kernel}:{}:{}", self.id, self.flags);
+        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&fd, self.size)?;
+        // A second caller at the same time may have been faster: then this memfd goes away unused.
+        Ok(self.memory.get_or_init(|| fd).as_fd())
+    }
+
+    /// The name that BO_SET_LABEL gave it.
+    pub fn label(&self) -> Option<String> {
+        lock(&self.label).clone()
+    }
+
+    pub(super) fn set_label(&self, label: Option<String>) {
+        *lock(&self.label) = label;
+    }
+
+    /// The offset in the device file, taken from `next` at the first call.
+    pub(super) fn mmap_offset(&self, next: impl FnOnce() -> u64) -> u64 {
+        *self.mmap_offset.get_or_init(next)
+    }
+
+    /// The object behind an exported file descriptor whose last handle and mapping went away: its memory lives on in the
+    /// file, whose name says the rest.
+    ///
+    /// # Errors
+    /// `EINVAL` for what [`Bo::memory`] of the same `kernel` has not made, `EBADF` for what is no file descriptor.
+    pub(super) fn import(fd: i32, kernel: &str, alive: Alive) -> Result<Arc<Self>, Errno> {
+        let identity = identity(fd, kernel)?;
+        let memory = fds::reopen(fd, OFlags::RDWR)?;
+        let size = rustix::fs::fstat(&memory)?.st_size;
+        let size = u64::try_from(size).map_err(|_| Errno::INVAL)?;
+        let bo = Self {
+            flags: identity.flags,
+            _alive: alive,
+            ..Self::new(identity.id, size, None)
+        };
+        Ok(Arc::new(Self {
+            memory: OnceLock::from(memory),
+            ..bo
+        }))
+    }
+}
+
+const MEMFD_NAME: &str = "vpanthor-bo";
+
+/// What a memfd's name says of the buffer object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub id: u64,
+    pub flags: u32,
+}
+
+/// Which of `kernel`'s buffer objects a file descriptor stands for.
+///
+/// # Errors
+/// `EINVAL` for another kernel's or none, `EBADF` for what is no file descriptor.
+pub(super) fn identity(fd: i32, kernel: &str) -> Result<Identity, Errno> {
+    let name = fds::name(fd)?;
+    let parse = || {
+        let rest = name.strip_prefix("/memfd:")?.strip_suffix(" (deleted)")?;
+        let rest = rest.strip_prefix(MEMFD_NAME)?.strip_prefix(':')?;
+        let rest = rest.strip_prefix(kernel)?.strip_prefix(':')?;
+        let (id, flags) = rest.split_once(':')?;
+        Some(Identity {
+            id: id.parse().ok()?,
+            flags: flags.parse().ok()?,
+        })
+    };
+    parse().ok_or(Errno::INVAL)
+}
+
+/// The GEM handles of one open file.
+#[derive(Debug)]
+pub(super) struct BoTable {
+    handles: Handles<Arc<Bo>>,
+    /// So that an object that comes back through a file descriptor gets the handle that it has.
+    by_id: HashMap<u64, u32>,
+}
+
+impl BoTable {
+    pub fn new() -> Self {
+        Self {
+            handles: Handles::new(i32::MAX as u32),
+            by_id: HashMap::new(),
+        }
+    }
+
+    pub fn get(&self, handle: u32) -> Option<&Arc<Bo>> {
+        self.handles.get(handle)
+    }
+
+    /// The object's handle, a new one if it has none yet.
+    pub fn handle_of(&mut self, bo: Arc<Bo>) -> Result<u32, Errno> {
+        let id = bo.id;
+        if let Some(handle) = self.by_id.get(&id) {
+            return Ok(*handle);
+        }
+        let handle = self.handles.insert(bo).ok_or(Errno::NOSPC)?;
+        self.by_id.insert(id, handle);
+        Ok(handle)
+    }
+
+    /// GEM_CLOSE. The object is returned so that it can be dropped outside the table's lock.
+    pub fn close(&mut self, handle: u32) -> Option<Arc<Bo>> {
+        let bo = self.handles.remove(handle)?;
+        self.by_id.remove(&bo.id);
+        Some(bo)
+    }
+
+    /// The objects with their handles, ascending.
+    pub fn entries(&self) -> Vec<(u32, Arc<Bo>)> {
+        self.handles.entries()
+    }
+
+    /// Whether the object with this id has a handle.
+    pub fn contains(&self, id: u64) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    pub fn len(&self) -> usize {
+        self.handles.len()
+    }
+}

@@ -1,0 +1,83 @@
+//! What DRM answers for every driver: version, capabilities, GEM handles and their way through file descriptors.
+
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+
+use crate::file::{File, install};
+use crate::kernel::lock;
+use crate::user_memory::UserMemory;
+use panvk_sparse::uapi::*;
+
+/// Fills the caller's buffer as far as it goes and tells the whole length.
+fn copy_text(mem: &dyn UserMemory, addr: u64, len: &mut u64, text: &str) -> Result<(), Errno> {
+    let room = usize::try_from(*len).unwrap_or(usize::MAX);
+    *len = text.len() as u64;
+    let fits = &text.as_bytes()[..text.len().min(room)];
+    if addr == 0 || fits.is_empty() {
+        return Ok(());
+    }
+    mem.write(addr, fits)
+}
+
+pub(super) fn version(file: &File, args: &mut Version, mem: &dyn UserMemory) -> Result<u32, Errno> {
+    let (major, minor) = file.kernel.flavour().version();
+    args.version_major = major as i32;
+    args.version_minor = minor as i32;
+    args.version_patchlevel = 0;
+    copy_text(mem, args.name, &mut args.name_len, "panthor")?;
+    copy_text(mem, args.date, &mut args.date_len, "0")?;
+    copy_text(mem, args.desc, &mut args.desc_len, "Panthor DRM driver")?;
+    Ok(0)
+}
+
+pub(super) fn get_cap(_: &File, args: &mut GetCap, _: &dyn UserMemory) -> Result<u32, Errno> {
+    args.value = match args.capability {
+        CAP_PRIME => PRIME_CAP_IMPORT | PRIME_CAP_EXPORT,
+        CAP_TIMESTAMP_MONOTONIC | CAP_SYNCOBJ | CAP_SYNCOBJ_TIMELINE => 1,
+        // Everything else is about displays.
+        _ => {
+            args.value = 0;
+            return Err(Errno::OPNOTSUPP);
+        }
+    };
+    Ok(0)
+}
+
+pub(super) fn gem_close(
+    file: &File,
+    args: &mut GemClose,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    let closed = lock(&file.bos).close(args.handle);
+    closed.map(|_| 0).ok_or(Errno::INVAL)
+}
+
+/// The memory leaves as a memfd. It can always be written to, with `RDWR` or without.
+pub(super) fn prime_handle_to_fd(
+    file: &File,
+    args: &mut PrimeHandle,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    if args.flags & !(CLOEXEC | RDWR) != 0 {
+        return Err(Errno::INVAL);
+    }
+    let bo = file.bo(args.handle).ok_or(Errno::NOENT)?;
+    if bo.exclusive_vm.is_some() {
+        return Err(Errno::INVAL);
+    }
+    let memory = bo.memory(file.kernel.name())?;
+    let fd = fcntl_dupfd_cloexec(memory, 0)?;
+    file.kernel.remember_exported(&bo);
+    args.fd = install(fd, args.flags & CLOEXEC != 0)?;
+    Ok(0)
+}
+
+/// Only this kernel's own buffer objects can come in; `EINVAL` for memory of other drivers, of which there are none.
+pub(super) fn prime_fd_to_handle(
+    file: &File,
+    args: &mut PrimeHandle,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    let bo = file.kernel.import_bo(args.fd)?;
+    args.handle = lock(&file.bos).handle_of(bo)?;
+    Ok(0)
+}

@@ -1,0 +1,155 @@
+//! The way of an ioctl into the driver: `drm_ioctl`.
+//!
+//! The request code says how many bytes the caller passes and which way they go. The kernel copies in what its own struct
+//! and the caller's have in common, sees zeros where the caller's ends early, and copies back whatever happened: also after
+//! a failure, which is how a synchronous VM_BIND tells where it stopped.
+
+mod core;
+mod group;
+mod memory;
+mod query;
+mod syncobj;
+mod syncs;
+mod vm_bind;
+
+use rustix::io::Errno;
+
+use super::file::File;
+use super::refusal::{forget, refuse};
+use super::user_memory::{UserMemory, check_zero};
+use panvk_sparse::uapi::*;
+
+/// The caller writes, the kernel reads.
+const DIR_IN: u32 = 1 << 30;
+/// The kernel writes, the caller reads.
+const DIR_OUT: u32 = 2 << 30;
+
+/// One call.
+struct Call<'a> {
+    file: &'a File,
+    request: u32,
+    arg: u64,
+    mem: &'a dyn UserMemory,
+}
+
+impl Call<'_> {
+    /// Copies the argument in, runs `handler` on it and copies it out. `ours` is the code as the kernel knows it.
+    fn run<T: Plain>(
+        &self,
+        ours: u32,
+        handler: impl FnOnce(&File, &mut T, &dyn UserMemory) -> Result<u32, Errno>,
+    ) -> Result<u32, Errno> {
+        let size = ioctl_size(self.request);
+        let common = size.min(size_of::<T>());
+        let both = self.request & ours;
+        let mut args = T::default();
+        if both & DIR_IN != 0 {
+            self.mem
+                .read(self.arg, &mut args.as_bytes_mut()[..common])?;
+            self.touch_surplus(common, size)?;
+        }
+        let result = handler(self.file, &mut args, self.mem);
+        if both & DIR_OUT != 0 {
+            self.mem.write(self.arg, &args.as_bytes()[..common])?;
+            if both & DIR_IN == 0 && size > common {
+                self.mem.write(
+                    self.arg.checked_add(common as u64).ok_or(Errno::FAULT)?,
+                    &vec![0; size - common],
+                )?;
+            }
+        }
+        result
+    }
+
+    /// Bytes that only the caller knows are copied in and back unchanged: all that shows is whether they can be.
+    fn touch_surplus(&self, common: usize, size: usize) -> Result<(), Errno> {
+        if size == common {
+            return Ok(());
+        }
+        let addr = self.arg.checked_add(common as u64);
+        match check_zero(self.mem, addr, size - common, &mut Vec::new()) {
+            Err(Errno::FAULT) => Err(Errno::FAULT),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The numbers of DRM that a primary node takes and a render node does not: masters and authentication, clients, flinks,
+/// what drives displays.
+fn is_for_display(number: u8) -> bool {
+    matches!(
+        number,
+        0x01 | 0x02 | 0x05..=0x07 | 0x0a | 0x0b | 0x0d | 0x11 | 0x1e | 0x1f
+    ) || matches!(number, 0xa0..=0xbe | 0xc6..=0xc9)
+}
+
+pub(super) fn ioctl(
+    file: &File,
+    request: u32,
+    arg: u64,
+    mem: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    forget();
+    if (request >> 8) as u8 != IOCTL_BASE {
+        return Err(Errno::NOTTY);
+    }
+    let number = ioctl_nr(request);
+    if is_for_display(number) {
+        return Err(refuse(Errno::ACCESS, "not for a render node"));
+    }
+    file.faults.ioctl(number)?;
+    let call = Call {
+        file,
+        request,
+        arg,
+        mem,
+    };
+    let since_1_7 = file.kernel.flavour().has_bo_query_info();
+    macro_rules! dispatch {
+        ($( $ours:ident => $handler:path $(, if $there:expr)?; )+) => {
+            match number {
+                $( n if n == ioctl_nr($ours) $(&& $there)? => call.run($ours, $handler), )+
+                _ => Err(refuse(Errno::INVAL, "no such ioctl in this kernel")),
+            }
+        };
+    }
+    dispatch! {
+        IOCTL_VM_BIND => vm_bind::vm_bind;
+        IOCTL_DEV_QUERY => query::dev_query;
+        IOCTL_VM_CREATE => memory::vm_create;
+        IOCTL_VM_DESTROY => memory::vm_destroy;
+        IOCTL_VM_GET_STATE => memory::vm_get_state;
+        IOCTL_BO_CREATE => memory::bo_create;
+        IOCTL_BO_MMAP_OFFSET => memory::bo_mmap_offset;
+        IOCTL_BO_QUERY_INFO => memory::bo_query_info, if since_1_7;
+
+        IOCTL_GROUP_CREATE => group::create;
+        IOCTL_GROUP_DESTROY => group::destroy;
+        IOCTL_GROUP_SUBMIT => group::submit;
+        IOCTL_GROUP_GET_STATE => group::get_state;
+        IOCTL_TILER_HEAP_CREATE => group::heap_create;
+        IOCTL_TILER_HEAP_DESTROY => group::heap_destroy;
+        IOCTL_BO_SET_LABEL => memory::bo_set_label;
+        IOCTL_SET_USER_MMIO_OFFSET => memory::set_user_mmio_offset;
+        IOCTL_BO_SYNC => memory::bo_sync, if since_1_7;
+
+        IOCTL_VERSION => core::version;
+        IOCTL_GET_CAP => core::get_cap;
+        IOCTL_GEM_CLOSE => core::gem_close;
+        IOCTL_PRIME_HANDLE_TO_FD => core::prime_handle_to_fd;
+        IOCTL_PRIME_FD_TO_HANDLE => core::prime_fd_to_handle;
+
+        IOCTL_SYNCOBJ_CREATE => syncobj::create;
+        IOCTL_SYNCOBJ_DESTROY => syncobj::destroy;
+        IOCTL_SYNCOBJ_HANDLE_TO_FD => syncobj::handle_to_fd;
+        IOCTL_SYNCOBJ_FD_TO_HANDLE => syncobj::fd_to_handle;
+        IOCTL_SYNCOBJ_WAIT => syncobj::wait;
+        IOCTL_SYNCOBJ_TIMELINE_WAIT => syncobj::timeline_wait;
+        IOCTL_SYNCOBJ_RESET => syncobj::reset;
+        IOCTL_SYNCOBJ_SIGNAL => syncobj::signal;
+        IOCTL_SYNCOBJ_TIMELINE_SIGNAL => syncobj::timeline_signal;
+        IOCTL_SYNCOBJ_QUERY => syncobj::query;
+        IOCTL_SYNCOBJ_TRANSFER => syncobj::transfer;
+        IOCTL_SYNCOBJ_EVENTFD => syncobj::eventfd;
+    }
+}

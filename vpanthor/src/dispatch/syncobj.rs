@@ -1,0 +1,317 @@
+//! The syncobj ioctls (`drm_syncobj.c`).
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::fds::{self, Exported};
+use crate::fence::FenceSet;
+use crate::file::{File, install};
+use crate::kernel::{lock, monotonic_ns};
+use crate::syncobj::Syncobj;
+use crate::user_memory::{UserMemory, read_values};
+use crate::watches::Watch;
+use panvk_sparse::uapi::*;
+
+/// How long a transfer waits for a fence that is not there yet.
+const TRANSFER_TIMEOUT_NS: i64 = 5_000_000_000;
+
+fn require(holds: bool) -> Result<(), Errno> {
+    if holds { Ok(()) } else { Err(Errno::INVAL) }
+}
+
+/// The syncobjs of a user-space array of handles.
+fn find_all(
+    file: &File,
+    mem: &dyn UserMemory,
+    addr: u64,
+    count: u32,
+) -> Result<Vec<Arc<Syncobj>>, Errno> {
+    require(count != 0)?;
+    let handles: Vec<u32> = read_values(mem, addr, count)?;
+    lock(&file.syncobjs).get_all(&handles, Errno::NOENT)
+}
+
+/// The points of a user-space array, zeros where there is none.
+fn points(mem: &dyn UserMemory, addr: u64, count: u32) -> Result<Vec<u64>, Errno> {
+    if addr == 0 {
+        return Ok(vec![0; count as usize]);
+    }
+    read_values(mem, addr, count)
+}
+
+fn add_handle(file: &File, syncobj: Arc<Syncobj>) -> Result<u32, Errno> {
+    lock(&file.syncobjs).insert(syncobj).ok_or(Errno::NOSPC)
+}
+
+pub(super) fn create(
+    file: &File,
+    args: &mut SyncobjCreate,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    require(args.flags & !SYNCOBJ_CREATE_SIGNALED == 0)?;
+    let signalled = args.flags & SYNCOBJ_CREATE_SIGNALED != 0;
+    let syncobj = Syncobj::new(signalled, file.kernel.count_syncobj());
+    args.handle = add_handle(file, syncobj)?;
+    Ok(0)
+}
+
+pub(super) fn destroy(
+    file: &File,
+    args: &mut SyncobjDestroy,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    require(args.pad == 0)?;
+    let removed = lock(&file.syncobjs).remove(args.handle);
+    removed.map(|_| 0).ok_or(Errno::INVAL)
+}
+
+pub(super) fn handle_to_fd(
+    file: &File,
+    args: &mut SyncobjHandle,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    const SYNC_FILE: u32 = SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE;
+    const TIMELINE: u32 = SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE;
+    require(args.pad == 0 && args.flags & !(SYNC_FILE | TIMELINE) == 0)?;
+    let point = if args.flags & TIMELINE != 0 {
+        args.point
+    } else {
+        0
+    };
+    let what = if args.flags & SYNC_FILE != 0 {
+        let syncobj = file.syncobj(args.handle).ok_or(Errno::NOENT)?;
+        Exported::SyncFile(syncobj.find_fence(point)?)
+    } else {
+        require(args.point == 0)?;
+        Exported::Syncobj(file.syncobj(args.handle).ok_or(Errno::INVAL)?)
+    };
+    args.fd = install(file.kernel.exports.export(what)?, true)?;
+    Ok(0)
+}
+
+pub(super) fn fd_to_handle(
+    file: &File,
+    args: &mut SyncobjHandle,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    const SYNC_FILE: u32 = SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE;
+    const TIMELINE: u32 = SYNCOBJ_FD_TO_HANDLE_FLAGS_TIMELINE;
+    require(args.pad == 0 && args.flags & !(SYNC_FILE | TIMELINE) == 0)?;
+    let point = if args.flags & TIMELINE != 0 {
+        args.point
+    } else {
+        0
+    };
+    let what = file.kernel.exports.find(args.fd)?;
+    match what {
+        Exported::SyncFile(fences) if args.flags & SYNC_FILE != 0 => {
+            let syncobj = file.syncobj(args.handle).ok_or(Errno::NOENT)?;
+            if point > 0 {
+                syncobj.add_point(point, fences);
+            } else {
+                syncobj.replace(fences);
+            }
+            file.kernel.changed();
+        }
+        Exported::Syncobj(syncobj) if args.flags & SYNC_FILE == 0 => {
+            require(args.point == 0)?;
+            args.handle = add_handle(file, syncobj)?;
+        }
+        Exported::SyncFile(_) | Exported::Syncobj(_) => return Err(Errno::INVAL),
+    }
+    Ok(0)
+}
+
+pub(super) fn reset(
+    file: &File,
+    args: &mut SyncobjArray,
+    mem: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    require(args.pad == 0)?;
+    for syncobj in find_all(file, mem, args.handles, args.count_handles)? {
+        syncobj.reset();
+    }
+    file.kernel.changed();
+    Ok(0)
+}
+
+pub(super) fn signal(
+    file: &File,
+    args: &mut SyncobjArray,
+    mem: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    require(args.pad == 0)?;
+    for syncobj in find_all(file, mem, args.handles, args.count_handles)? {
+        syncobj.replace(FenceSet::default());
+    }
+    file.kernel.changed();
+    Ok(0)
+}
+
+pub(super) fn timeline_signal(
+    file: &File,
+    args: &mut SyncobjTimelineArray,
+    mem: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    require(args.flags == 0)?;
+    let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
+    let points = points(mem, args.points, args.count_handles)?;
+    for (syncobj, point) in syncobjs.iter().zip(points) {
+        syncobj.add_point(point, FenceSet::default());
+    }
+    file.kernel.changed();
+    Ok(0)
+}
+
+pub(super) fn query(
+    file: &File,
+    args: &mut SyncobjTimelineArray,
+    mem: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    require(args.flags & !SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED == 0)?;
+    let submitted = args.flags & SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED != 0;
+    let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
+    let points: Vec<u64> = syncobjs.iter().map(|s| s.query(submitted)).collect();
+    mem.write(args.points, u64::slice_as_bytes(&points))?;
+    Ok(0)
+}
+
+pub(super) fn transfer(
+    file: &File,
+    args: &mut SyncobjTransfer,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    require(args.pad == 0)?;
+    let to = file.syncobj(args.dst_handle).ok_or(Errno::NOENT)?;
+    let from = file.syncobj(args.src_handle).ok_or(Errno::NOENT)?;
+    let fences = if args.flags & SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT != 0 {
+        let deadline = monotonic_ns().saturating_add(TRANSFER_TIMEOUT_NS);
+        file.kernel
+            .wait_until(deadline, || from.find_fence(args.src_point).ok())?
+    } else {
+        from.find_fence(args.src_point)?
+    };
+    if args.dst_point > 0 {
+        to.add_point(args.dst_point, fences);
+    } else {
+        to.replace(fences);
+    }
+    file.kernel.changed();
+    Ok(0)
+}
+
+/// One thing that a CPU waits for.
+struct Awaited {
+    syncobj: Arc<Syncobj>,
+    point: u64,
+    /// What the syncobj held when there first was something: later resets do not matter.
+    fences: Option<FenceSet>,
+}
+
+impl Awaited {
+    fn look(&mut self) -> bool {
+        if self.fences.is_none() {
+            self.fences = self.syncobj.find_fence(self.point).ok();
+        }
+        self.fences.is_some()
+    }
+
+    fn is_met(&self, available: bool) -> bool {
+        self.fences
+            .as_ref()
+            .is_some_and(|fences| available || fences.is_signalled())
+    }
+}
+
+/// Waits for all or for one; the index that the caller gets to know.
+fn wait_for(
+    file: &File,
+    syncobjs: Vec<Arc<Syncobj>>,
+    points: Vec<u64>,
+    flags: u32,
+    timeout_ns: i64,
+) -> Result<u32, Errno> {
+    let all = flags & SYNCOBJ_WAIT_FLAGS_WAIT_ALL != 0;
+    let available = flags & SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE != 0;
+    let may_be_empty = available || flags & SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT != 0;
+    let mut awaited: Vec<_> = syncobjs
+        .into_iter()
+        .zip(points)
+        .map(|(syncobj, point)| Awaited {
+            syncobj,
+            point,
+            fences: None,
+        })
+        .collect();
+    for one in &mut awaited {
+        if !one.look() && !may_be_empty {
+            return Err(Errno::INVAL);
+        }
+    }
+    let first = |awaited: &[Awaited]| awaited.iter().position(|one| one.is_met(available));
+    let index = |place: Option<usize>| place.map_or(u32::MAX, |i| i as u32);
+    // Before it sleeps, the kernel notes the first that is signalled even if it waits for all.
+    let noted = index(first(&awaited));
+    file.kernel.wait_until(timeout_ns, || {
+        for one in &mut awaited {
+            one.look();
+        }
+        if all {
+            let done = awaited.iter().all(|one| one.is_met(available));
+            done.then_some(noted)
+        } else {
+            first(&awaited).map(|i| i as u32)
+        }
+    })
+}
+
+pub(super) fn wait(
+    file: &File,
+    args: &mut SyncobjWait,
+    mem: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    // A deadline is a hint for the one who does the work.
+    const KNOWN: u32 = SYNCOBJ_WAIT_FLAGS_WAIT_ALL
+        | SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT
+        | SYNCOBJ_WAIT_FLAGS_WAIT_DEADLINE;
+    require(args.flags & !KNOWN == 0)?;
+    let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
+    let points = vec![0; syncobjs.len()];
+    args.first_signaled = wait_for(file, syncobjs, points, args.flags, args.timeout_nsec)?;
+    Ok(0)
+}
+
+pub(super) fn timeline_wait(
+    file: &File,
+    args: &mut SyncobjTimelineWait,
+    mem: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    const KNOWN: u32 = SYNCOBJ_WAIT_FLAGS_WAIT_ALL
+        | SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT
+        | SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE
+        | SYNCOBJ_WAIT_FLAGS_WAIT_DEADLINE;
+    require(args.flags & !KNOWN == 0)?;
+    let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
+    let points = points(mem, args.points, args.count_handles)?;
+    args.first_signaled = wait_for(file, syncobjs, points, args.flags, args.timeout_nsec)?;
+    Ok(0)
+}
+
+pub(super) fn eventfd(
+    file: &File,
+    args: &mut SyncobjEventfd,
+    _: &dyn UserMemory,
+) -> Result<u32, Errno> {
+    require(args.flags & !SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE == 0 && args.pad == 0)?;
+    let syncobj = file.syncobj(args.handle).ok_or(Errno::NOENT)?;
+    file.kernel.watches.add(Watch {
+        syncobj,
+        point: args.point,
+        available: args.flags & SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE != 0,
+        eventfd: fds::eventfd(args.fd)?,
+        fences: None,
+    });
+    file.kernel.watches.announce();
+    Ok(0)
+}

@@ -1,0 +1,17 @@
+//! What the ICD and the layers share: the base driver, handle maps, `pNext` walking, and the border itself.
+
+pub mod base;
+pub mod binds;
+pub mod call_copy;
+pub mod calls;
+pub mod environment;
+pub mod features;
+pub mod formats;
+pub mod guard;
+pub mod handles;
+pub mod hooks;
+pub mod images;
+pub mod logger;
+pub mod manifest;
+pub mod modifier;
+pub mod pnext;
