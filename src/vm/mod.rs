@@ -268,7 +268,6 @@ impl SparseVm {
     }
 
     fn lose(&mut self, why: String) -> VmError {
-        log::error!("{why}");
         VmError::Lost(self.lost.get_or_insert(why).clone())
     }
 

@@ -1,1 +1,9 @@
-//! The component as a driver author uses it.
+//! The component as a driver author gets it: what it depends on, how its modules lean on each other, and [`SparseVm`]
+//! against plain memory.
+//!
+//! [`SparseVm`]: panvk_sparse::vm::SparseVm
+
+mod c_program;
+mod dependencies;
+mod failures;
+mod sparse_vm;

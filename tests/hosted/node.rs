@@ -266,7 +266,7 @@ fn a_synchronous_bind_that_the_node_alone_refuses_is_a_difference() {
 }
 
 #[test]
-fn what_the_model_alone_refuses_is_a_difference_and_is_taken_back_on_both() {
+fn what_the_model_alone_refuses_is_a_difference_and_the_node_is_not_asked_any_more() {
     for flavour in Flavour::ALL {
         for errno in [Errno::INVAL, Errno::NOMEM] {
             let (hosted, mut base) = with_buffer(flavour);
@@ -287,25 +287,14 @@ fn what_the_model_alone_refuses_is_a_difference_and_is_taken_back_on_both() {
                 ),
                 "{error}"
             );
-            assert_eq!(hosted.stats().differences, Some(1), "{flavour}");
-            let pages = |file: &File| {
-                let vm = (1..=32).find(|&vm| file.vm_stats(vm).is_some()).unwrap();
-                let mut dummies = BTreeMap::new();
-                let bound: Vec<_> = (mappings(file).iter())
-                    .flat_map(|m| (m.0..m.0 + m.1).step_by(PAGE as usize))
-                    .map(|va| {
-                        let seen = file.with_gpuvm(vm, |gpuvm| gpuvm.translate(va));
-                        let seen = seen.flatten().expect("it is mapped");
-                        let next = dummies.len();
-                        (va, *dummies.entry(seen.bo).or_insert(next), seen.offset)
-                    })
-                    .collect();
-                bound
-            };
-            assert_eq!(node_file(&hosted, pages), pages(file));
+            let stats = hosted.stats();
+            assert_eq!(stats.differences, Some(1), "{flavour}");
+            // The node maps what nobody has asked for, so its answers would say nothing.
             base.bind(&hosted, &call(BUFFER, &pieces_of_all())).unwrap();
-            assert_eq!(hosted.stats().differences, Some(1));
-            assert_eq!(node_file(&hosted, pages), pages(file));
+            let after = hosted.stats();
+            assert_eq!(after.differences, Some(1));
+            assert_eq!(after.node_ioctls, stats.node_ioctls);
+            assert!(after.vm_bind_ioctls > stats.vm_bind_ioctls);
         }
     }
 }
@@ -379,7 +368,7 @@ fn a_node_that_vanishes_loses_the_device_now_and_ever_after() {
     };
     let is_lost = |result: Result<(), HostedError>| match result {
         Err(HostedError::DeviceLost(why)) => {
-            assert!(why.starts_with("/dev/dri/renderD128: ioctl "), "{why}");
+            assert!(why.contains("ioctl "), "{why}");
             assert!(
                 why.ends_with("the device behind the node has gone"),
                 "{why}"

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ash::vk;
+use panvk_sparse::drm::IoctlError;
 use panvk_sparse::vm::VmError;
 use rustix::io::Errno;
 use vulkan::binds::InvalidCall;
@@ -55,7 +56,16 @@ impl HostedError {
     }
 }
 
-/// The kernel refused something else than a bind; `what` says what was asked of it.
+/// The kernel refused to make an object; `what` says what was asked of it.
+pub(crate) fn unmade(what: &str, error: IoctlError) -> HostedError {
+    let message = format!("{what}: {error}");
+    match error.errno {
+        Errno::NODEV => HostedError::DeviceLost(message),
+        _ => HostedError::OutOfDeviceMemory(message),
+    }
+}
+
+/// There is no room; `what` says for what.
 pub(crate) fn out_of_memory(what: &str, error: impl fmt::Display) -> HostedError {
     HostedError::OutOfDeviceMemory(format!("{what}: {error}"))
 }

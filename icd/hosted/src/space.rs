@@ -12,7 +12,7 @@ use vpanthor::{Virtual, VmStats};
 use vulkan::calls::{BindCall, ResourceId};
 
 use crate::addresses::Addresses;
-use crate::error::out_of_memory;
+use crate::error::{out_of_memory, unmade};
 use crate::memories::Memories;
 use crate::resolve::Resolved;
 use crate::stand_ins::StandIns;
@@ -71,11 +71,10 @@ impl Space {
     /// # Errors
     /// The kernel has no buffer object for it.
     pub fn add_memory(&mut self, memory: u64, size: u64) -> Result<(), HostedError> {
-        self.vm.alive()?;
         // Imported memory may come without a size; it can't be bound then.
         let bo = self.device.create_bo(size.max(SZ_4K), 0, None);
         let bo = bo.map_err(|error| {
-            out_of_memory(
+            unmade(
                 &format!("VkDeviceMemory {memory:#x} of {size} bytes"),
                 error,
             )

@@ -12,7 +12,7 @@ use vulkan::calls::{BindCall, Semaphore};
 use vulkan::handles::HandleHashMap;
 
 use crate::HostedError;
-use crate::error::out_of_memory;
+use crate::error::unmade;
 use crate::resolve::Resolved;
 
 /// The stand-ins of one device, made when they are first used.
@@ -39,7 +39,7 @@ impl StandIns {
         call: &BindCall,
         resolved: &mut Resolved,
     ) -> Result<(), HostedError> {
-        let failed = |error| out_of_memory("SYNCOBJ_CREATE", error);
+        let failed = |error| unmade("a stand-in for a semaphore", error);
         let batches = &mut resolved.batches;
         for batch in batches.iter_mut() {
             // The batch of a fence alone stands for no info.
