@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::fds;
 use super::handles::Handles;
-use super::kernel::{Alive, lock};
+use super::shared::{Alive, lock};
 use panvk_sparse::units::{SZ_2M, SZ_4K};
 
 /// A buffer object of the virtual kernel, shared by the handles that name it and the mappings that show it.

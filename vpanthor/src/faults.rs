@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
-use super::kernel::lock;
+use super::shared::lock;
 
 /// One refusal to come. Each happens once; several can be armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

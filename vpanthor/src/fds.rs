@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 use super::fence::FenceSet;
-use super::kernel::lock;
+use super::shared::lock;
 use super::syncobj::Syncobj;
 
 fn path(fd: i32) -> String {

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use super::fence::{Fence, FenceSet};
-use super::kernel::lock;
 use super::queue::Queue;
+use super::shared::lock;
 use super::vm::Vm;
 
 /// One job.

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use panvk_sparse::units::SZ_4K;
 
 use super::handles::Handles;
-use super::kernel::lock;
 use super::refusal::refuse;
+use super::shared::lock;
 
 /// Heaps that one VM can have.
 const MAX_HEAPS: u32 = 128;

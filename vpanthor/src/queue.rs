@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
-use super::kernel::lock;
+use super::shared::lock;
 
 /// Something that holds work in order, some of which may have to wait.
 pub(super) trait Queue: Debug + Send + Sync {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use rustix::io::Errno;
 
 use super::fence::{Fence, FenceSet};
-use super::kernel::{Alive, lock};
+use super::shared::{Alive, lock};
 
 /// A synchronisation object, shared by the handles and file descriptors that name it.
 #[derive(Debug)]

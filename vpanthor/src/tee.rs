@@ -31,7 +31,7 @@ use panvk_sparse::units::VmId;
 use rustix::io::Errno;
 
 use crate::differences::{Answer, Differences, Said, Shown, TOOK};
-use crate::kernel::lock;
+use crate::shared::lock;
 use crate::{File, Flavour, Kernel, OpenOptions};
 
 /// How long to wait for binds that wait for nothing.

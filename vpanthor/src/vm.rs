@@ -12,9 +12,9 @@ use super::fence::{Fence, FenceSet};
 use super::flavour::RepeatRule;
 use super::gpuvm::Gpuvm;
 use super::heaps::Heaps;
-use super::kernel::{Alive, lock};
 use super::page_table::PtStats;
 use super::queue::Queue;
+use super::shared::{Alive, lock};
 use super::validate::Validated;
 
 /// An address space of the GPU, shared by its id and by the binds queued on it.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::fence::FenceSet;
-use super::kernel::lock;
+use super::shared::lock;
 use super::syncobj::Syncobj;
 
 /// One SYNCOBJ_EVENTFD.

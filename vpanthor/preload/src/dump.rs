@@ -16,7 +16,8 @@ use vpanthor::snapshot::BindCounts;
 use crate::config;
 use crate::gate::Pass;
 use crate::open_file::{Calls, Record};
-use crate::state::{State, errno, set_errno};
+use crate::state::State;
+use crate::sys::{errno, set_errno};
 
 #[derive(Serialize)]
 struct Dump {

@@ -51,6 +51,7 @@ mod memory;
 mod open_file;
 mod real;
 mod state;
+mod sys;
 mod tree;
 
 use state::State;

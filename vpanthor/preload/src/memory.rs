@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use rustix::io::Errno;
 use vpanthor::UserMemory;
 
-use crate::state::errno;
+use crate::sys::errno;
 
 /// This process's memory, which the real kernel copies for us: a pointer to nowhere is `EFAULT`, as it should be, and
 /// not the end of the program.
@@ -194,13 +194,13 @@ mod tests {
     #[test]
     fn a_call_that_is_missing_or_forbidden_has_no_outcome_and_a_fault_has() {
         for errno in [libc::ENOSYS, libc::EPERM] {
-            crate::state::set_errno(errno);
+            crate::sys::set_errno(errno);
             assert_eq!(outcome(-1, 8), None);
         }
-        crate::state::set_errno(libc::EFAULT);
+        crate::sys::set_errno(libc::EFAULT);
         assert_eq!(outcome(-1, 8), Some(Err(Errno::FAULT)));
         // A part of it; errno is of some call before.
-        crate::state::set_errno(libc::ENOSYS);
+        crate::sys::set_errno(libc::ENOSYS);
         assert_eq!(outcome(4, 8), Some(Err(Errno::FAULT)));
         assert_eq!(outcome(8, 8), Some(Ok(())));
     }

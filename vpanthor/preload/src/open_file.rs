@@ -15,7 +15,7 @@ use vpanthor::snapshot::Snapshot;
 use vpanthor::{self, last_refusal};
 
 use crate::memory::ProcessMemory;
-use crate::state::{errno, file_id, real_stat};
+use crate::sys::{errno, file_id, real_stat};
 use crate::tree::FileId;
 
 /// Refused calls of one file that the dump tells in full.

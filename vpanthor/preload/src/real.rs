@@ -38,7 +38,7 @@ macro_rules! real {
         static SLOT: $crate::real::Slot = $crate::real::Slot::new($name);
         let address = SLOT.get();
         if address.is_null() {
-            $crate::state::set_errno(libc::ENOSYS);
+            $crate::sys::set_errno(libc::ENOSYS);
             $none
         } else {
             // SAFETY: the C library's function of this name has this type.

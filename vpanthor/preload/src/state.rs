@@ -17,6 +17,7 @@ use vpanthor::{Kernel, OpenOptions};
 use crate::config::{self, NodeSpec};
 use crate::gate;
 use crate::open_file::OpenFile;
+use crate::sys::{file_id, real_stat};
 use crate::tree::{Entry, FileId, Tree};
 
 /// The first minor of a render node.
@@ -70,30 +71,6 @@ static STATE: OnceLock<State> = OnceLock::new();
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Sets errno of the calling thread.
-pub fn set_errno(errno: c_int) {
-    // SAFETY: the C library's own place for this thread.
-    unsafe { *libc::__errno_location() = errno };
-}
-
-pub fn errno() -> c_int {
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() }
-}
-
-/// `stat` of what a path leads to or a file descriptor stands for, past our own functions.
-pub fn real_stat(fd: RawFd) -> Option<libc::stat> {
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: room for a stat; the fd is the kernel's to check.
-    let result = unsafe { libc::syscall(libc::SYS_fstat, fd, stat.as_mut_ptr()) };
-    // SAFETY: zeroed is a valid stat, and the kernel has filled it in.
-    (result == 0).then(|| unsafe { stat.assume_init() })
-}
-
-pub fn file_id(stat: &libc::stat) -> FileId {
-    (stat.st_dev, stat.st_ino)
 }
 
 fn exists(path: &str) -> bool {
@@ -224,8 +201,6 @@ impl State {
         let (open_file, fd) = OpenFile::new(file, files.next, index, flags)?;
         files.open.insert(open_file.id(), Arc::new(open_file));
         self.open.store(files.open.len(), Ordering::Release);
-        drop(files);
-        crate::dump::prepare();
         Ok(fd)
     }
 

@@ -4,7 +4,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::gate;
 use crate::real::real;
-use crate::state::{State, file_id, real_stat};
+use crate::state::State;
+use crate::sys::{file_id, real_stat};
 
 use super::{inside, redirected};
 

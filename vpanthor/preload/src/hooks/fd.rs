@@ -9,7 +9,8 @@ use vpanthor::Kernel;
 
 use crate::gate;
 use crate::real::real;
-use crate::state::{State, set_errno};
+use crate::state::State;
+use crate::sys::set_errno;
 
 use super::{fail, inside};
 
@@ -24,7 +25,7 @@ fn has_files() -> bool {
 pub unsafe extern "C" fn close(fd: c_int) -> c_int {
     let result = real!(c"close", fn(c_int) -> c_int, fd => -1);
     if has_files() {
-        let errno = crate::state::errno();
+        let errno = crate::sys::errno();
         inside(State::collect);
         set_errno(errno);
     }

@@ -15,7 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::gate::{self, Pass};
-use crate::state::{State, set_errno};
+use crate::state::State;
+use crate::sys::set_errno;
 
 /// Runs work of the library. `None` for a call that the library makes itself, and where there was a bug: then the real
 /// function answers.

@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::gate;
 use crate::real::real;
-use crate::state::{State, file_id, real_stat};
+use crate::state::State;
+use crate::sys::{file_id, real_stat};
 
 use super::{bytes, fail, inside, may_concern};
 
@@ -21,7 +22,7 @@ enum Target {
 fn target(state: &'static State, path: &[u8], flags: c_int) -> Target {
     if flags & libc::O_PATH == 0 {
         if let Some(node) = state.node_at(path) {
-            return Target::Node(state.open(node, flags));
+            return Target::Node(opened(state, node, flags));
         }
     }
     let to = state
@@ -41,7 +42,7 @@ fn replace(state: &'static State, fd: c_int, flags: c_int) -> Result<c_int, c_in
     };
     // SAFETY: the program has not seen this number yet.
     unsafe { libc::close(fd) };
-    state.open(node, flags)
+    opened(state, node, flags)
 }
 
 /// # Safety
@@ -187,4 +188,11 @@ macro_rules! stream_functions {
 stream_functions! {
     fopen c"fopen";
     fopen64 c"fopen64";
+}
+
+/// Opens a node: the new file descriptor, or errno. From the first one on there is something to dump.
+fn opened(state: &'static State, node: usize, flags: c_int) -> Result<c_int, c_int> {
+    let fd = state.open(node, flags)?;
+    crate::dump::prepare();
+    Ok(fd)
 }

@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_int, c_uint};
 
 use crate::gate;
 use crate::real::real;
-use crate::state::{State, file_id};
+use crate::state::State;
+use crate::sys::file_id;
 use crate::tree::MAJOR;
 
 use super::{inside, redirected};

@@ -6,8 +6,9 @@ use rustix::io::Errno;
 
 use crate::fds::{self, Exported};
 use crate::fence::FenceSet;
-use crate::file::{File, install};
-use crate::kernel::{lock, monotonic_ns};
+use crate::kernel::monotonic_ns;
+use crate::kernel::{File, install};
+use crate::shared::lock;
 use crate::syncobj::Syncobj;
 use crate::user_memory::{UserMemory, read_values};
 use crate::watches::Watch;

@@ -1,23 +1,32 @@
 //! The kernel: what all open files share.
 
+mod dispatch;
+mod file;
+mod foreign_fence;
+pub mod snapshot;
+
+pub use file::File;
+pub(crate) use file::install;
+pub use foreign_fence::ForeignFence;
+
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use rustix::io::Errno;
 use rustix::thread::futex;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use super::bo::{self, Bo};
-use super::fds::{Exported, Exports};
-use super::fence::FenceSet;
-use super::file::File;
-use super::flavour::Flavour;
-use super::flush_id::FlushId;
-use super::identity::Identity;
-use super::queue::{Queue, Queues};
-use super::watches::Watches;
+use crate::bo::{self, Bo};
+use crate::fds::{Exported, Exports};
+use crate::fence::FenceSet;
+use crate::flavour::Flavour;
+use crate::flush_id::FlushId;
+use crate::identity::Identity;
+use crate::queue::{Queue, Queues};
+use crate::shared::{Alive, lock};
+use crate::watches::Watches;
 
 /// A virtual panthor device and its driver. Files opened on it share buffer objects and syncobjs by file descriptors.
 #[derive(Debug)]
@@ -33,10 +42,10 @@ pub struct Kernel {
     mmap_offsets: Mutex<MmapOffsets>,
     /// Buffer objects that have been exported, by id.
     exported: Mutex<BTreeMap<u64, Weak<Bo>>>,
-    pub(super) exports: Exports,
+    pub(crate) exports: Exports,
     /// Queues with work that waits; it keeps them alive.
     pending: Queues,
-    pub(super) watches: Watches,
+    pub(crate) watches: Watches,
     flush_id: OnceLock<FlushId>,
     /// Counts changes of fences and syncobjs; a futex, for those who sleep until there is one.
     generation: AtomicU32,
@@ -76,25 +85,6 @@ struct Counters {
     syncobjs: Arc<AtomicUsize>,
 }
 
-/// Counts an object for as long as it lives.
-#[derive(Debug, Default)]
-pub(super) struct Alive(Option<Arc<AtomicUsize>>);
-
-impl Alive {
-    fn new(counter: &Arc<AtomicUsize>) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self(Some(counter.clone()))
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        if let Some(counter) = &self.0 {
-            counter.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// Offsets that mmap takes for buffer objects. They start where no offset of an ordinary file would be, as DRM's do.
 #[derive(Debug)]
 struct MmapOffsets {
@@ -104,13 +94,8 @@ struct MmapOffsets {
 
 const FIRST_MMAP_OFFSET: u64 = 1 << 32;
 
-/// Locks a mutex whose data is right even if a thread panicked with it: every change is made in one step.
-pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// CLOCK_MONOTONIC in nanoseconds.
-pub(super) fn monotonic_ns() -> i64 {
+pub(crate) fn monotonic_ns() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec
         .saturating_mul(1_000_000_000)
@@ -191,30 +176,30 @@ impl Kernel {
         self.exports.export(Exported::SyncFile(FenceSet::default()))
     }
 
-    pub(super) fn count_vm(&self) -> Alive {
+    pub(crate) fn count_vm(&self) -> Alive {
         Alive::new(&self.counters.vms)
     }
 
-    pub(super) fn count_bo(&self) -> Alive {
+    pub(crate) fn count_bo(&self) -> Alive {
         Alive::new(&self.counters.bos)
     }
 
-    pub(super) fn count_syncobj(&self) -> Alive {
+    pub(crate) fn count_syncobj(&self) -> Alive {
         Alive::new(&self.counters.syncobjs)
     }
 
     /// Unlike its id, a VM's serial is never used again.
-    pub(super) fn next_vm_serial(&self) -> u32 {
+    pub(crate) fn next_vm_serial(&self) -> u32 {
         self.next_vm.fetch_add(1, Ordering::Relaxed)
     }
 
     /// See [`Bo::memory`].
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Where mmap finds a buffer object.
-    pub(super) fn mmap_offset(&self, bo: &Arc<Bo>) -> u64 {
+    pub(crate) fn mmap_offset(&self, bo: &Arc<Bo>) -> u64 {
         bo.mmap_offset(|| {
             let mut offsets = lock(&self.mmap_offsets);
             offsets.by_offset.retain(|_, bo| bo.strong_count() > 0);
@@ -227,12 +212,12 @@ impl Kernel {
     }
 
     /// The buffer object at an offset of the device file.
-    pub(super) fn bo_at_mmap_offset(&self, offset: u64) -> Option<Arc<Bo>> {
+    pub(crate) fn bo_at_mmap_offset(&self, offset: u64) -> Option<Arc<Bo>> {
         lock(&self.mmap_offsets).by_offset.get(&offset)?.upgrade()
     }
 
     /// Remembers a buffer object that leaves as a file descriptor.
-    pub(super) fn remember_exported(&self, bo: &Arc<Bo>) {
+    pub(crate) fn remember_exported(&self, bo: &Arc<Bo>) {
         let mut exported = lock(&self.exported);
         exported.retain(|_, bo| bo.strong_count() > 0);
         exported.insert(bo.id, Arc::downgrade(bo));
@@ -242,7 +227,7 @@ impl Kernel {
     ///
     /// # Errors
     /// `EINVAL` where it is none of this kernel's, `EBADF` where it is none at all.
-    pub(super) fn import_bo(&self, fd: i32) -> Result<Arc<Bo>, Errno> {
+    pub(crate) fn import_bo(&self, fd: i32) -> Result<Arc<Bo>, Errno> {
         let identity = bo::identity(fd, &self.name)?;
         let mut exported = lock(&self.exported);
         if let Some(bo) = exported.get(&identity.id).and_then(Weak::upgrade) {
@@ -257,7 +242,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Those of making a memfd.
-    pub(super) fn flush_id_page(&self) -> Result<OwnedFd, Errno> {
+    pub(crate) fn flush_id_page(&self) -> Result<OwnedFd, Errno> {
         if let Some(page) = self.flush_id.get() {
             return page.file();
         }
@@ -266,20 +251,20 @@ impl Kernel {
     }
 
     /// A job was submitted that found the caches flushed last as `latest` says.
-    pub(super) fn flush_caches(&self, latest: u32) {
+    pub(crate) fn flush_caches(&self, latest: u32) {
         if let Some(page) = self.flush_id.get() {
             page.flush(latest);
         }
     }
 
     /// The queue has work that may have to wait.
-    pub(super) fn watch(&self, queue: &Arc<impl Queue + 'static>) {
+    pub(crate) fn watch(&self, queue: &Arc<impl Queue + 'static>) {
         self.pending.add(queue.clone());
     }
 
     /// A fence has signalled or a syncobj holds something else: runs the work that waited for it, and what waited for
     /// that, and wakes who sleeps. To be called without a lock held.
-    pub(super) fn changed(&self) {
+    pub(crate) fn changed(&self) {
         self.pending.run();
         self.exports.announce();
         self.watches.announce();
@@ -292,7 +277,7 @@ impl Kernel {
     ///
     /// # Errors
     /// `ETIME` once CLOCK_MONOTONIC has reached `deadline_ns`; a deadline in the past only looks once.
-    pub(super) fn wait_until<R>(
+    pub(crate) fn wait_until<R>(
         &self,
         deadline_ns: i64,
         mut ready: impl FnMut() -> Option<R>,

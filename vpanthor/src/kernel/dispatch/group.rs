@@ -2,11 +2,11 @@
 
 use rustix::io::Errno;
 
-use crate::file::File;
 use crate::group::{Group, Job};
-use crate::kernel::lock;
+use crate::kernel::File;
 use crate::queue::Queue;
 use crate::refusal::{ensure, refuse};
+use crate::shared::lock;
 use crate::user_memory::{Objects, UserMemory};
 use panvk_sparse::uapi::*;
 

@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::file::File;
-use super::gpuvm::Gpuvm;
-use super::kernel::lock;
-use super::mapping::MappingView;
-use super::vm::Vm;
+use crate::gpuvm::Gpuvm;
+use crate::mapping::MappingView;
+use crate::shared::lock;
+use crate::vm::Vm;
 
 /// Everything that has a handle on one open file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -123,7 +123,7 @@ fn vm(id: u32, vm: &Vm) -> VmSnapshot {
     }
 }
 
-pub(super) fn take(file: &File) -> Snapshot {
+pub(crate) fn take(file: &File) -> Snapshot {
     let vms = lock(&file.vms).entries();
     let bos = lock(&file.bos).entries();
     Snapshot {

@@ -3,9 +3,9 @@
 use rustix::io::Errno;
 
 use crate::bo::Bo;
-use crate::file::File;
-use crate::kernel::lock;
+use crate::kernel::File;
 use crate::refusal::{ensure, refuse};
+use crate::shared::lock;
 use crate::user_memory::{Objects, UserMemory, read_string};
 use crate::vm::Vm;
 use panvk_sparse::uapi::*;

@@ -6,19 +6,21 @@ use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 
-use super::bo::{Bo, BoTable};
-use super::changes::Change;
+use super::ForeignFence;
 use super::dispatch;
-use super::faults::{Fault, Faults};
-use super::fence::{Fence, ForeignFence};
-use super::gpuvm::Gpuvm;
-use super::group::Group;
-use super::handles::Handles;
-use super::kernel::{Kernel, Objects, OpenOptions, lock};
 use super::snapshot::{self, BindCounts, Snapshot};
-use super::syncobj::Syncobj;
-use super::user_memory::UserMemory;
-use super::vm::{Vm, VmStats};
+use super::{Kernel, Objects, OpenOptions};
+use crate::bo::{Bo, BoTable};
+use crate::changes::Change;
+use crate::faults::{Fault, Faults};
+use crate::fence::Fence;
+use crate::gpuvm::Gpuvm;
+use crate::group::Group;
+use crate::handles::Handles;
+use crate::shared::lock;
+use crate::syncobj::Syncobj;
+use crate::user_memory::UserMemory;
+use crate::vm::{Vm, VmStats};
 use panvk_sparse::uapi::USER_MMIO_OFFSET;
 use panvk_sparse::units::SZ_4K;
 
@@ -31,21 +33,21 @@ const MAX_GROUPS: u32 = 128;
 /// are queued still run when what they wait for has happened.
 #[derive(Debug)]
 pub struct File {
-    pub(super) kernel: Arc<Kernel>,
-    pub(super) options: OpenOptions,
-    pub(super) faults: Arc<Faults>,
-    pub(super) bos: Mutex<BoTable>,
-    pub(super) vms: Mutex<Handles<Arc<Vm>>>,
-    pub(super) syncobjs: Mutex<Handles<Arc<Syncobj>>>,
-    pub(super) groups: Mutex<Handles<Arc<Group>>>,
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) options: OpenOptions,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) bos: Mutex<BoTable>,
+    pub(crate) vms: Mutex<Handles<Arc<Vm>>>,
+    pub(crate) syncobjs: Mutex<Handles<Arc<Syncobj>>>,
+    pub(crate) groups: Mutex<Handles<Arc<Group>>>,
     /// The ops of the binds that were accepted.
-    pub(super) bind_counts: Mutex<BindCounts>,
+    pub(crate) bind_counts: Mutex<BindCounts>,
     /// Where mmap finds the registers that a process may see.
-    pub(super) user_mmio_offset: AtomicU64,
+    pub(crate) user_mmio_offset: AtomicU64,
 }
 
 impl File {
-    pub(super) fn new(kernel: Arc<Kernel>, options: OpenOptions) -> Self {
+    pub(crate) fn new(kernel: Arc<Kernel>, options: OpenOptions) -> Self {
         Self {
             kernel,
             options,
@@ -62,7 +64,7 @@ impl File {
     /// `ioctl(2)` on the file: `request` is the whole code with direction and size, `arg` the address of the argument.
     ///
     /// # Errors
-    /// What the kernel of this [flavour](super::Flavour) answers; the argument may have been written to all the same.
+    /// What the kernel of this [flavour](crate::Flavour) answers; the argument may have been written to all the same.
     /// A number that the model does not have is `EINVAL`, as a number that DRM does not have.
     pub fn ioctl(&self, request: u32, arg: u64, mem: &dyn UserMemory) -> Result<u32, Errno> {
         dispatch::ioctl(self, request, arg, mem)
@@ -173,19 +175,19 @@ impl File {
         })
     }
 
-    pub(super) fn bo(&self, handle: u32) -> Option<Arc<Bo>> {
+    pub(crate) fn bo(&self, handle: u32) -> Option<Arc<Bo>> {
         lock(&self.bos).get(handle).cloned()
     }
 
-    pub(super) fn vm(&self, id: u32) -> Option<Arc<Vm>> {
+    pub(crate) fn vm(&self, id: u32) -> Option<Arc<Vm>> {
         lock(&self.vms).get(id).cloned()
     }
 
-    pub(super) fn group(&self, handle: u32) -> Option<Arc<Group>> {
+    pub(crate) fn group(&self, handle: u32) -> Option<Arc<Group>> {
         lock(&self.groups).get(handle).cloned()
     }
 
-    pub(super) fn syncobj(&self, handle: u32) -> Option<Arc<Syncobj>> {
+    pub(crate) fn syncobj(&self, handle: u32) -> Option<Arc<Syncobj>> {
         lock(&self.syncobjs).get(handle).cloned()
     }
 }
@@ -203,7 +205,7 @@ impl Drop for File {
 }
 
 /// The raw number of a new file descriptor in the caller's table, kept open over exec or not.
-pub(super) fn install(fd: OwnedFd, cloexec: bool) -> Result<i32, Errno> {
+pub(crate) fn install(fd: OwnedFd, cloexec: bool) -> Result<i32, Errno> {
     use std::os::fd::IntoRawFd;
     if !cloexec {
         rustix::io::fcntl_setfd(fd.as_fd(), rustix::io::FdFlags::empty())?;

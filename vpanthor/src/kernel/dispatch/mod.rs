@@ -14,9 +14,9 @@ mod vm_bind;
 
 use rustix::io::Errno;
 
-use super::file::File;
-use super::refusal::{forget, refuse};
-use super::user_memory::{UserMemory, check_zero};
+use super::File;
+use crate::refusal::{forget, refuse};
+use crate::user_memory::{UserMemory, check_zero};
 use panvk_sparse::uapi::*;
 
 /// The caller writes, the kernel reads.

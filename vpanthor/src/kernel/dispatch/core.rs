@@ -2,8 +2,8 @@
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
-use crate::file::{File, install};
-use crate::kernel::lock;
+use crate::kernel::{File, install};
+use crate::shared::lock;
 use crate::user_memory::UserMemory;
 use panvk_sparse::uapi::*;
 

@@ -10,12 +10,12 @@ use rustix::io::Errno;
 
 use crate::bo::Bo;
 use crate::faults::OpStage;
-use crate::file::File;
-use crate::kernel::lock;
+use crate::kernel::File;
+use crate::kernel::snapshot::BindCounts;
 use crate::mapping::Source;
 use crate::queue::Queue;
 use crate::refusal::refuse;
-use crate::snapshot::BindCounts;
+use crate::shared::lock;
 use crate::user_memory::{Objects, UserMemory};
 use crate::validate::{BindOp, Context, Mode, Validated, validate};
 use crate::vm::{Batch, Vm};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use crate::fence::{Fence, FenceSet};
-use crate::file::File;
 use crate::handles::Handles;
+use crate::kernel::File;
 use crate::refusal::{ensure, refuse};
 use crate::syncobj::Syncobj;
 use crate::user_memory::{Objects, UserMemory};

@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::file::File;
 use crate::flavour::Flavour;
+use crate::kernel::File;
 use crate::kernel::monotonic_ns;
 use crate::user_memory::{UserMemory, check_zero};
 use panvk_sparse::uapi::*;
