@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+use common::cargo::ROOT;
 
 fn run(command: &mut Command) -> Output {
     let output = command

@@ -10,7 +10,7 @@ use std::process::Command;
 /// The folder that holds `drm/panthor_drm.h`.
 fn include_dir() -> PathBuf {
     let dir = std::env::var_os("PANVK_SPARSE_UAPI_INCLUDE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/uapi/usr/include"),
+        || Path::new(common::cargo::ROOT).join("target/uapi/usr/include"),
         PathBuf::from,
     );
     assert!(

@@ -141,7 +141,7 @@ fn replay(sequence: &Sequence, flavour: Flavour) {
 }
 
 fn replay_file(file: &str, flavour: Flavour, expected: usize) {
-    let path = format!("{}/tests/vectors/{file}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/tests/vectors/{file}", common::cargo::ROOT);
     let lines = BufReader::new(GzDecoder::new(File::open(&path).expect(&path))).lines();
     let mut count = 0;
     for line in lines {

@@ -14,6 +14,7 @@
 use std::any::Any;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -453,7 +454,7 @@ impl Node {
                 let answer = self.ask(vm, &mut own, mode);
                 match (answer, model) {
                     (Err(failure), _) if failure.errno == Errno::NODEV => {
-                        return self.gone = true;
+                        return self.leave(&failure);
                     }
                     (Err(failure), Ok(())) => {
                         if mode == BindMode::Async {
@@ -530,7 +531,7 @@ impl Node {
                 },
             };
             if refusal == Errno::NODEV {
-                return self.gone = true;
+                return self.leave(&failure);
             }
             found = true;
             self.differences
@@ -614,10 +615,15 @@ impl Node {
     /// Whether the error says that the device is gone.
     fn notice(&mut self, error: &IoctlError) -> bool {
         if error.errno == Errno::NODEV {
-            self.gone = true;
-            log::error!("{}: {error}", self.differences.node);
+            self.leave(error);
         }
         self.gone
+    }
+
+    /// Nothing can be asked of the node any more.
+    fn leave(&mut self, why: &dyn fmt::Display) {
+        self.gone = true;
+        log::error!("{}: {why}", self.differences.node);
     }
 
     /// The operations with the node's handles in place of the model's. All that they wait for can be waited for.

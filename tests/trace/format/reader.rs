@@ -227,7 +227,7 @@ fn a_salvaging_reader_remembers_the_damage() {
 
 #[test]
 fn the_corpus_of_the_fuzz_target_does_no_harm() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/trace");
+    let folder = Path::new(common::cargo::ROOT).join("fuzz/corpus/trace");
     let (mut files, mut damaged) = (0, 0);
     let mut records = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

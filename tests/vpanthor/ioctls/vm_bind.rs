@@ -403,7 +403,7 @@ fn changes_name_the_op_that_made_them() {
         [
             (0, 0, MIB, None, Some(Place::Null)),
             (1, 0, PAGE, Some(Place::Null), memory),
-            (1, 0, PAGE, memory, None),
+            (3, 0, PAGE, memory, None),
         ]
     );
     assert_eq!(p.file.take_changes(vm), []);
