@@ -50,17 +50,42 @@ with_cases! { tests base_driver super::Config::Bare, &[] }
 icd! {
     v1_5_page: "1.5" "page";
     v1_5_chunk: "1.5" "chunk";
+    v1_6_repeat_repeat: "1.6-repeat" "repeat";
+    v1_8_repeat_repeat: "1.8-repeat" "repeat";
+    v1_9_sparse: "1.9" "sparse";
+}
+
+/// Pages and chunks make the same operations, to the byte, on every kernel: one kernel will do, unless all pairs are asked
+/// for.
+macro_rules! tests_again {
+    ([$module:ident $config:expr] $($file:ident: $case:ident;)*) => {
+        mod $module {
+            $(
+                #[test]
+                #[cfg_attr(not(feature = "all-pairs"), ignore = "as on 1.5; runs with --features all-pairs")]
+                fn $case() {
+                    super::run(common::name_of!($case), $config, &[], super::$file::$case);
+                }
+            )*
+        }
+    };
+}
+
+macro_rules! again {
+    ($($module:ident: $kernel:literal $null:literal;)*) => {
+        $(with_cases! { tests_again $module super::Config::Icd { kernel: $kernel, null: $null } })*
+    };
+}
+
+again! {
     v1_8_page: "1.8" "page";
     v1_8_chunk: "1.8" "chunk";
     v1_6_repeat_page: "1.6-repeat" "page";
     v1_6_repeat_chunk: "1.6-repeat" "chunk";
-    v1_6_repeat_repeat: "1.6-repeat" "repeat";
     v1_8_repeat_page: "1.8-repeat" "page";
     v1_8_repeat_chunk: "1.8-repeat" "chunk";
-    v1_8_repeat_repeat: "1.8-repeat" "repeat";
     v1_9_page: "1.9" "page";
     v1_9_chunk: "1.9" "chunk";
-    v1_9_sparse: "1.9" "sparse";
 }
 
 with_cases! { tests validated_base_driver super::Config::Bare, super::VALIDATED }
