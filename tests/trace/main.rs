@@ -2,4 +2,5 @@
 
 mod arbitrary;
 mod format;
+mod recorded;
 mod replay;
