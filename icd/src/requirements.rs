@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use ash::vk::{self, Handle};
-use panvk_sparse::layout::{self, Change, Image, ImageError, Place, PlaceError, TileMap};
+use panvk_sparse::layout::{self, Image, ImageError, MemoryChange, Place, PlaceError, TileMap};
 use vulkan::calls::Bind;
 use vulkan::images;
 
@@ -92,9 +92,9 @@ impl Requirements {
     /// # Errors
     /// A bind reaches beyond the image. (None of the backend's does.)
     pub fn for_base(&self, binds: &[Bind]) -> Result<Vec<Bind>, PlaceError> {
-        let changes: Vec<Change> = binds
+        let changes: Vec<MemoryChange> = binds
             .iter()
-            .map(|bind| Change {
+            .map(|bind| MemoryChange {
                 at: bind.resource_offset,
                 len: bind.size,
                 memory: bind.memory.map(|memory| (memory, bind.memory_offset)),

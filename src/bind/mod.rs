@@ -39,13 +39,13 @@ pub enum Target {
         bo: BoRef,
         /// Bytes.
         offset: u64,
-        flags: MapFlags,
+        flags: BindFlags,
     },
 }
 
 /// How memory is mapped, beside that no mapping of a sparse resource can be executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct MapFlags {
+pub struct BindFlags {
     /// The GPU may not write to it.
     pub readonly: bool,
     /// The GPU does not keep it in its caches.
@@ -58,7 +58,7 @@ impl Target {
         Target::Memory {
             bo,
             offset,
-            flags: MapFlags {
+            flags: BindFlags {
                 readonly: false,
                 uncached: false,
             },

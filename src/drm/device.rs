@@ -3,7 +3,7 @@
 use super::bo::Bo;
 use super::counters::{AtomicCounters, Counters, Tally};
 use super::error::{IoctlError, OpenError};
-use super::file::OpenFile;
+use super::file::NodeFile;
 use super::retry::Retry;
 use super::syncobj::Syncobj;
 use super::transport::{Buffer, Transport};
@@ -40,7 +40,7 @@ impl Device {
     /// # Errors
     /// It is not panthor's: see [`OpenError`].
     pub fn adopt(fd: OwnedFd, path: &Path) -> Result<Device, OpenError> {
-        Device::new(Box::new(OpenFile { fd }), path)
+        Device::new(Box::new(NodeFile { fd }), path)
     }
 
     /// The device that `transport` leads to. `path` names it in messages.

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 
 /// An open file of the device. Dropping it closes it.
 #[derive(Debug)]
-pub(super) struct OpenFile {
+pub(super) struct NodeFile {
     pub fd: OwnedFd,
 }
 
@@ -38,7 +38,7 @@ unsafe impl Ioctl for Call {
     }
 }
 
-impl Transport for OpenFile {
+impl Transport for NodeFile {
     fn ioctl(&self, request: u32, arg: Buffer<'_>, _buffers: &[Buffer<'_>]) -> Result<u32, Errno> {
         // SAFETY: `arg` and `_buffers` are borrowed until the call returns, as much memory as the kernel reads or
         // writes for `request` (the device's methods pair every request with its struct), and the argument's
@@ -72,7 +72,7 @@ mod tests {
         const FIONREAD: u32 = 0x541b;
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         ours.write_all(b"seven b").unwrap();
-        let file = OpenFile { fd: theirs.into() };
+        let file = NodeFile { fd: theirs.into() };
         let mut waiting = [0i32];
         let result = file.ioctl(FIONREAD, Buffer::write(&mut waiting), &[]);
         assert_eq!((result, waiting[0]), (Ok(0), 7));
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_a_file_says_to_an_ioctl_that_it_does_not_know_is_the_errno() {
-        let file = OpenFile {
+        let file = NodeFile {
             fd: std::fs::File::open("/dev/null").unwrap().into(),
         };
         let mut version = [uapi::Version::default()];

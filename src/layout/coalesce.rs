@@ -6,7 +6,7 @@ use super::{Place, PlaceError, TileMap};
 
 /// A range of an image's addresses and what it is mapped to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct MemoryChange {
     /// Bytes from the first address of the image.
     pub at: u64,
     /// Bytes.
@@ -45,7 +45,7 @@ impl TileMap {
     ///
     /// # Errors
     /// As of [`TileMap::places`], of any of the changes.
-    pub fn binds(&self, changes: &[Change]) -> Result<Vec<PlaceBind>, PlaceError> {
+    pub fn binds(&self, changes: &[MemoryChange]) -> Result<Vec<PlaceBind>, PlaceError> {
         let mut gathered = Gathered {
             map: self,
             of: None,
@@ -82,7 +82,7 @@ struct Gathered<'a> {
 }
 
 impl Gathered<'_> {
-    fn take(&mut self, part: Part, change: &Change) {
+    fn take(&mut self, part: Part, change: &MemoryChange) {
         match part {
             Part::Tiles {
                 at,

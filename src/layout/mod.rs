@@ -35,7 +35,7 @@ mod region;
 mod tests;
 
 pub use board::tile_2d;
-pub use coalesce::{Change, PlaceBind};
+pub use coalesce::{MemoryChange, PlaceBind};
 pub use error::{ImageError, OpaqueError, PlaceError, RegionError};
 pub use image::{Aspect, Image, MipTail};
 pub use map::{Tail, TileMap};

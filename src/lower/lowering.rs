@@ -6,7 +6,7 @@ use super::bridge::{Bridge, LONGEST_BRIDGE};
 use super::ops::Ops;
 use super::sink::{Kind, Sink};
 use super::{MAX_OPS_PER_IOCTL, NullMap};
-use crate::bind::{MapFlags, Ranges, Run, Shadow, Target};
+use crate::bind::{BindFlags, Ranges, Run, Shadow, Target};
 use crate::uapi::{
     ObjArray, SyncOp, VM_BIND_OP_MAP_NOEXEC, VM_BIND_OP_MAP_READONLY, VM_BIND_OP_MAP_REPEAT,
     VM_BIND_OP_MAP_SPARSE, VM_BIND_OP_MAP_UNCACHED, VM_BIND_OP_TYPE_MAP, VM_BIND_OP_TYPE_SYNC_ONLY,
@@ -209,7 +209,7 @@ impl<'a> Call<'a> {
     }
 }
 
-fn flag_bits(MapFlags { readonly, uncached }: MapFlags) -> u32 {
+fn flag_bits(BindFlags { readonly, uncached }: BindFlags) -> u32 {
     let bit = |set, bit| if set { bit } else { 0 };
     bit(readonly, VM_BIND_OP_MAP_READONLY) | bit(uncached, VM_BIND_OP_MAP_UNCACHED)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use panvk_sparse::bind::{MapFlags, Request, SparseRange, Target};
+use panvk_sparse::bind::{BindFlags, Request, SparseRange, Target};
 use panvk_sparse::drm::{Bo, Device, probe};
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::units::{SZ_4K, SZ_64K, Va};
@@ -135,7 +135,7 @@ impl World {
             Some(bo) => Target::Memory {
                 bo: self.vm.memory(self.bos[bo].handle()),
                 offset: offset * SZ_4K,
-                flags: MapFlags {
+                flags: BindFlags {
                     readonly,
                     uncached: false,
                 },
@@ -351,7 +351,7 @@ fn flags_reach_the_kernel_and_other_flags_are_another_mapping() {
     let target = |readonly, uncached| Target::Memory {
         bo: vm.memory(bo.handle()),
         offset: 0,
-        flags: MapFlags { readonly, uncached },
+        flags: BindFlags { readonly, uncached },
     };
     let targets = [
         target(false, false),

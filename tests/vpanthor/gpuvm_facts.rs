@@ -5,7 +5,7 @@ use std::sync::Arc;
 use panvk_sparse::units::{SZ_2M, SZ_4K, SZ_64K};
 use rustix::io::Errno;
 use vpanthor::bo::Bo;
-use vpanthor::changes::{Change, Place};
+use vpanthor::changes::{Change, Location};
 use vpanthor::flavour::RepeatRule;
 use vpanthor::gpuvm::Gpuvm;
 use vpanthor::mapping::{MapFlags, Source};
@@ -129,7 +129,7 @@ fn a_null_bind_is_one_change_and_null_over_null_none() {
     vm.end_op();
     vm.end_op();
     vm.map(VA, size, repeat(&dummy, SZ_4K), NOEXEC).unwrap();
-    let all = change(2, VA, size, None, Some(Place::Null));
+    let all = change(2, VA, size, None, Some(Location::Null));
     assert_eq!(vm.take_changes(), [all]);
 
     vm.map(VA, size, repeat(&other, SZ_2M), NOEXEC).unwrap();
@@ -139,15 +139,15 @@ fn a_null_bind_is_one_change_and_null_over_null_none() {
     let piece = VA + SZ_2M + SZ_64K;
     vm.map(piece, SZ_64K, memory(&backing, SZ_64K), NOEXEC)
         .unwrap();
-    let there = Some(Place::Memory {
+    let there = Some(Location::Memory {
         bo: 3,
         offset: SZ_64K,
     });
-    let bound = change(0, piece, SZ_64K, Some(Place::Null), there);
+    let bound = change(0, piece, SZ_64K, Some(Location::Null), there);
     assert_eq!(vm.take_changes(), [bound]);
 
     vm.map(VA, size, repeat(&dummy, SZ_4K), NOEXEC).unwrap();
-    let unbound = change(0, piece, SZ_64K, there, Some(Place::Null));
+    let unbound = change(0, piece, SZ_64K, there, Some(Location::Null));
     assert_eq!(vm.take_changes(), [unbound]);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use panvk_sparse::units::{SZ_2M, SZ_4K};
 use proptest::prelude::*;
 use vpanthor::bo::Bo;
-use vpanthor::changes::{Change, Place};
+use vpanthor::changes::{Change, Location};
 use vpanthor::flavour::{Flavour, RepeatRule};
 use vpanthor::gpuvm::Gpuvm;
 use vpanthor::validate::{BindOp, Context, Mode, validate};
@@ -106,11 +106,11 @@ struct Page {
 }
 
 impl Page {
-    fn place(&self) -> Place {
+    fn place(&self) -> Location {
         match self.bo {
-            0 => Place::Null,
-            bo if DUMMIES.contains(&bo) => Place::Null,
-            bo => Place::Memory {
+            0 => Location::Null,
+            bo if DUMMIES.contains(&bo) => Location::Null,
+            bo => Location::Memory {
                 bo,
                 offset: self.page * SZ_4K,
             },
@@ -260,8 +260,8 @@ fn check_changes(
     changes: &[Change],
     op: u64,
 ) -> Result<(), TestCaseError> {
-    let mut image: Vec<Option<Place>> = old.iter().map(|page| page.map(|p| p.place())).collect();
-    let after = |place: Option<Place>, bytes| place.map(|place| place.after(bytes));
+    let mut image: Vec<Option<Location>> = old.iter().map(|page| page.map(|p| p.place())).collect();
+    let after = |place: Option<Location>, bytes| place.map(|place| place.after(bytes));
     let mut last: Option<&Change> = None;
     for change in changes {
         prop_assert_eq!(change.op, op);

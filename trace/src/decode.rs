@@ -1,7 +1,7 @@
 //! Bytes become events.
 
 use super::spare::Spare;
-use super::state::{Class, Handles, State};
+use super::state::{Class, Context, Handles};
 use super::wire::{Cursor, Decoded, fault};
 use super::{
     BufferCreated, DeviceCreated, Event, ImageCreated, MAX_ITEMS, MemoryRequirements, Record,
@@ -17,7 +17,7 @@ use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore};
 /// `spare`: where the call of a bind gets its lists from.
 pub fn record(
     cursor: &mut Cursor<'_>,
-    state: &mut State,
+    state: &mut Context,
     spare: &mut Spare,
     newer: bool,
 ) -> Decoded<Option<Record>> {
@@ -59,7 +59,7 @@ pub fn record(
 
 struct Decoder<'a, 's> {
     cursor: Cursor<'a>,
-    state: &'s mut State,
+    state: &'s mut Context,
     spare: &'s mut Spare,
     /// Infos, semaphores, resources and binds that the record may still have.
     items: u64,

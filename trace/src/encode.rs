@@ -1,6 +1,6 @@
 //! Events become bytes.
 
-use super::state::{Class, Handles, State};
+use super::state::{Class, Context, Handles};
 use super::wire::{put, put_scaled, put_signed, put_string};
 use super::{
     BufferCreated, DeviceCreated, Event, ImageCreated, MemoryRequirements, SparseMemoryRequirements,
@@ -10,7 +10,7 @@ use panvk_sparse::layout::Extent;
 use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore};
 
 /// Appends kind, time and contents of an event.
-pub fn record(out: &mut Vec<u8>, state: &mut State, time: u64, event: &Event) {
+pub fn record(out: &mut Vec<u8>, state: &mut Context, time: u64, event: &Event) {
     let mut encoder = Encoder { out, state };
     encoder.number(kind_of(event));
     encoder.number(time - encoder.state.time);
@@ -53,7 +53,7 @@ fn kind_of(event: &Event) -> u64 {
 
 struct Encoder<'a> {
     out: &'a mut Vec<u8>,
-    state: &'a mut State,
+    state: &'a mut Context,
 }
 
 impl Encoder<'_> {

@@ -5,7 +5,7 @@ use std::io::Read;
 use super::error::{Hex, ReadError};
 use super::header::{Header, io_error, read_up_to};
 use super::spare::Spare;
-use super::state::State;
+use super::state::Context;
 use super::wire::{Cursor, Fault};
 use super::{BLOCK_HEAD, Event, MAX_BLOCK, Record, TAG_END, TAG_RECORDS, VERSION, decode};
 
@@ -24,7 +24,7 @@ pub struct Reader<R: Read> {
     at: usize,
     /// Of the contents, in the file.
     contents_offset: u64,
-    state: State,
+    state: Context,
     spare: Spare,
     /// Of the last record.
     time: u64,
@@ -60,7 +60,7 @@ impl<R: Read> Reader<R> {
             len: 0,
             at: 0,
             contents_offset: offset,
-            state: State::new(),
+            state: Context::new(),
             spare: Spare::default(),
             time: 0,
             records: 0,
@@ -251,7 +251,7 @@ impl<R: Read> Reader<R> {
             });
         }
         self.at = cursor.at();
-        self.state = State::new();
+        self.state = Context::new();
         self.state.time = time;
         Ok(true)
     }

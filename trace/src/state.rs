@@ -43,7 +43,7 @@ impl Handles {
 
 /// What a block's records have said so far.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct Context {
     /// Of the last record, in nanoseconds.
     pub time: u64,
     handles: Box<[Handles; CLASSES]>,
@@ -95,7 +95,7 @@ impl ImageState {
     }
 }
 
-impl State {
+impl Context {
     pub fn new() -> Self {
         Self {
             time: 0,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::state::State;
+use super::state::Context;
 use super::wire::put;
 use super::{BLOCK_HEAD, FULL_BLOCK, MAX_BLOCK, MAX_ITEMS, TAG_END, TAG_RECORDS};
 use super::{Event, Header, Record, encode};
@@ -19,7 +19,7 @@ pub struct Writer<W: Write> {
     block: Vec<u8>,
     /// The record that is encoded, whose length has to be written before it.
     record: Vec<u8>,
-    state: State,
+    state: Context,
     /// Of the last record.
     time: u64,
     written: u64,
@@ -39,7 +39,7 @@ impl<W: Write> Writer<W> {
             out,
             block: Vec::new(),
             record: Vec::new(),
-            state: State::new(),
+            state: Context::new(),
             time: 0,
             written: header.len() as u64,
             records: 0,
@@ -118,7 +118,7 @@ impl<W: Write> Writer<W> {
     /// Encodes an event as the next one of the open block, or of a new one where none is open.
     fn encode(&mut self, time: u64, event: &Event) {
         if self.block.is_empty() {
-            self.state = State::new();
+            self.state = Context::new();
             self.state.time = time;
             self.block.resize(BLOCK_HEAD, 0);
             put(&mut self.block, time);

@@ -10,7 +10,7 @@ use super::page_table::{Entry, PageTable, Piece};
 
 /// Where the GPU finds the bytes of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// In a dummy: the kernel's own, or a buffer object that was named one. Which page of it does not matter.
     Null,
     /// In a buffer object: byte `i` of the range is byte `offset + i` of it.
@@ -22,12 +22,12 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl Location {
     /// The place of what lies `bytes` further on.
-    pub fn after(self, bytes: u64) -> Place {
+    pub fn after(self, bytes: u64) -> Location {
         match self {
-            Place::Null => Place::Null,
-            Place::Memory { bo, offset } => Place::Memory {
+            Location::Null => Location::Null,
+            Location::Memory { bo, offset } => Location::Memory {
                 bo,
                 offset: offset + bytes,
             },
@@ -49,19 +49,19 @@ pub struct Change {
     /// Bytes.
     pub len: u64,
     /// What the first byte was before; `None`: not mapped.
-    pub old: Option<Place>,
+    pub old: Option<Location>,
     /// What the first byte is now; `None`: not mapped.
-    pub new: Option<Place>,
+    pub new: Option<Location>,
 }
 
 /// A range of one place, or of none. What it covers follows from those before it in its list.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     len: u64,
-    place: Option<Place>,
+    place: Option<Location>,
 }
 
-fn after(place: Option<Place>, bytes: u64) -> Option<Place> {
+fn after(place: Option<Location>, bytes: u64) -> Option<Location> {
     place.map(|place| place.after(bytes))
 }
 
@@ -70,9 +70,9 @@ fn read(extents: &mut Vec<Extent>, table: &PageTable, bos: &BoTable, mut va: u64
     extents.clear();
     let place = |entry: Entry| {
         if bos.is_null(entry.bo()) {
-            Place::Null
+            Location::Null
         } else {
-            Place::Memory {
+            Location::Memory {
                 bo: bos.id(entry.bo()),
                 offset: entry.offset(),
             }
@@ -95,10 +95,10 @@ fn read(extents: &mut Vec<Extent>, table: &PageTable, bos: &BoTable, mut va: u64
                 while let Some(&first) = rest.first() {
                     let place = first.is_valid().then(|| place(first));
                     let same = match place {
-                        None | Some(Place::Null) => {
+                        None | Some(Location::Null) => {
                             rest.iter().take_while(|entry| entry.same_bo(first)).count()
                         }
-                        Some(Place::Memory { .. }) => (0..)
+                        Some(Location::Memory { .. }) => (0..)
                             .zip(rest)
                             .take_while(|&(page, &entry)| entry == first.after(page))
                             .count(),

@@ -216,7 +216,7 @@ impl Gpuvm {
             .unwrap_or_default()
     }
 
-    /// Lets pages of the buffer object with this id count as [`Place::Null`](super::changes::Place::Null) in changes, as those
+    /// Lets pages of the buffer object with this id count as [`Location::Null`](super::changes::Location::Null) in changes, as those
     /// of the kernel's dummy do. Call before the first map of it.
     pub fn set_dummy(&mut self, bo: u64) {
         self.bos.set_dummy(bo);

@@ -74,7 +74,7 @@ mod syncobj;
 mod tee;
 mod watches;
 
-pub use changes::{Change, Place};
+pub use changes::{Change, Location};
 pub use faults::{Fault, OpStage};
 pub use flavour::Flavour;
 pub use identity::Identity;

@@ -58,7 +58,7 @@ pub fn model_of(capabilities: &Capabilities) -> Flavour {
 #[derive(Debug)]
 pub struct Tee {
     model: File,
-    node: Mutex<Node>,
+    node: Mutex<RealKernel>,
 }
 
 /// What the node was asked, and how often its answer was not its model's.
@@ -81,7 +81,7 @@ impl Tee {
         flavour: Flavour,
         options: OpenOptions,
     ) -> Result<Device, OpenError> {
-        let node = Node {
+        let node = RealKernel {
             before: node.counters(),
             device: node,
             vms: HashMap::new(),
@@ -143,12 +143,15 @@ impl Transport for Tee {
             uapi::IOCTL_VM_CREATE => node.create_vm(&self.model, &call),
             uapi::IOCTL_BO_CREATE => node.create_bo(&self.model, &call),
             uapi::IOCTL_VM_GET_STATE => {
-                node.with_vm(call.argument::<uapi::VmGetState>()?.vm_id, Node::check);
+                node.with_vm(
+                    call.argument::<uapi::VmGetState>()?.vm_id,
+                    RealKernel::check,
+                );
                 call.ask(&self.model)
             }
             uapi::IOCTL_VM_DESTROY => {
                 let id = call.argument::<uapi::VmDestroy>()?.id;
-                node.with_vm(id, Node::finish);
+                node.with_vm(id, RealKernel::finish);
                 node.vms.remove(&id);
                 call.ask(&self.model)
             }
@@ -224,12 +227,12 @@ impl Call<'_> {
 
 /// The real kernel's side of a [`Tee`].
 #[derive(Debug)]
-struct Node {
+struct RealKernel {
     device: Device,
     /// What opening and probing it cost.
     before: Counters,
     /// The node's VMs, by the model's ids.
-    vms: HashMap<u32, NodeVm>,
+    vms: HashMap<u32, RealVm>,
     /// The node's buffer objects, by the model's handles.
     bos: HashMap<u32, Bo>,
     /// The node's syncobjs, by the model's handles.
@@ -240,7 +243,7 @@ struct Node {
 }
 
 #[derive(Debug)]
-struct NodeVm {
+struct RealVm {
     vm: Vm,
     /// What the latest asynchronous bind signals, once there was one.
     latest: Option<Syncobj>,
@@ -353,9 +356,9 @@ fn single(ops: &Ops, index: usize) -> Option<Ops> {
     })
 }
 
-impl Node {
+impl RealKernel {
     /// Does something with the VM that stands for the model's VM `id`, if there is one.
-    fn with_vm(&mut self, id: u32, act: impl FnOnce(&mut Node, &mut NodeVm)) {
+    fn with_vm(&mut self, id: u32, act: impl FnOnce(&mut RealKernel, &mut RealVm)) {
         // Taken out, so that the node can be changed as well.
         if let Some(mut vm) = self.vms.remove(&id) {
             act(self, &mut vm);
@@ -374,7 +377,7 @@ impl Node {
         call.memory.write(call.addr, wanted.as_bytes())?;
         self.vms.insert(
             wanted.id,
-            NodeVm {
+            RealVm {
                 vm,
                 latest: None,
                 running: false,
@@ -442,7 +445,7 @@ impl Node {
     }
 
     /// Asks the node what the model was asked, and holds its answer against `model`, the model's.
-    fn follow(&mut self, vm: &mut NodeVm, ops: &Ops, mode: BindMode, model: Answer) {
+    fn follow(&mut self, vm: &mut RealVm, ops: &Ops, mode: BindMode, model: Answer) {
         if mode == BindMode::Sync {
             self.finish(vm);
         }
@@ -506,7 +509,7 @@ impl Node {
     /// close to its model as it can. `own` is what it was asked in one, `failure` its answer.
     fn find_refused(
         &mut self,
-        vm: &mut NodeVm,
+        vm: &mut RealVm,
         ops: &Ops,
         own: &Ops,
         mode: BindMode,
@@ -548,7 +551,7 @@ impl Node {
     }
 
     /// One bind. An asynchronous one signals that it has run.
-    fn ask(&mut self, vm: &mut NodeVm, own: &mut Ops, mode: BindMode) -> Answer {
+    fn ask(&mut self, vm: &mut RealVm, own: &mut Ops, mode: BindMode) -> Answer {
         if mode == BindMode::Sync {
             return vm.vm.bind(own, mode);
         }
@@ -570,7 +573,7 @@ impl Node {
     }
 
     /// Waits until all asynchronous binds have run. Their failures show in the state of the VM then.
-    fn finish(&mut self, vm: &mut NodeVm) {
+    fn finish(&mut self, vm: &mut RealVm) {
         if !vm.asked || self.gone || !std::mem::take(&mut vm.running) {
             return;
         }
@@ -591,7 +594,7 @@ impl Node {
     }
 
     /// Finds out whether an operation has failed since: an asynchronous one does after its bind was taken.
-    fn check(&mut self, vm: &mut NodeVm) {
+    fn check(&mut self, vm: &mut RealVm) {
         if !vm.asked || self.gone {
             return;
         }

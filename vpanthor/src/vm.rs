@@ -28,7 +28,7 @@ pub(super) struct Vm {
     repeat_rule: Option<RepeatRule>,
     /// Locked after `queue` where both are.
     gpuvm: Mutex<Gpuvm>,
-    queue: Mutex<VecDeque<Batch>>,
+    queue: Mutex<VecDeque<QueuedBind>>,
     unusable: AtomicBool,
     faults: Arc<Faults>,
     pub(super) heaps: Heaps,
@@ -51,7 +51,7 @@ pub struct VmStats {
 /// # Invariants
 /// `edges` ascends by op and names no op before `next`; `ops` holds those from `next` on.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct QueuedBind {
     ops: std::vec::IntoIter<Validated>,
     next: u32,
     edges: VecDeque<Edge>,
@@ -68,7 +68,7 @@ pub(super) struct Edge {
     pub done: Option<Arc<Fence>>,
 }
 
-impl Batch {
+impl QueuedBind {
     pub fn new(ops: Vec<Validated>, edges: Vec<Edge>) -> Self {
         Self {
             ops: ops.into_iter(),
@@ -163,7 +163,7 @@ impl Vm {
     }
 
     /// Queues ops and runs what need not wait. Afterwards the kernel has to be told: [`super::Kernel::changed`].
-    pub fn submit(&self, batch: Batch) {
+    pub fn submit(&self, batch: QueuedBind) {
         lock(&self.queue).push_back(batch);
         self.run_queue();
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::Error;
 use super::deqp::{Deqp, said};
-use super::driver::Driver;
+use super::driver::TestedDriver;
 use super::output::{Event, Parser};
 use super::process::{End, Watch};
 use super::status::{CaseResult, Status};
@@ -16,7 +16,7 @@ use super::status::{CaseResult, Status};
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
     pub deqp: &'a Deqp,
-    pub driver: &'a Driver,
+    pub driver: &'a TestedDriver,
     pub watch: Watch<'a>,
 }
 

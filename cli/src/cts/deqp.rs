@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::driver::Driver;
+use super::driver::TestedDriver;
 use super::process::{End, Watch};
 use super::{Error, lists};
 
@@ -55,7 +55,7 @@ impl Deqp {
     }
 
     /// A command that runs in `folder`, where it may leave files, with `driver`.
-    pub fn command(&self, folder: &Path, driver: &Driver) -> Command {
+    pub fn command(&self, folder: &Path, driver: &TestedDriver) -> Command {
         let mut command = Command::new(&self.program);
         let mut archive = std::ffi::OsString::from("--deqp-archive-dir=");
         archive.push(&self.archive);
@@ -77,7 +77,7 @@ impl Deqp {
         &self,
         patterns: &[&'p str],
         folder: &Path,
-        driver: &Driver,
+        driver: &TestedDriver,
         watch: Watch,
     ) -> Result<(Vec<String>, Vec<&'p str>), Error> {
         let failed = |error: std::io::Error| Error::Run(format!("{}: {error}", folder.display()));

@@ -16,12 +16,12 @@ const MANIFEST: &str = "panvk_sparse_icd.json";
 
 /// A manifest and the environment that goes with it.
 #[derive(Clone, Debug)]
-pub struct Driver {
+pub struct TestedDriver {
     pub manifest: PathBuf,
     variables: Vec<(&'static str, OsString)>,
 }
 
-impl Driver {
+impl TestedDriver {
     /// Our driver, with the kernel and the strategy of `way`; its counters go to `stats`.
     pub fn ours(args: &Args, way: &Way, stats: &Path) -> Result<Self, Error> {
         Ok(Self {

@@ -26,7 +26,7 @@ use vpanthor::KernelSpec;
 
 use self::chunk::Setting;
 use self::deqp::Deqp;
-use self::driver::Driver;
+use self::driver::TestedDriver;
 use self::expect::Expectations;
 use self::process::Watch;
 use self::report::{Ours, Report};
@@ -151,11 +151,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         .enumerate()
         .map(|(n, way)| {
             let stats = folder.path().join(format!("stats-{n}.jsonl"));
-            Ok((way.clone(), Driver::ours(args, way, &stats)?, stats))
+            Ok((way.clone(), TestedDriver::ours(args, way, &stats)?, stats))
         })
         .collect::<Result<Vec<_>, Error>>()?;
     let bare = match args.baseline {
-        true => Some(Driver::bare(folder.path())?),
+        true => Some(TestedDriver::bare(folder.path())?),
         false => None,
     };
     let watch = Watch {
@@ -173,7 +173,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         .jobs
         .or_else(|| std::thread::available_parallelism().ok());
     let jobs = jobs.map_or(1, NonZeroUsize::get).min(cases.len().max(1));
-    let on = |driver: &Driver, label: &str| {
+    let on = |driver: &TestedDriver, label: &str| {
         let setting = Setting {
             deqp: &deqp,
             driver,
@@ -238,7 +238,7 @@ fn cases(
     args: &Args,
     text: &str,
     deqp: &Deqp,
-    driver: &Driver,
+    driver: &TestedDriver,
     folder: &std::path::Path,
     watch: Watch,
 ) -> Result<Vec<String>, Error> {

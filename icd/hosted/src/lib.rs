@@ -45,12 +45,12 @@ pub struct Hosted {
     strategy: Strategy,
     /// Apart from the rest: what is said of semaphores and fences need not wait for a bind.
     stand_ins: Mutex<StandIns>,
-    state: Mutex<State>,
+    state: Mutex<Books>,
 }
 
 /// What changes. One lock holds it all: a bind has to see, and leave, one state of the VM.
 #[derive(Debug)]
-struct State {
+struct Books {
     space: Space,
     /// Resources whose unbound ranges the base driver has not yet bound to their dummy.
     fresh: Vec<ResourceId>,
@@ -70,7 +70,7 @@ impl Hosted {
             device: space.device.clone(),
             strategy: space.strategy(),
             stand_ins: Mutex::default(),
-            state: Mutex::new(State {
+            state: Mutex::new(Books {
                 space,
                 fresh: Vec::new(),
                 in_flight: 0,
@@ -232,12 +232,12 @@ impl Hosted {
         self.state().space.stats()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Books> {
         lock(&self.state)
     }
 }
 
-impl State {
+impl Books {
     /// A resource is new. What its creation has changed in the page tables is none of the base driver's business.
     fn note_new(&mut self, device: &drm::Device, id: ResourceId, dummy: Option<u64>) {
         self.fresh.extend(dummy.map(|_| id));

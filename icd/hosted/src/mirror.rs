@@ -5,7 +5,7 @@ use super::memories::Memories;
 use crate::{BaseBatch, Space, dummy_period};
 use panvk_sparse::layout::{self, PlaceBind, TileMap};
 use panvk_sparse::units::Va;
-use vpanthor::{Change, Place};
+use vpanthor::{Change, Location};
 use vulkan::calls::{Bind, ImageBind, ResourceId};
 
 /// Turns changes of addresses back into binds of resources. What is mapped to the dummy, or not at all, is not
@@ -14,14 +14,14 @@ pub struct Mirror<'a> {
     addresses: &'a Addresses,
     memories: &'a Memories,
     /// The latest resource and memory, which neighbouring changes share as a rule.
-    resource: Option<Resource<'a>>,
+    resource: Option<CurrentResource<'a>>,
     memory: Option<(u64, Option<u64>)>,
     /// What changed in the latest resource.
-    changes: Vec<layout::Change>,
+    changes: Vec<layout::MemoryChange>,
 }
 
 #[derive(Clone, Copy)]
-struct Resource<'a> {
+struct CurrentResource<'a> {
     id: ResourceId,
     /// The first address and the one behind the last.
     from: u64,
@@ -50,8 +50,8 @@ impl<'a> Mirror<'a> {
                 va: resource.va.0,
                 len: resource.size,
                 // What is not bound and what is bound to nothing are one: this is to be bound to the dummy all the same.
-                old: Some(Place::Memory { bo: 0, offset: 0 }),
-                new: Some(Place::Null),
+                old: Some(Location::Memory { bo: 0, offset: 0 }),
+                new: Some(Location::Null),
             };
             self.reflect(&all, to);
             self.finish(to);
@@ -60,7 +60,7 @@ impl<'a> Mirror<'a> {
 
     /// Takes note of a change. Those of one batch come in the order of addresses.
     pub fn reflect(&mut self, change: &Change, to: &mut BaseBatch) {
-        let unbound = |place: Option<Place>| matches!(place, None | Some(Place::Null));
+        let unbound = |place: Option<Location>| matches!(place, None | Some(Location::Null));
         if unbound(change.old) && unbound(change.new) {
             return;
         }
@@ -72,12 +72,12 @@ impl<'a> Mirror<'a> {
             };
             let here = end.min(resource.to);
             let memory = match change.new {
-                None | Some(Place::Null) => None,
-                Some(Place::Memory { bo, offset }) => self
+                None | Some(Location::Null) => None,
+                Some(Location::Memory { bo, offset }) => self
                     .memory(bo)
                     .map(|memory| (memory, offset + (va - change.va))),
             };
-            let more = layout::Change {
+            let more = layout::MemoryChange {
                 at: va - resource.from,
                 len: here - va,
                 memory,
@@ -101,7 +101,7 @@ impl<'a> Mirror<'a> {
                 .flat_map(|change| to_dummy(change, dummy))
                 .collect();
         }
-        let bind = |change: layout::Change| Bind {
+        let bind = |change: layout::MemoryChange| Bind {
             resource_offset: change.at,
             size: change.len,
             memory: change.memory.map(|(memory, _)| memory),
@@ -121,7 +121,7 @@ impl<'a> Mirror<'a> {
         self.changes.clear();
     }
 
-    fn resource_at(&mut self, va: u64, to: &mut BaseBatch) -> Option<Resource<'a>> {
+    fn resource_at(&mut self, va: u64, to: &mut BaseBatch) -> Option<CurrentResource<'a>> {
         if let Some(latest) = self
             .resource
             .filter(|latest| (latest.from..latest.to).contains(&va))
@@ -130,7 +130,7 @@ impl<'a> Mirror<'a> {
         }
         self.finish(to);
         let (id, resource) = self.addresses.at(Va(va))?;
-        self.resource = Some(Resource {
+        self.resource = Some(CurrentResource {
             id,
             from: resource.va.0,
             to: resource.va.0 + resource.size,
@@ -190,7 +190,10 @@ impl BaseBatch {
 
 /// A range that is unbound is bound to the dummy, over and over: to the byte of it that the offset in the resource
 /// has, modulo the period.
-fn to_dummy(change: layout::Change, (dummy, period): (u64, u64)) -> Vec<layout::Change> {
+fn to_dummy(
+    change: layout::MemoryChange,
+    (dummy, period): (u64, u64),
+) -> Vec<layout::MemoryChange> {
     if change.memory.is_some() {
         return vec![change];
     }
@@ -200,7 +203,7 @@ fn to_dummy(change: layout::Change, (dummy, period): (u64, u64)) -> Vec<layout::
         .step_by(period as usize)
         .map(|piece| {
             let at = piece.max(change.at);
-            layout::Change {
+            layout::MemoryChange {
                 at,
                 len: end.min(piece + period) - at,
                 memory: Some((dummy, at % period)),
@@ -209,7 +212,7 @@ fn to_dummy(change: layout::Change, (dummy, period): (u64, u64)) -> Vec<layout::
         .collect()
 }
 
-fn continues(previous: &layout::Change, next: &layout::Change) -> bool {
+fn continues(previous: &layout::MemoryChange, next: &layout::MemoryChange) -> bool {
     previous.at + previous.len == next.at
         && match (previous.memory, next.memory) {
             (None, None) => true,

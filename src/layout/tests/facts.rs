@@ -2,8 +2,8 @@
 
 use super::model::{COLOR, color};
 use crate::layout::{
-    ASPECT_METADATA, Aspect, Change, Extent, FORMAT_SINGLE_MIPTAIL, Image, ImageError, MipTail,
-    Offset, Piece, Place, PlaceError, Region, RegionError, TileMap, tile_2d,
+    ASPECT_METADATA, Aspect, Extent, FORMAT_SINGLE_MIPTAIL, Image, ImageError, MemoryChange,
+    MipTail, Offset, Piece, Place, PlaceError, Region, RegionError, TileMap, tile_2d,
 };
 use crate::units::{SZ_4K, SZ_64K};
 
@@ -372,9 +372,9 @@ fn what_is_left_of_a_tails_last_tile_is_no_place() {
 }
 
 /// Rows of `columns` tiles from column 4, row 8, of a level that is 32 tiles wide.
-fn rows(columns: u64, memory: impl Fn(u64) -> Option<(u64, u64)>) -> Vec<Change> {
+fn rows(columns: u64, memory: impl Fn(u64) -> Option<(u64, u64)>) -> Vec<MemoryChange> {
     (0..4)
-        .map(|row| Change {
+        .map(|row| MemoryChange {
             at: ((8 + row) * 32 + 4) * SZ_64K,
             len: columns * SZ_64K,
             memory: memory(row),
@@ -410,9 +410,9 @@ fn rows_with_other_memory_stay_rows() {
 #[test]
 fn every_second_tile_is_one_bind_unbound_a_column_and_bound_a_tile() {
     let map = TileMap::new(&square_4096(12)).unwrap();
-    let every_second = |memory: fn(u64) -> Option<(u64, u64)>| -> Vec<Change> {
+    let every_second = |memory: fn(u64) -> Option<(u64, u64)>| -> Vec<MemoryChange> {
         (0..512)
-            .map(|i| Change {
+            .map(|i| MemoryChange {
                 at: 2 * i * SZ_64K,
                 len: SZ_64K,
                 memory: memory(i),
@@ -439,7 +439,7 @@ fn a_box_of_a_volume_is_one_bind() {
     let changes: Vec<_> = map
         .pieces(&region)
         .unwrap()
-        .map(|piece| Change {
+        .map(|piece| MemoryChange {
             at: piece.at,
             len: piece.len,
             memory: Some((1, piece.memory)),
@@ -461,7 +461,7 @@ fn mip_tails_without_a_gap_are_one_bind_but_never_metadata() {
         ..image.aspects[0].tail
     };
     let map = TileMap::new(&image).unwrap();
-    let all = Change {
+    let all = MemoryChange {
         at: 0,
         len: map.size(),
         memory: Some((1, 0)),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::model::{Tile, images, levels, tiles, tiles_of};
-use crate::layout::{Change, Image, Piece, Place, PlaceBind, Region, Tail, TileMap};
+use crate::layout::{Image, MemoryChange, Piece, Place, PlaceBind, Region, Tail, TileMap};
 use crate::units::{SZ_4K, SZ_64K};
 
 /// A number below `end`, of a number that may be anything.
@@ -90,7 +90,7 @@ fn effect(image: &Image, binds: &[PlaceBind]) -> Effect {
 }
 
 /// The same, by addresses.
-fn effect_of_changes(image: &Image, map: &TileMap, changes: &[Change]) -> Effect {
+fn effect_of_changes(image: &Image, map: &TileMap, changes: &[MemoryChange]) -> Effect {
     let tiles = tiles(image);
     let mut effect = HashMap::new();
     for change in changes {
@@ -121,7 +121,7 @@ fn effect_of_changes(image: &Image, map: &TileMap, changes: &[Change]) -> Effect
 }
 
 /// Rows of tiles in which the changes lie, each change for itself; for tails the tails.
-fn rows(image: &Image, map: &TileMap, changes: &[Change]) -> usize {
+fn rows(image: &Image, map: &TileMap, changes: &[MemoryChange]) -> usize {
     let tiles = tiles(image);
     let row = |index: u64| {
         tiles.get(index as usize).map(|tile| {
@@ -152,7 +152,7 @@ fn rows(image: &Image, map: &TileMap, changes: &[Change]) -> usize {
 
 /// Changes as a shadow of the page tables would give them: ascending and disjoint; memory of one or two objects, from
 /// one place for all, so that much of it continues, or from another for each.
-fn changes(map: &TileMap, tiles: u64, cuts: &[(u64, u8)]) -> Vec<Change> {
+fn changes(map: &TileMap, tiles: u64, cuts: &[(u64, u8)]) -> Vec<MemoryChange> {
     let mut edges: Vec<u64> = cuts
         .iter()
         .map(|&(any, _)| some_range(map, tiles, [any, 0]).1)
@@ -170,7 +170,7 @@ fn changes(map: &TileMap, tiles: u64, cuts: &[(u64, u8)]) -> Vec<Change> {
                 3 => Some((2, edge[0])),
                 _ => Some((1, below(64, any) * SZ_64K)),
             };
-            Some(Change {
+            Some(MemoryChange {
                 at: edge[0],
                 len: edge[1] - edge[0],
                 memory,
@@ -229,7 +229,7 @@ proptest! {
         // And back: the same region, in one bind of contiguous memory.
         let changes: Vec<_> = pieces
             .iter()
-            .map(|piece| Change { at: piece.at, len: piece.len, memory: Some((1, piece.memory)) })
+            .map(|piece| MemoryChange { at: piece.at, len: piece.len, memory: Some((1, piece.memory)) })
             .collect();
         let expected = PlaceBind {
             place: Place::Tiles { at: pieces[0].at, region },

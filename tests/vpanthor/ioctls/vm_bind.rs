@@ -3,7 +3,7 @@
 use crate::kit::*;
 use panvk_sparse::uapi::*;
 use rustix::io::Errno;
-use vpanthor::{Flavour, Kernel, OpenOptions, Place};
+use vpanthor::{Flavour, Kernel, Location, OpenOptions};
 
 const BAD: Result<(), Errno> = Err(Errno::INVAL);
 
@@ -388,7 +388,7 @@ fn changes_name_the_op_that_made_them() {
     let s = p.syncobj(false);
     p.bind_async(vm, &[(sync_only(), &[signal(s)]), (unmap(0, PAGE), &[])])
         .unwrap();
-    let memory = Some(Place::Memory {
+    let memory = Some(Location::Memory {
         bo: id,
         offset: PAGE,
     });
@@ -401,8 +401,8 @@ fn changes_name_the_op_that_made_them() {
     assert_eq!(
         changes,
         [
-            (0, 0, MIB, None, Some(Place::Null)),
-            (1, 0, PAGE, Some(Place::Null), memory),
+            (0, 0, MIB, None, Some(Location::Null)),
+            (1, 0, PAGE, Some(Location::Null), memory),
             (3, 0, PAGE, memory, None),
         ]
     );
@@ -427,7 +427,7 @@ fn a_bo_named_dummy_counts_as_nothing_in_changes() {
     assert_eq!(changes.len(), 1);
     assert_eq!(
         (changes[0].len, changes[0].new),
-        (64 * MIB, Some(Place::Null))
+        (64 * MIB, Some(Location::Null))
     );
     p.bind_repeat(vm, &[repeat(dummy, 0, 64 * MIB, PAGE)])
         .unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use panvk_sparse::uapi::*;
 use rustix::io::Errno;
 use vpanthor::gpuvm::Gpuvm;
-use vpanthor::{Arena, Change, File, Flavour, Kernel, Objects, OpenOptions, Place, UserMemory};
+use vpanthor::{Arena, Change, File, Flavour, Kernel, Location, Objects, OpenOptions, UserMemory};
 
 const PAGE: u64 = 4096;
 const BASE: u64 = 0x10_0000;
@@ -211,7 +211,7 @@ pub fn run(flavour: Flavour, mut data: &[u8]) -> usize {
 }
 
 /// Applies reported changes to what is known to be shown, page by page.
-fn follow(shown: &mut BTreeMap<u64, Place>, changes: &[Change]) {
+fn follow(shown: &mut BTreeMap<u64, Location>, changes: &[Change]) {
     for change in changes {
         assert!(change.len > 0 && change.va % PAGE == 0 && change.len % PAGE == 0);
         for at in (0..change.len).step_by(PAGE as usize) {
@@ -227,7 +227,7 @@ fn follow(shown: &mut BTreeMap<u64, Place>, changes: &[Change]) {
 }
 
 /// The mappings are whole, in order and disjoint; the page table shows them and nothing else; so do the changes.
-fn check(vm: &Gpuvm, shown: &BTreeMap<u64, Place>) {
+fn check(vm: &Gpuvm, shown: &BTreeMap<u64, Location>) {
     let mut pages = shown.iter();
     let mut end = 0;
     for mapping in vm.mappings() {
@@ -249,8 +249,8 @@ fn check(vm: &Gpuvm, shown: &BTreeMap<u64, Place>) {
             let seen = (entry.bo, entry.offset, entry.flags);
             assert_eq!(seen, (mapping.bo, offset, mapping.flags), "{va:#x}");
             let place = match mapping.bo {
-                0 => Place::Null,
-                bo => Place::Memory { bo, offset },
+                0 => Location::Null,
+                bo => Location::Memory { bo, offset },
             };
             assert_eq!(pages.next(), Some((&va, &place)));
         }

@@ -59,7 +59,7 @@ pub struct Replay {
 #[derive(Debug)]
 struct Device {
     handle: u64,
-    state: State,
+    state: Life,
     counts: Counts,
 }
 
@@ -70,7 +70,7 @@ struct Alive {
 }
 
 #[derive(Debug)]
-enum State {
+enum Life {
     /// Without the feature `sparseBinding`, or destroyed. Its counts stay.
     Ended(Box<Stats>),
     Alive(Box<Alive>),
@@ -184,15 +184,15 @@ impl Replay {
     pub fn resource_size(&self, device: u64, id: ResourceId) -> Option<u64> {
         let &index = self.by_handle.get(&device)?;
         match &self.devices.get(index)?.state {
-            State::Alive(alive) => alive.space.resource_size(id),
-            State::Ended(_) => None,
+            Life::Alive(alive) => alive.space.resource_size(id),
+            Life::Ended(_) => None,
         }
     }
 
     /// Every range that is bound to memory now: device, resource, bytes from its start. See [`Space::each_bound`].
     pub fn each_bound(&self, visit: &mut dyn FnMut(u64, ResourceId, std::ops::Range<u64>)) {
         for device in &self.devices {
-            if let State::Alive(alive) = &device.state {
+            if let Life::Alive(alive) = &device.state {
                 alive
                     .space
                     .each_bound(&mut |id, range| visit(device.handle, id, range));
@@ -204,9 +204,9 @@ impl Replay {
         // A handle that comes again without its end having been seen is a new object.
         self.end(device.device);
         let state = if device.sparse_binding {
-            State::Alive(Box::new(Alive::new(&self.kernel, self.choice, device)?))
+            Life::Alive(Box::new(Alive::new(&self.kernel, self.choice, device)?))
         } else {
-            State::Ended(Box::new(Stats {
+            Life::Ended(Box::new(Stats {
                 device: device.name.clone(),
                 base_driver: device.driver_name.clone(),
                 kernel: self.kernel.to_string(),
@@ -229,7 +229,7 @@ impl Replay {
         };
         if let Some(counts) = device.counts() {
             self.gone += counts;
-            device.state = State::Ended(Box::new(device.stats()));
+            device.state = Life::Ended(Box::new(device.stats()));
         }
     }
 
@@ -237,8 +237,8 @@ impl Replay {
     fn on<R>(&mut self, handle: u64, act: impl FnOnce(&mut Alive) -> R) -> Option<R> {
         let device = find(&self.by_handle, &mut self.devices, handle)?;
         match &mut device.state {
-            State::Alive(alive) => Some(act(alive)),
-            State::Ended(_) => None,
+            Life::Alive(alive) => Some(act(alive)),
+            Life::Ended(_) => None,
         }
     }
 
@@ -426,23 +426,23 @@ fn fits(space: &Space, id: ResourceId, size: u64) -> Result<(), HostedError> {
 impl Device {
     fn alive(&mut self) -> Option<(&mut Alive, &mut Counts)> {
         match &mut self.state {
-            State::Alive(alive) => Some((alive, &mut self.counts)),
-            State::Ended(_) => None,
+            Life::Alive(alive) => Some((alive, &mut self.counts)),
+            Life::Ended(_) => None,
         }
     }
 
     fn stats(&self) -> Stats {
         match &self.state {
-            State::Ended(stats) => (**stats).clone(),
-            State::Alive(alive) => alive.space.stats(),
+            Life::Ended(stats) => (**stats).clone(),
+            Life::Alive(alive) => alive.space.stats(),
         }
     }
 
     /// `None` once it has ended: they are counted elsewhere.
     fn counts(&self) -> Option<Counts> {
         match &self.state {
-            State::Ended(_) => None,
-            State::Alive(alive) => Some(self.counts + Counts::of(&alive.space)),
+            Life::Ended(_) => None,
+            Life::Alive(alive) => Some(self.counts + Counts::of(&alive.space)),
         }
     }
 }

@@ -16,7 +16,7 @@ use vpanthor::snapshot::BindCounts;
 use crate::config;
 use crate::gate::Pass;
 use crate::open_file::{Calls, Record};
-use crate::state::State;
+use crate::state::Process;
 use crate::sys::{errno, set_errno};
 
 #[derive(Serialize)]
@@ -46,7 +46,7 @@ static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
 /// A node is in use: from now on there is something to dump.
 pub fn prepare() {
-    if USED.swap(true, Ordering::Relaxed) || State::get().dump.is_none() {
+    if USED.swap(true, Ordering::Relaxed) || Process::get().dump.is_none() {
         return;
     }
     // SAFETY: no preconditions.
@@ -162,7 +162,7 @@ fn add(sum: &mut BTreeMap<String, Calls>, ioctls: &BTreeMap<String, Calls>) {
     }
 }
 
-fn gather(state: &State) -> Dump {
+fn gather(state: &Process) -> Dump {
     let records = state.records();
     let nodes = (state.nodes().iter().enumerate())
         .map(|(index, node)| {
@@ -195,7 +195,7 @@ fn gather(state: &State) -> Dump {
 
 /// Writes the file anew, whole: who reads it never sees a half.
 fn write() {
-    let state = State::get();
+    let state = Process::get();
     let Some(pattern) = &state.dump else {
         return;
     };

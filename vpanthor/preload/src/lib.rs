@@ -54,7 +54,7 @@ mod state;
 mod sys;
 mod tree;
 
-use state::State;
+use state::Process;
 
 /// Runs when the library is loaded, before `main`.
 extern "C" fn start() {
@@ -62,7 +62,7 @@ extern "C" fn start() {
         return;
     };
     // A wrong value is said now.
-    State::get();
+    Process::get();
     // SAFETY: handlers that take nothing and return nothing, and stay loaded. Without memory for three pointers, forks work
     // as long as no thread is in a call of ours.
     unsafe {
@@ -85,7 +85,7 @@ extern "C" fn after_fork_in_parent() {
 extern "C" fn after_fork_in_child() {
     gate::open();
     dump::after_fork();
-    if let (Some(state), Some(_pass)) = (State::if_any(), gate::Pass::enter()) {
+    if let (Some(state), Some(_pass)) = (Process::if_any(), gate::Pass::enter()) {
         state.after_fork();
     }
 }
@@ -97,7 +97,7 @@ extern "C" fn end() {
     };
     let caught = std::panic::catch_unwind(|| {
         dump::at_exit();
-        if let Some(state) = State::if_any() {
+        if let Some(state) = Process::if_any() {
             state.remove_tree();
         }
     });

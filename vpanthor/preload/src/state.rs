@@ -47,7 +47,7 @@ enum Folder {
 
 /// All there is in this process.
 #[derive(Debug)]
-pub struct State {
+pub struct Process {
     specs: Vec<NodeSpec>,
     nodes: OnceLock<Vec<Node>>,
     folder: Mutex<Folder>,
@@ -67,7 +67,7 @@ struct Files {
     next: u64,
 }
 
-static STATE: OnceLock<State> = OnceLock::new();
+static STATE: OnceLock<Process> = OnceLock::new();
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,12 +77,12 @@ fn exists(path: &str) -> bool {
     std::fs::symlink_metadata(path).is_ok()
 }
 
-impl State {
+impl Process {
     /// The state of this process, set up by the first call.
     ///
     /// A wrong value of VPANTHOR ends the process: a program that goes on would find no node, or another kernel than the one
     /// that was asked for.
-    pub fn get() -> &'static State {
+    pub fn get() -> &'static Process {
         STATE.get_or_init(|| {
             let value = std::env::var_os("VPANTHOR").unwrap_or_default();
             let specs = match value.to_str() {
@@ -94,7 +94,7 @@ impl State {
                 // SAFETY: nothing of the program has run yet, or it could not go on.
                 unsafe { libc::_exit(1) }
             });
-            State {
+            Process {
                 specs,
                 nodes: OnceLock::new(),
                 folder: Mutex::new(Folder::NotYet),
@@ -107,7 +107,7 @@ impl State {
     }
 
     /// The state, if somebody has asked for it already.
-    pub fn if_any() -> Option<&'static State> {
+    pub fn if_any() -> Option<&'static Process> {
         STATE.get()
     }
 

@@ -37,7 +37,7 @@ pub struct Kernel {
     /// Tells the kernels of this machine apart in the names of memfds.
     name: String,
     next_vm: AtomicU32,
-    counters: Counters,
+    counters: LiveObjects,
     /// Buffer objects that have an offset in the device file, by that offset.
     mmap_offsets: Mutex<MmapOffsets>,
     /// Buffer objects that have been exported, by id.
@@ -79,7 +79,7 @@ pub struct Objects {
 }
 
 #[derive(Debug, Default)]
-struct Counters {
+struct LiveObjects {
     vms: Arc<AtomicUsize>,
     bos: Arc<AtomicUsize>,
     syncobjs: Arc<AtomicUsize>,
@@ -123,7 +123,7 @@ impl Kernel {
             sleeper,
             name: format!("{}:{serial}", std::process::id()),
             next_vm: AtomicU32::new(1),
-            counters: Counters::default(),
+            counters: LiveObjects::default(),
             mmap_offsets: Mutex::new(MmapOffsets {
                 next: FIRST_MMAP_OFFSET,
                 by_offset: BTreeMap::new(),

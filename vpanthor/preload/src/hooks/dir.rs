@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::gate;
 use crate::real::real;
-use crate::state::State;
+use crate::state::Process;
 use crate::sys::{file_id, real_stat};
 
 use super::{inside, redirected};
@@ -51,7 +51,7 @@ scan_functions! {
 /// # Safety
 /// `entry` is what reading `dir` has returned.
 unsafe fn correct(dir: *mut libc::DIR, entry: *mut libc::dirent) -> *mut libc::dirent {
-    let seen = State::if_any().is_some_and(State::has_tree);
+    let seen = Process::if_any().is_some_and(Process::has_tree);
     if entry.is_null() || !seen || gate::is_busy() {
         return entry;
     }

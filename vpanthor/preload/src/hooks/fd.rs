@@ -9,14 +9,14 @@ use vpanthor::Kernel;
 
 use crate::gate;
 use crate::real::real;
-use crate::state::State;
+use crate::state::Process;
 use crate::sys::set_errno;
 
 use super::{fail, inside};
 
 /// Whether any file descriptor may be a node's.
 fn has_files() -> bool {
-    !gate::is_busy() && State::if_any().is_some_and(State::has_files)
+    !gate::is_busy() && Process::if_any().is_some_and(Process::has_files)
 }
 
 /// # Safety
@@ -26,7 +26,7 @@ pub unsafe extern "C" fn close(fd: c_int) -> c_int {
     let result = real!(c"close", fn(c_int) -> c_int, fd => -1);
     if has_files() {
         let errno = crate::sys::errno();
-        inside(State::collect);
+        inside(Process::collect);
         set_errno(errno);
     }
     result
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) ->
 }
 
 /// What a dma-buf of ours answers: all work on it is over.
-fn dma_buf(state: &State, fd: c_int, request: u32, arg: u64) -> Option<Result<u32, Errno>> {
+fn dma_buf(state: &Process, fd: c_int, request: u32, arg: u64) -> Option<Result<u32, Errno>> {
     use vpanthor::UserMemory;
     const SYNC: u8 = 0;
     const EXPORT_SYNC_FILE: u8 = 2;

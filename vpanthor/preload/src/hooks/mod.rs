@@ -15,14 +15,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::gate::{self, Pass};
-use crate::state::State;
+use crate::state::Process;
 use crate::sys::set_errno;
 
 /// Runs work of the library. `None` for a call that the library makes itself, and where there was a bug: then the real
 /// function answers.
-fn inside<R>(work: impl FnOnce(&'static State) -> R) -> Option<R> {
+fn inside<R>(work: impl FnOnce(&'static Process) -> R) -> Option<R> {
     let _pass = Pass::enter()?;
-    catch_unwind(AssertUnwindSafe(|| work(State::get()))).ok()
+    catch_unwind(AssertUnwindSafe(|| work(Process::get()))).ok()
 }
 
 /// The bytes of a path that a program passes.

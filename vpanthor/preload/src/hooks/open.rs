@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::gate;
 use crate::real::real;
-use crate::state::State;
+use crate::state::Process;
 use crate::sys::{file_id, real_stat};
 
 use super::{bytes, fail, inside, may_concern};
@@ -19,7 +19,7 @@ enum Target {
     AsItIs,
 }
 
-fn target(state: &'static State, path: &[u8], flags: c_int) -> Target {
+fn target(state: &'static Process, path: &[u8], flags: c_int) -> Target {
     if flags & libc::O_PATH == 0 {
         if let Some(node) = state.node_at(path) {
             return Target::Node(opened(state, node, flags));
@@ -33,7 +33,7 @@ fn target(state: &'static State, path: &[u8], flags: c_int) -> Target {
 
 /// What was opened by a way that does not show in the path, such as relative to a folder, may be a placeholder: then the
 /// node takes its place.
-fn replace(state: &'static State, fd: c_int, flags: c_int) -> Result<c_int, c_int> {
+fn replace(state: &'static Process, fd: c_int, flags: c_int) -> Result<c_int, c_int> {
     let placeholder = real_stat(fd)
         .filter(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_size == 0);
     let node = placeholder.and_then(|stat| state.tree_if_any()?.node(file_id(&stat)));
@@ -69,7 +69,7 @@ unsafe fn open_with(
         Some(to) => real(to.as_ptr()),
         None => real(path),
     };
-    let seen = State::if_any().is_some_and(|state| state.has_tree());
+    let seen = Process::if_any().is_some_and(|state| state.has_tree());
     if fd < 0 || !seen {
         return fd;
     }
@@ -191,7 +191,7 @@ stream_functions! {
 }
 
 /// Opens a node: the new file descriptor, or errno. From the first one on there is something to dump.
-fn opened(state: &'static State, node: usize, flags: c_int) -> Result<c_int, c_int> {
+fn opened(state: &'static Process, node: usize, flags: c_int) -> Result<c_int, c_int> {
     let fd = state.open(node, flags)?;
     crate::dump::prepare();
     Ok(fd)

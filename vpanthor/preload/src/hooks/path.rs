@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 
 use crate::gate;
 use crate::real::real;
-use crate::state::State;
+use crate::state::Process;
 
 use super::{bytes, inside, redirected};
 
@@ -45,7 +45,7 @@ redirected_functions! {
 /// # Safety
 /// `path` is null or a C string that may be written to.
 unsafe fn cut(path: *mut c_char) -> *mut c_char {
-    let seen = State::if_any().is_some_and(State::has_tree);
+    let seen = Process::if_any().is_some_and(Process::has_tree);
     if path.is_null() || !seen || gate::is_busy() {
         return path;
     }

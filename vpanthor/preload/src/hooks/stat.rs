@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_uint};
 
 use crate::gate;
 use crate::real::real;
-use crate::state::State;
+use crate::state::Process;
 use crate::sys::file_id;
 use crate::tree::MAJOR;
 
@@ -21,7 +21,7 @@ unsafe fn correct(result: c_int, stat: *mut libc::stat) -> c_int {
     if result != 0
         || stat.is_null()
         || gate::is_busy()
-        || !State::if_any().is_some_and(State::has_any)
+        || !Process::if_any().is_some_and(Process::has_any)
     {
         return result;
     }
@@ -162,7 +162,7 @@ pub unsafe extern "C" fn statx(
     if result != 0
         || statx.is_null()
         || gate::is_busy()
-        || !State::if_any().is_some_and(State::has_any)
+        || !Process::if_any().is_some_and(Process::has_any)
     {
         return result;
     }

@@ -18,7 +18,7 @@ use crate::refusal::refuse;
 use crate::shared::lock;
 use crate::user_memory::{Objects, UserMemory};
 use crate::validate::{BindOp, Context, Mode, Validated, validate};
-use crate::vm::{Batch, Vm};
+use crate::vm::{QueuedBind, Vm};
 use panvk_sparse::uapi::*;
 
 use super::syncs::{Graph, read_syncs};
@@ -139,7 +139,7 @@ fn bind_async(
         (graph.edges(&syncs)?, graph.signals)
     };
     count_ops(file, ops.iter().map(kind));
-    vm.submit(Batch::new(ops, edges));
+    vm.submit(QueuedBind::new(ops, edges));
     for signal in &signals {
         signal.publish();
     }
