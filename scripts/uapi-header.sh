@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts the kernel's drm/panthor_drm.h, uAPI 1.9 or later, below target/uapi/usr/include, where tests/uapi_header.rs
-# compares it with src/drm/uapi. Installs nothing, needs no root, can be run again.
+# Puts the kernel's drm/panthor_drm.h, uAPI 1.9 or later, below target/uapi/usr/include, where
+# tests/vpanthor/uapi_header.rs compares it with src/uapi. Installs nothing, needs no root, can be run again.
 #
 # Where it comes from: /usr/include, if this machine's linux-libc-dev is new enough; else the package linux-libc-dev of
 # Debian's trixie-backports, downloaded with apt from the mirror that this machine's own apt sources name, with lists

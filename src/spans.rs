@@ -22,7 +22,7 @@ pub struct Position {
 }
 
 /// # Invariants
-/// Spans ascend and are disjoint. No block is empty or has more than [`MOST`] of them; `firsts[i]` is the first address
+/// Spans ascend and are disjoint. No block is empty or has more than `MOST` of them; `firsts[i]` is the first address
 /// of `blocks[i]`; `len` counts all.
 #[derive(Clone, Debug)]
 pub struct Spans<T> {
@@ -215,7 +215,7 @@ impl<T: Span> Spans<T> {
         }
     }
 
-    /// Puts `with`, up to [`ROOM`] spans, where `count` spans from `at` on are. All of them keep the order.
+    /// Puts `with`, up to `ROOM` spans, where `count` spans from `at` on are. All of them keep the order.
     pub fn replace(&mut self, at: Position, count: usize, with: &[T]) {
         debug_assert!(with.len() <= ROOM);
         self.len = self.len - count + with.len();

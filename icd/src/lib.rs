@@ -1,8 +1,8 @@
 //! `libvulkan_panvk_sparse.so`: a Vulkan driver in front of a driver.
 //!
 //! It loads a base driver, hands the loader the base driver's own handles, and answers only the functions
-//! that concern sparse resources (`hooks`). What it does with them stands in the library: the way of a
-//! bind is `vulkan::calls`.
+//! that concern sparse resources (`hooks`). What it does with them stands in `hosted`; here, Vulkan's structs
+//! become plain numbers (`vulkan::calls`), and what the base driver has to do becomes structs again (`bind`).
 
 #![deny(unsafe_op_in_unsafe_fn)]
 

@@ -5,7 +5,7 @@
 //! [`IOCTL_VM_BIND`]. All structs are plain data in native byte order, see [`Plain`]. Pointers are `u64` addresses.
 //!
 //! Every definition goes through a macro of `layout`, which also puts it into a list: [`structs`], [`constants`],
-//! [`ioctls`] and [`bit_fields`] are what `tests/uapi_header.rs` holds against the real header.
+//! [`ioctls`] and [`bit_fields`] are what `tests/vpanthor/uapi_header.rs` holds against the real header.
 
 #[macro_use]
 mod layout;

@@ -381,7 +381,7 @@ tests! {
     v1_8_repeat_alias: Config::Icd { kernel: "1.8-repeat", null: "repeat" }, &[("PANVK_SPARSE_DUMMY", "alias")];
 }
 
-/// As `tests/control.rs` has it for all other cases.
+/// As `tests/sparse/control.rs` has it for all other cases.
 fn without_binds(test: &str, tail: &str, case: fn(&Gpu)) {
     let manifest = failing_icd_manifest().to_string_lossy().into_owned();
     let config = Config::Icd {

@@ -214,7 +214,7 @@ fn nothing_of_the_panthor_header_is_left_out() {
         if (is_number && !other.contains(&pair[1])) || is_struct {
             assert!(
                 ours.contains(pair[1]),
-                "the header has {}, src/drm/uapi has not",
+                "the header has {}, src/uapi has not",
                 pair[1]
             );
             seen += 1;

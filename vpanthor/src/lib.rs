@@ -9,7 +9,7 @@
 //!
 //! The driver keeps a VM twice: as mappings (*gpuvm*: who asked for what), and as page tables (what the GPU walks). Each
 //! VM_BIND op cuts the mappings that it overlaps and writes page-table entries of 4 KiB and 2 MiB; that work is what the rest
-//! of this crate tries to make small, and what the model counts.
+//! of panvk-sparse tries to make small, and what the model counts.
 //!
 //! # How the model is laid out
 //! In the order in which an ioctl comes by:
@@ -18,9 +18,9 @@
 //! |---|---|
 //! | [`flavour`] | which kernel: version, size of an op, how unbound ranges are mapped |
 //! | [`identity`] | which GPU |
-//! | [`kernel`], [`file`](File) | the device and its open files; handles |
+//! | [`kernel`] | the device and its open files ([`File`]); handles |
 //! | [`user_memory`] | copying from and to the caller, arrays of objects of any version |
-//! | `dispatch` | the ioctls, one function each: what is checked, what is answered |
+//! | `kernel/dispatch` | the ioctls, one function each: what is checked, what is answered |
 //! | [`validate`] | what one VM_BIND op may say |
 //! | [`vm`] | a VM: its queue of asynchronous binds, usable or not |
 //! | [`gpuvm`], [`page_table`] | its mappings and page tables |
@@ -34,6 +34,14 @@
 //!
 //! There is no thread: an asynchronous bind runs when it is submitted if it need not wait, and else in the call that
 //! signals what it waits for. In a real kernel it would run a little later; no program can tell.
+//!
+//! Around the model:
+//!
+//! | module | what |
+//! |---|---|
+//! | `in_process` | a [`Device`](panvk_sparse::drm::Device) whose kernel is the model: [`device()`], [`Virtual`] |
+//! | `tee`, `differences` | a real node beside the model, asked the same: [`Tee`] |
+//! | `spec`, [`nodes`] | which kernel a word names ([`KernelSpec`]), and the render nodes of this machine |
 //!
 //! # What it does not have
 //! A GPU. Groups and tiler heaps are there, so that a driver can set up its queues; a submitted job ends as soon as what it

@@ -1,7 +1,7 @@
 //! Tables of Vulkan's functions by their names: those that a driver or a layer answers itself ([`hooks!`]), and those of
 //! the driver or layer below that it calls ([`functions_below!`]).
 //!
-//! [`hooks!`]: crate::hooks
+//! [`hooks!`]: macro@crate::hooks
 //! [`functions_below!`]: crate::functions_below
 
 /// A function of a driver or a layer.

@@ -190,7 +190,7 @@ fn a_node_that_goes_to_another_program_is_named_with_its_driver() {
     );
 }
 
-/// `cargo test --test vpanthor_node -- --ignored real_node`, on a machine with a board's GPU.
+/// `cargo test --test vpanthor -- --ignored real_node`, on a machine with a board's GPU.
 #[test]
 #[ignore = "needs a real panthor node"]
 fn real_node_takes_what_the_virtual_one_takes() {
