@@ -108,7 +108,7 @@ pub unsafe extern "system" fn get_device_proc_addr(
 ) -> vk::PFN_vkVoidFunction {
     guard(None, || {
         let known = state::device_of(device)?;
-        let get = known.instance.table.get_device_proc_addr?;
+        let get = known.instance.table.get_device_proc_addr;
         // SAFETY: the application's own arguments, passed on; null where the base driver has no such function.
         let base = unsafe { get(device, name) }?;
         // SAFETY: `name` is a NUL-terminated string, by the function's specification.
