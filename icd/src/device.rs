@@ -54,9 +54,9 @@ impl Device {
         self.sparse().insert(id);
     }
 
-    /// A buffer or an image is destroyed. `Some` if it is a sparse one, which then is to be removed there.
-    pub fn forget_sparse(&self, id: ResourceId) -> Option<&Hosted> {
-        self.hosted.as_ref().filter(|_| self.sparse().remove(&id))
+    /// A buffer or an image is destroyed. Whether it is a sparse one.
+    pub fn forget_sparse(&self, id: ResourceId) -> bool {
+        self.sparse().remove(&id)
     }
 
     fn sparse(&self) -> MutexGuard<'_, HashSet<ResourceId>> {
