@@ -1,30 +1,8 @@
 //! Writes the ICD's manifest beside the library, as `panvk_sparse_icd.json` in the profile's folder.
 
-use std::env;
-use std::error::Error;
-use std::fs;
-use std::path::{Path, PathBuf};
+#[path = "../vulkan/manifest_build.rs"]
+mod manifest_build;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    const TEMPLATE: &str = "panvk_sparse_icd.json.in";
-    println!("cargo::rerun-if-changed={TEMPLATE}");
-    println!("cargo::rerun-if-changed=build.rs");
-
-    // OUT_DIR is <target>/<profile>/build/<package>-<hash>/out; the library is put into <target>/<profile>.
-    let out = PathBuf::from(env::var("OUT_DIR")?);
-    let profile = out
-        .ancestors()
-        .nth(3)
-        .ok_or("OUT_DIR is not inside a target folder")?;
-    let text =
-        fs::read_to_string(TEMPLATE)?.replace("@library_path@", "./libvulkan_panvk_sparse.so");
-    write_if_changed(&profile.join("panvk_sparse_icd.json"), &text)?;
-    Ok(())
-}
-
-fn write_if_changed(path: &Path, text: &str) -> std::io::Result<()> {
-    if fs::read_to_string(path).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    fs::write(path, text)
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    manifest_build::write("panvk_sparse_icd.json", "./libvulkan_panvk_sparse.so")
 }

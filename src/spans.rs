@@ -121,7 +121,7 @@ impl<T: Span> Spans<T> {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.len
     }
 
@@ -329,7 +329,7 @@ mod tests {
     fn check(spans: &Spans<(u64, u64)>, model: &[(u64, u64)]) {
         let all: Vec<_> = spans.iter_from(Position::default()).copied().collect();
         assert_eq!(all, model);
-        assert_eq!(spans.len(), model.len());
+        assert_eq!(spans.count(), model.len());
         for (block, &first) in spans.blocks.iter().zip(&spans.firsts) {
             assert!(block.len > 0 && block.len <= MOST);
             assert_eq!(block.first(), first);

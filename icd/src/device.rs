@@ -10,11 +10,12 @@ use hosted::Hosted;
 use hosted::config::Dummy;
 use hosted::{DUMMY_BYTES, HostedError, Stats};
 use vulkan::base::first_proc;
+use vulkan::below::{DeviceTable, list};
 use vulkan::calls::ResourceId;
 use vulkan::features;
 use vulkan::handles::HandleMap;
 
-use crate::guard::{guard, guard_result};
+use crate::guard::{guard_result, guard_some};
 use crate::instance::Instance;
 use crate::physical_device::{base_driver_name, device_properties};
 use crate::profile;
@@ -22,47 +23,8 @@ use crate::requirements::Requirements;
 use crate::starts::Starts;
 use crate::state::{DEVICES, QUEUES, Queue, device_of, instance_of};
 
-vulkan::functions_below! {
-    /// The base driver's functions of a device that this driver calls. The optional ones are not Vulkan 1.0's.
-    pub struct DeviceTable {
-        required {
-            destroy_device: vk::PFN_vkDestroyDevice = c"vkDestroyDevice",
-            get_device_queue: vk::PFN_vkGetDeviceQueue = c"vkGetDeviceQueue",
-            allocate_memory: vk::PFN_vkAllocateMemory = c"vkAllocateMemory",
-            free_memory: vk::PFN_vkFreeMemory = c"vkFreeMemory",
-            create_buffer: vk::PFN_vkCreateBuffer = c"vkCreateBuffer",
-            destroy_buffer: vk::PFN_vkDestroyBuffer = c"vkDestroyBuffer",
-            get_buffer_memory_requirements: vk::PFN_vkGetBufferMemoryRequirements = c"vkGetBufferMemoryRequirements",
-            create_image: vk::PFN_vkCreateImage = c"vkCreateImage",
-            destroy_image: vk::PFN_vkDestroyImage = c"vkDestroyImage",
-            get_image_memory_requirements: vk::PFN_vkGetImageMemoryRequirements = c"vkGetImageMemoryRequirements",
-            get_image_sparse_memory_requirements: vk::PFN_vkGetImageSparseMemoryRequirements =
-                c"vkGetImageSparseMemoryRequirements",
-            create_semaphore: vk::PFN_vkCreateSemaphore = c"vkCreateSemaphore",
-            destroy_semaphore: vk::PFN_vkDestroySemaphore = c"vkDestroySemaphore",
-            destroy_fence: vk::PFN_vkDestroyFence = c"vkDestroyFence",
-            create_fence: vk::PFN_vkCreateFence = c"vkCreateFence",
-            wait_for_fences: vk::PFN_vkWaitForFences = c"vkWaitForFences",
-            reset_fences: vk::PFN_vkResetFences = c"vkResetFences",
-            queue_submit: vk::PFN_vkQueueSubmit = c"vkQueueSubmit",
-            queue_bind_sparse: vk::PFN_vkQueueBindSparse = c"vkQueueBindSparse",
-        }
-        optional {
-            get_device_queue2: vk::PFN_vkGetDeviceQueue2 = c"vkGetDeviceQueue2",
-            queue_submit2: vk::PFN_vkQueueSubmit2 = c"vkQueueSubmit2" | c"vkQueueSubmit2KHR",
-            get_image_memory_requirements2: vk::PFN_vkGetImageMemoryRequirements2 =
-                c"vkGetImageMemoryRequirements2" | c"vkGetImageMemoryRequirements2KHR",
-            get_image_sparse_memory_requirements2: vk::PFN_vkGetImageSparseMemoryRequirements2 =
-                c"vkGetImageSparseMemoryRequirements2" | c"vkGetImageSparseMemoryRequirements2KHR",
-            get_device_image_memory_requirements: vk::PFN_vkGetDeviceImageMemoryRequirements =
-                c"vkGetDeviceImageMemoryRequirements" | c"vkGetDeviceImageMemoryRequirementsKHR",
-            get_device_image_sparse_memory_requirements: vk::PFN_vkGetDeviceImageSparseMemoryRequirements =
-                c"vkGetDeviceImageSparseMemoryRequirements" | c"vkGetDeviceImageSparseMemoryRequirementsKHR",
-        }
-    }
-}
-
 /// What is known of a `VkDevice`.
+#[derive(Debug)]
 pub struct Device {
     pub handle: vk::Device,
     pub instance: Arc<Instance>,
@@ -86,23 +48,15 @@ pub struct Device {
     untouched: Stats,
 }
 
-impl fmt::Debug for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Device")
-            .field("handle", &self.handle)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Device {
     /// A sparse resource was created.
     pub fn note_sparse(&self, id: ResourceId) {
         self.sparse().insert(id);
     }
 
-    /// A buffer or an image is destroyed. `Some` if it is a sparse one, which then is to be removed there.
-    pub fn forget_sparse(&self, id: ResourceId) -> Option<&Hosted> {
-        self.hosted.as_ref().filter(|_| self.sparse().remove(&id))
+    /// A buffer or an image is destroyed. Whether it is a sparse one.
+    pub fn forget_sparse(&self, id: ResourceId) -> bool {
+        self.sparse().remove(&id)
     }
 
     fn sparse(&self) -> MutexGuard<'_, HashSet<ResourceId>> {
@@ -175,19 +129,13 @@ pub fn fail(what: &dyn fmt::Display, error: &HostedError) -> vk::Result {
 
 /// For each queue family whether it binds sparse resources.
 fn binding_families(instance: &Instance, physical_device: vk::PhysicalDevice) -> Vec<bool> {
-    let Some(get) = instance.table.get_queue_family_properties else {
-        return Vec::new();
-    };
-    let mut count = 0;
-    // SAFETY: a physical device of the instance; no array asks for the count.
-    unsafe { get(physical_device, &mut count, std::ptr::null_mut()) };
-    let mut families = vec![vk::QueueFamilyProperties::default(); count as usize];
-    // SAFETY: as above; the array has room for `count` structs.
-    unsafe { get(physical_device, &mut count, families.as_mut_ptr()) };
-    families.truncate(count as usize);
-    families
+    let get = instance.table.get_queue_family_properties;
+    // SAFETY: a physical device of the instance; `list` is null or has room for `count` structs.
+    list(|count, list| unsafe { get(physical_device, count, list) })
         .iter()
-        .map(|family| family.queue_flags.contains(vk::QueueFlags::SPARSE_BINDING))
+        .map(|family: &vk::QueueFamilyProperties| {
+            family.queue_flags.contains(vk::QueueFlags::SPARSE_BINDING)
+        })
         .collect()
 }
 
@@ -199,12 +147,6 @@ pub unsafe extern "system" fn create_device(
 ) -> vk::Result {
     guard_result(|| {
         let Some(instance) = instance_of(physical_device) else {
-            return vk::Result::ERROR_INITIALIZATION_FAILED;
-        };
-        let (Some(create), Some(get)) = (
-            instance.table.create_device,
-            instance.table.get_device_proc_addr,
-        ) else {
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
         // SAFETY: `create_info` is valid, by the function's specification.
@@ -224,12 +166,15 @@ pub unsafe extern "system" fn create_device(
             return vk::Result::ERROR_FEATURE_NOT_PRESENT;
         }
         // SAFETY: the application's own arguments, passed on.
-        let result = unsafe { create(physical_device, create_info, allocator, device) };
+        let result = unsafe {
+            (instance.table.create_device)(physical_device, create_info, allocator, device)
+        };
         if result != vk::Result::SUCCESS {
             return result;
         }
         // SAFETY: the base driver has succeeded, so it has written the handle.
         let handle = unsafe { *device };
+        let get = instance.table.get_device_proc_addr;
         // SAFETY: a device of the base driver, a name that ends with NUL.
         let base_proc = |name: &CStr| unsafe { get(handle, name.as_ptr()) };
         // SAFETY: the base driver's answers, by name.
@@ -299,13 +244,9 @@ pub unsafe extern "system" fn destroy_device(
     device: vk::Device,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    guard((), || {
-        if device == vk::Device::null() {
-            return;
-        }
-        let Some(known) = DEVICES.remove(device.as_raw()) else {
-            return;
-        };
+    guard_some((), || {
+        // Null is no device, and never in there.
+        let known = DEVICES.remove(device.as_raw())?;
         QUEUES.remove_where(|of| of.device.handle == device);
         if let Some(sink) = &known.instance.driver.config.stats {
             let stats = known.hosted.as_ref().map(|hosted| hosted.stats());
@@ -316,7 +257,8 @@ pub unsafe extern "system" fn destroy_device(
         known.starts.clear(&known);
         known.free_dummies();
         // SAFETY: the application's own arguments, passed on.
-        unsafe { (known.table.destroy_device)(device, allocator) }
+        unsafe { (known.table.destroy_device)(device, allocator) };
+        Some(())
     });
 }
 
@@ -326,16 +268,15 @@ pub unsafe extern "system" fn get_device_queue(
     index: u32,
     queue: *mut vk::Queue,
 ) {
-    guard((), || {
-        let Some(known) = device_of(device) else {
-            return;
-        };
+    guard_some((), || {
+        let known = device_of(device)?;
         // SAFETY: the application's own arguments, passed on; then the handle is written.
         let handle = unsafe {
             (known.table.get_device_queue)(device, family, index, queue);
             *queue
         };
         QUEUES.insert(handle.as_raw(), known.queue(family));
+        Some(())
     });
 }
 
@@ -344,23 +285,18 @@ pub unsafe extern "system" fn get_device_queue2(
     info: *const vk::DeviceQueueInfo2<'_>,
     queue: *mut vk::Queue,
 ) {
-    guard((), || {
-        let Some(known) = device_of(device) else {
-            return;
-        };
-        let Some(get) = known.table.get_device_queue2 else {
-            return;
-        };
+    guard_some((), || {
+        let known = device_of(device)?;
+        let get = known.table.get_device_queue2?;
         // SAFETY: the application's own arguments, passed on; then the handle is written, null where the flags
-        // do not fit.
-        let handle = unsafe {
+        // do not fit. `info` is valid, by the function's specification.
+        let (handle, family) = unsafe {
             get(device, info, queue);
-            *queue
+            (*queue, (*info).queue_family_index)
         };
         if handle != vk::Queue::null() {
-            // SAFETY: `info` is valid, by the function's specification.
-            let family = unsafe { (*info).queue_family_index };
             QUEUES.insert(handle.as_raw(), known.queue(family));
         }
+        Some(())
     });
 }

@@ -5,31 +5,10 @@ use std::sync::Arc;
 
 use ash::vk::{self, Handle};
 use vulkan::base::first_proc;
+use vulkan::below::InstanceTable;
 
-use crate::guard::{guard, guard_result};
+use crate::guard::{guard_result, guard_some};
 use crate::state::{Driver, INSTANCES, PHYSICAL_DEVICES, driver};
-
-/// The base driver's functions of an instance that this driver calls. One that is `None` is one that the base
-/// driver does not have; then nobody can ask this driver for it either.
-#[derive(Debug)]
-pub struct InstanceTable {
-    pub destroy_instance: Option<vk::PFN_vkDestroyInstance>,
-    pub enumerate_physical_devices: Option<vk::PFN_vkEnumeratePhysicalDevices>,
-    pub enumerate_physical_device_groups: Option<vk::PFN_vkEnumeratePhysicalDeviceGroups>,
-    pub get_features: Option<vk::PFN_vkGetPhysicalDeviceFeatures>,
-    pub get_features2: Option<vk::PFN_vkGetPhysicalDeviceFeatures2>,
-    pub get_image_format_properties: Option<vk::PFN_vkGetPhysicalDeviceImageFormatProperties>,
-    pub get_image_format_properties2: Option<vk::PFN_vkGetPhysicalDeviceImageFormatProperties2>,
-    pub get_sparse_image_format_properties:
-        Option<vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties>,
-    pub get_sparse_image_format_properties2:
-        Option<vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties2>,
-    pub get_properties: Option<vk::PFN_vkGetPhysicalDeviceProperties>,
-    pub get_properties2: Option<vk::PFN_vkGetPhysicalDeviceProperties2>,
-    pub get_queue_family_properties: Option<vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties>,
-    pub create_device: Option<vk::PFN_vkCreateDevice>,
-    pub get_device_proc_addr: Option<vk::PFN_vkGetDeviceProcAddr>,
-}
 
 /// What is known of a `VkInstance`.
 #[derive(Debug)]
@@ -37,75 +16,6 @@ pub struct Instance {
     pub handle: vk::Instance,
     pub driver: &'static Driver,
     pub table: InstanceTable,
-}
-
-impl Instance {
-    fn new(handle: vk::Instance, driver: &'static Driver) -> Self {
-        // SAFETY: `handle` was just created by the base driver, and each field's type is that of its names.
-        let table = unsafe {
-            let get = |name: &CStr| driver.base.instance_proc(handle, name);
-            InstanceTable {
-                destroy_instance: first_proc(&[c"vkDestroyInstance"], get),
-                enumerate_physical_devices: first_proc(&[c"vkEnumeratePhysicalDevices"], get),
-                enumerate_physical_device_groups: first_proc(
-                    &[
-                        c"vkEnumeratePhysicalDeviceGroups",
-                        c"vkEnumeratePhysicalDeviceGroupsKHR",
-                    ],
-                    get,
-                ),
-                get_features: first_proc(&[c"vkGetPhysicalDeviceFeatures"], get),
-                get_features2: first_proc(
-                    &[
-                        c"vkGetPhysicalDeviceFeatures2",
-                        c"vkGetPhysicalDeviceFeatures2KHR",
-                    ],
-                    get,
-                ),
-                get_image_format_properties: first_proc(
-                    &[c"vkGetPhysicalDeviceImageFormatProperties"],
-                    get,
-                ),
-                get_image_format_properties2: first_proc(
-                    &[
-                        c"vkGetPhysicalDeviceImageFormatProperties2",
-                        c"vkGetPhysicalDeviceImageFormatProperties2KHR",
-                    ],
-                    get,
-                ),
-                get_sparse_image_format_properties: first_proc(
-                    &[c"vkGetPhysicalDeviceSparseImageFormatProperties"],
-                    get,
-                ),
-                get_sparse_image_format_properties2: first_proc(
-                    &[
-                        c"vkGetPhysicalDeviceSparseImageFormatProperties2",
-                        c"vkGetPhysicalDeviceSparseImageFormatProperties2KHR",
-                    ],
-                    get,
-                ),
-                get_properties: first_proc(&[c"vkGetPhysicalDeviceProperties"], get),
-                get_properties2: first_proc(
-                    &[
-                        c"vkGetPhysicalDeviceProperties2",
-                        c"vkGetPhysicalDeviceProperties2KHR",
-                    ],
-                    get,
-                ),
-                get_queue_family_properties: first_proc(
-                    &[c"vkGetPhysicalDeviceQueueFamilyProperties"],
-                    get,
-                ),
-                create_device: first_proc(&[c"vkCreateDevice"], get),
-                get_device_proc_addr: first_proc(&[c"vkGetDeviceProcAddr"], get),
-            }
-        };
-        Self {
-            handle,
-            driver,
-            table,
-        }
-    }
 }
 
 pub unsafe extern "system" fn create_instance(
@@ -132,11 +42,31 @@ pub unsafe extern "system" fn create_instance(
         };
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe { create(create_info, allocator, instance) };
-        if result == vk::Result::SUCCESS {
-            // SAFETY: the base driver has succeeded, so it has written the handle.
-            let handle = unsafe { *instance };
-            INSTANCES.insert(handle.as_raw(), Arc::new(Instance::new(handle, driver)));
+        if result != vk::Result::SUCCESS {
+            return result;
         }
+        // SAFETY: the base driver has succeeded, so it has written the handle.
+        let handle = unsafe { *instance };
+        // SAFETY: an instance of the base driver, whose answers these are, by name.
+        let get = |name: &CStr| unsafe { driver.base.instance_proc(handle, name) };
+        // SAFETY: as above.
+        let Some(table) = (unsafe { InstanceTable::load(get) }) else {
+            log::error!("vkCreateInstance: the base driver lacks functions of Vulkan 1.0");
+            // SAFETY: the type is that of the name.
+            let destroy =
+                unsafe { first_proc::<vk::PFN_vkDestroyInstance>(&[c"vkDestroyInstance"], get) };
+            if let Some(destroy) = destroy {
+                // SAFETY: the instance was just created and nobody else has it.
+                unsafe { destroy(handle, allocator) };
+            }
+            return vk::Result::ERROR_INITIALIZATION_FAILED;
+        };
+        let known = Instance {
+            handle,
+            driver,
+            table,
+        };
+        INSTANCES.insert(handle.as_raw(), Arc::new(known));
         result
     })
 }
@@ -145,16 +75,39 @@ pub unsafe extern "system" fn destroy_instance(
     instance: vk::Instance,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    guard((), || {
-        let Some(known) = INSTANCES.remove(instance.as_raw()) else {
-            return;
-        };
+    guard_some((), || {
+        let known = INSTANCES.remove(instance.as_raw())?;
         PHYSICAL_DEVICES.remove_where(|of| of.handle == instance);
-        if let Some(destroy) = known.table.destroy_instance {
-            // SAFETY: the application's own arguments, passed on.
-            unsafe { destroy(instance, allocator) }
-        }
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { (known.table.destroy_instance)(instance, allocator) };
+        Some(())
     });
+}
+
+/// Calls `enumerate` with the base driver's functions, and remembers whose the physical devices are that `each` finds in
+/// what it has written.
+///
+/// # Safety
+/// `list` is null or an array; where `enumerate` succeeds it has written `count` elements to it.
+unsafe fn enumerated<T>(
+    instance: vk::Instance,
+    count: *const u32,
+    list: *const T,
+    enumerate: impl FnOnce(&InstanceTable) -> vk::Result,
+    each: impl Fn(&T) -> &[vk::PhysicalDevice],
+) -> vk::Result {
+    guard_some(vk::Result::ERROR_UNKNOWN, || {
+        let known = INSTANCES.get(instance.as_raw())?;
+        let result = enumerate(&known.table);
+        if !list.is_null() && matches!(result, vk::Result::SUCCESS | vk::Result::INCOMPLETE) {
+            // SAFETY: the caller's promise.
+            let written = unsafe { std::slice::from_raw_parts(list, *count as usize) };
+            for device in written.iter().flat_map(each) {
+                PHYSICAL_DEVICES.insert(device.as_raw(), Arc::clone(&known));
+            }
+        }
+        Some(result)
+    })
 }
 
 pub unsafe extern "system" fn enumerate_physical_devices(
@@ -162,23 +115,16 @@ pub unsafe extern "system" fn enumerate_physical_devices(
     count: *mut u32,
     devices: *mut vk::PhysicalDevice,
 ) -> vk::Result {
-    guard_result(|| {
-        let Some(known) = INSTANCES.get(instance.as_raw()) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
-        let Some(enumerate) = known.table.enumerate_physical_devices else {
-            return vk::Result::ERROR_INITIALIZATION_FAILED;
-        };
-        // SAFETY: the application's own arguments, passed on.
-        let result = unsafe { enumerate(instance, count, devices) };
-        if !devices.is_null() && matches!(result, vk::Result::SUCCESS | vk::Result::INCOMPLETE) {
-            // SAFETY: on success `count` is the number of handles written to `devices`.
-            for device in unsafe { std::slice::from_raw_parts(devices, *count as usize) } {
-                PHYSICAL_DEVICES.insert(device.as_raw(), Arc::clone(&known));
-            }
-        }
-        result
-    })
+    // SAFETY: the application's own arguments, passed on.
+    unsafe {
+        enumerated(
+            instance,
+            count,
+            devices,
+            |table| (table.enumerate_physical_devices)(instance, count, devices),
+            std::slice::from_ref,
+        )
+    }
 }
 
 pub unsafe extern "system" fn enumerate_physical_device_groups(
@@ -186,23 +132,17 @@ pub unsafe extern "system" fn enumerate_physical_device_groups(
     count: *mut u32,
     groups: *mut vk::PhysicalDeviceGroupProperties<'_>,
 ) -> vk::Result {
-    guard_result(|| {
-        let Some(known) = INSTANCES.get(instance.as_raw()) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
-        let Some(enumerate) = known.table.enumerate_physical_device_groups else {
-            return vk::Result::ERROR_INITIALIZATION_FAILED;
-        };
-        // SAFETY: the application's own arguments, passed on.
-        let result = unsafe { enumerate(instance, count, groups) };
-        if !groups.is_null() && matches!(result, vk::Result::SUCCESS | vk::Result::INCOMPLETE) {
-            // SAFETY: on success `count` is the number of structs written to `groups`.
-            for group in unsafe { std::slice::from_raw_parts(groups, *count as usize) } {
-                for device in group.physical_devices_as_slice() {
-                    PHYSICAL_DEVICES.insert(device.as_raw(), Arc::clone(&known));
-                }
-            }
-        }
-        result
-    })
+    // SAFETY: the application's own arguments, passed on.
+    unsafe {
+        enumerated(
+            instance,
+            count,
+            groups,
+            |table| match table.enumerate_physical_device_groups {
+                Some(enumerate) => enumerate(instance, count, groups),
+                None => vk::Result::ERROR_INITIALIZATION_FAILED,
+            },
+            |group| group.physical_devices_as_slice(),
+        )
+    }
 }

@@ -23,7 +23,7 @@ use std::ffi::{CStr, c_char};
 
 use ash::vk;
 use hosted::config::Dummy;
-use vulkan::base::{Base, MAX_INTERFACE};
+use vulkan::base::{Base, MAX_INTERFACE, answer_negotiation};
 use vulkan::guard;
 
 use guard::{guard, guard_result};
@@ -42,20 +42,12 @@ pub unsafe extern "system" fn vk_icdNegotiateLoaderICDInterfaceVersion(
     version: *mut u32,
 ) -> vk::Result {
     guard_result(|| {
-        // SAFETY: the caller's promise.
-        let wanted = unsafe { *version };
-        let agreed = match state::driver() {
+        let agree = |wanted: u32| match state::driver() {
             Ok(driver) => driver.base.negotiate(wanted),
             Err(_) => Ok(wanted.min(MAX_INTERFACE)),
         };
-        match agreed {
-            Ok(agreed) => {
-                // SAFETY: the caller's promise.
-                unsafe { *version = agreed };
-                vk::Result::SUCCESS
-            }
-            Err(error) => error,
-        }
+        // SAFETY: the caller's promise.
+        unsafe { answer_negotiation(version, agree) }
     })
 }
 
@@ -116,7 +108,7 @@ pub unsafe extern "system" fn get_device_proc_addr(
 ) -> vk::PFN_vkVoidFunction {
     guard(None, || {
         let known = state::device_of(device)?;
-        let get = known.instance.table.get_device_proc_addr?;
+        let get = known.instance.table.get_device_proc_addr;
         // SAFETY: the application's own arguments, passed on; null where the base driver has no such function.
         let base = unsafe { get(device, name) }?;
         // SAFETY: `name` is a NUL-terminated string, by the function's specification.

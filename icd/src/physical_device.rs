@@ -3,9 +3,10 @@
 
 use ash::vk;
 use vulkan::base::{set_text, text};
+use vulkan::below::list;
 use vulkan::{images, pnext};
 
-use crate::guard::{guard, guard_result};
+use crate::guard::guard_some;
 use crate::instance::Instance;
 use crate::profile;
 use crate::state::instance_of;
@@ -14,7 +15,7 @@ use crate::state::instance_of;
 pub fn base_driver_name(instance: &Instance, physical_device: vk::PhysicalDevice) -> String {
     let mut driver = vk::PhysicalDeviceDriverProperties::default();
     let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut driver);
-    if let Some(get) = instance.table.get_properties2 {
+    if let Some(get) = instance.table.properties2() {
         // SAFETY: a physical device of this instance and a valid chain. A driver that does not know the
         // second struct leaves it as it is.
         unsafe { get(physical_device, &mut properties) };
@@ -35,10 +36,8 @@ pub fn device_properties(
     physical_device: vk::PhysicalDevice,
 ) -> (String, u32) {
     let mut properties = vk::PhysicalDeviceProperties::default();
-    if let Some(get) = instance.table.get_properties {
-        // SAFETY: a physical device of this instance, and a struct to write to.
-        unsafe { get(physical_device, &mut properties) };
-    }
+    // SAFETY: a physical device of this instance, and a struct to write to.
+    unsafe { (instance.table.get_properties)(physical_device, &mut properties) };
     (text(&properties.device_name), properties.driver_version)
 }
 
@@ -46,13 +45,9 @@ pub unsafe extern "system" fn get_properties2(
     physical_device: vk::PhysicalDevice,
     properties: *mut vk::PhysicalDeviceProperties2<'_>,
 ) {
-    guard((), || {
-        let Some(instance) = instance_of(physical_device) else {
-            return;
-        };
-        let Some(get) = instance.table.get_properties2 else {
-            return;
-        };
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.properties2()?;
         // SAFETY: the application's own arguments, passed on; what the base driver has written into its chain
         // can be read and changed.
         unsafe {
@@ -75,6 +70,7 @@ pub unsafe extern "system" fn get_properties2(
                 set_text(&mut (*driver).driver_info, &ours());
             }
         }
+        Some(())
     });
 }
 
@@ -82,18 +78,15 @@ pub unsafe extern "system" fn get_features(
     physical_device: vk::PhysicalDevice,
     features: *mut vk::PhysicalDeviceFeatures,
 ) {
-    guard((), || {
-        let Some(instance) = instance_of(physical_device) else {
-            return;
-        };
-        let Some(get) = instance.table.get_features else {
-            return;
-        };
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.get_features;
         // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
         unsafe {
             get(physical_device, features);
             profile::features(&instance.driver.config, &mut *features);
         }
+        Some(())
     });
 }
 
@@ -101,18 +94,15 @@ pub unsafe extern "system" fn get_features2(
     physical_device: vk::PhysicalDevice,
     features: *mut vk::PhysicalDeviceFeatures2<'_>,
 ) {
-    guard((), || {
-        let Some(instance) = instance_of(physical_device) else {
-            return;
-        };
-        let Some(get) = instance.table.get_features2 else {
-            return;
-        };
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.get_features2?;
         // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
         unsafe {
             get(physical_device, features);
             profile::features(&instance.driver.config, &mut (*features).features);
         }
+        Some(())
     });
 }
 
@@ -120,13 +110,9 @@ pub unsafe extern "system" fn get_properties(
     physical_device: vk::PhysicalDevice,
     properties: *mut vk::PhysicalDeviceProperties,
 ) {
-    guard((), || {
-        let Some(instance) = instance_of(physical_device) else {
-            return;
-        };
-        let Some(get) = instance.table.get_properties else {
-            return;
-        };
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.get_properties;
         // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
         unsafe {
             get(physical_device, properties);
@@ -135,6 +121,7 @@ pub unsafe extern "system" fn get_properties(
                 &mut (*properties).sparse_properties,
             );
         }
+        Some(())
     });
 }
 
@@ -151,30 +138,20 @@ struct Kind {
 /// Whether images of the kind can be bound tile by tile on the base driver, if it says that they can.
 fn residency_works(instance: &Instance, physical_device: vk::PhysicalDevice, kind: Kind) -> bool {
     images::residency_works(kind.format, || {
-        let Some(get) = instance.table.get_sparse_image_format_properties else {
-            return Vec::new();
-        };
-        let ask = |count: &mut u32, list| {
-            // SAFETY: a physical device of the instance; `list` is null or has room for `count` structs.
-            unsafe {
-                get(
-                    physical_device,
-                    kind.format,
-                    kind.ty,
-                    kind.samples,
-                    kind.usage,
-                    kind.tiling,
-                    count,
-                    list,
-                );
-            }
-        };
-        let mut count = 0;
-        ask(&mut count, std::ptr::null_mut());
-        let mut told = vec![vk::SparseImageFormatProperties::default(); count as usize];
-        ask(&mut count, told.as_mut_ptr());
-        told.truncate(count as usize);
-        told
+        let get = instance.table.get_sparse_image_format_properties;
+        // SAFETY: a physical device of the instance; `list` is null or has room for `count` structs.
+        list(|count, list| unsafe {
+            get(
+                physical_device,
+                kind.format,
+                kind.ty,
+                kind.samples,
+                kind.usage,
+                kind.tiling,
+                count,
+                list,
+            );
+        })
     })
 }
 
@@ -206,13 +183,9 @@ pub unsafe extern "system" fn get_sparse_image_format_properties(
     count: *mut u32,
     properties: *mut vk::SparseImageFormatProperties,
 ) {
-    guard((), || {
-        let Some(instance) = instance_of(physical_device) else {
-            return;
-        };
-        let Some(get) = instance.table.get_sparse_image_format_properties else {
-            return;
-        };
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.get_sparse_image_format_properties;
         let kind = Kind {
             format,
             ty,
@@ -243,6 +216,7 @@ pub unsafe extern "system" fn get_sparse_image_format_properties(
                 *count = 0;
             }
         }
+        Some(())
     });
 }
 
@@ -252,13 +226,9 @@ pub unsafe extern "system" fn get_sparse_image_format_properties2(
     count: *mut u32,
     properties: *mut vk::SparseImageFormatProperties2<'_>,
 ) {
-    guard((), || {
-        let Some(instance) = instance_of(physical_device) else {
-            return;
-        };
-        let Some(get) = instance.table.get_sparse_image_format_properties2 else {
-            return;
-        };
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.get_sparse_image_format_properties2?;
         // SAFETY: the application's own arguments, passed on; `info` can be read and `count` written, and so can the structs
         // that the base driver has written.
         unsafe {
@@ -280,6 +250,7 @@ pub unsafe extern "system" fn get_sparse_image_format_properties2(
                 *count = 0;
             }
         }
+        Some(())
     });
 }
 
@@ -292,13 +263,9 @@ pub unsafe extern "system" fn get_image_format_properties(
     flags: vk::ImageCreateFlags,
     properties: *mut vk::ImageFormatProperties,
 ) -> vk::Result {
-    guard_result(|| {
-        let Some(instance) = instance_of(physical_device) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
-        let Some(get) = instance.table.get_image_format_properties else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
+    guard_some(vk::Result::ERROR_UNKNOWN, || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.get_image_format_properties;
         let kind = Kind {
             format,
             ty,
@@ -309,10 +276,10 @@ pub unsafe extern "system" fn get_image_format_properties(
         if !has_image(&instance, physical_device, kind, flags) {
             // SAFETY: `properties` is a valid pointer, by the function's specification; it asks for zeros here.
             unsafe { *properties = vk::ImageFormatProperties::default() };
-            return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+            return Some(vk::Result::ERROR_FORMAT_NOT_SUPPORTED);
         }
         // SAFETY: the application's own arguments, passed on.
-        unsafe {
+        Some(unsafe {
             get(
                 physical_device,
                 format,
@@ -322,7 +289,7 @@ pub unsafe extern "system" fn get_image_format_properties(
                 flags,
                 properties,
             )
-        }
+        })
     })
 }
 
@@ -331,13 +298,9 @@ pub unsafe extern "system" fn get_image_format_properties2(
     info: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
     properties: *mut vk::ImageFormatProperties2<'_>,
 ) -> vk::Result {
-    guard_result(|| {
-        let Some(instance) = instance_of(physical_device) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
-        let Some(get) = instance.table.get_image_format_properties2 else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
+    guard_some(vk::Result::ERROR_UNKNOWN, || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.get_image_format_properties2?;
         // SAFETY: both are valid pointers, by the function's specification, which asks for zeros on this error.
         unsafe {
             let kind = Kind {
@@ -349,10 +312,10 @@ pub unsafe extern "system" fn get_image_format_properties2(
             };
             if !has_image(&instance, physical_device, kind, (*info).flags) {
                 (*properties).image_format_properties = vk::ImageFormatProperties::default();
-                return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+                return Some(vk::Result::ERROR_FORMAT_NOT_SUPPORTED);
             }
         }
         // SAFETY: the application's own arguments, passed on.
-        unsafe { get(physical_device, info, properties) }
+        Some(unsafe { get(physical_device, info, properties) })
     })
 }

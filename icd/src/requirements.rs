@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use ash::vk::{self, Handle};
 use panvk_sparse::layout::{self, Image, ImageError, MemoryChange, Place, PlaceError, TileMap};
+use vulkan::below::list;
 use vulkan::calls::Bind;
 use vulkan::images;
 
 use crate::device::Device;
-use crate::guard::guard;
+use crate::guard::guard_some;
 use crate::state::device_of;
 
 /// A partially resident image.
@@ -41,16 +42,10 @@ impl Requirements {
         let table = &device.table;
         let get = table.get_image_sparse_memory_requirements;
         let mut needs = vk::MemoryRequirements::default();
-        let mut count = 0;
-        // SAFETY: the caller's promise; no array asks for the count.
-        unsafe {
-            (table.get_image_memory_requirements)(device.handle, image, &mut needs);
-            get(device.handle, image, &mut count, std::ptr::null_mut());
-        }
-        let mut aspects = vec![vk::SparseImageMemoryRequirements::default(); count as usize];
-        // SAFETY: the caller's promise; the array has room for `count` structs.
-        unsafe { get(device.handle, image, &mut count, aspects.as_mut_ptr()) };
-        aspects.truncate(count as usize);
+        // SAFETY: the caller's promise.
+        unsafe { (table.get_image_memory_requirements)(device.handle, image, &mut needs) };
+        // SAFETY: the caller's promise; `list` is null or has room for `count` structs.
+        let aspects = list(|count, list| unsafe { get(device.handle, image, count, list) });
         Self::new(info, needs.alignment, aspects)
     }
 
@@ -184,10 +179,8 @@ pub unsafe extern "system" fn get_image_memory_requirements(
     image: vk::Image,
     requirements: *mut vk::MemoryRequirements,
 ) {
-    guard((), || {
-        let Some((of, own)) = known(device, image) else {
-            return;
-        };
+    guard_some((), || {
+        let (of, own) = known(device, image)?;
         // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
         unsafe {
             (of.table.get_image_memory_requirements)(device, image, requirements);
@@ -195,6 +188,7 @@ pub unsafe extern "system" fn get_image_memory_requirements(
                 (*requirements).size = own.size;
             }
         }
+        Some(())
     });
 }
 
@@ -203,14 +197,10 @@ pub unsafe extern "system" fn get_image_memory_requirements2(
     info: *const vk::ImageMemoryRequirementsInfo2<'_>,
     requirements: *mut vk::MemoryRequirements2<'_>,
 ) {
-    guard((), || {
+    guard_some((), || {
         // SAFETY: `info` is valid, by the function's specification.
-        let Some((of, own)) = known(device, unsafe { (*info).image }) else {
-            return;
-        };
-        let Some(get) = of.table.get_image_memory_requirements2 else {
-            return;
-        };
+        let (of, own) = known(device, unsafe { (*info).image })?;
+        let get = of.table.get_image_memory_requirements2?;
         // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
         unsafe {
             get(device, info, requirements);
@@ -218,6 +208,7 @@ pub unsafe extern "system" fn get_image_memory_requirements2(
                 (*requirements).memory_requirements.size = own.size;
             }
         }
+        Some(())
     });
 }
 
@@ -227,10 +218,8 @@ pub unsafe extern "system" fn get_image_sparse_memory_requirements(
     count: *mut u32,
     requirements: *mut vk::SparseImageMemoryRequirements,
 ) {
-    guard((), || {
-        let Some((of, own)) = known(device, image) else {
-            return;
-        };
+    guard_some((), || {
+        let (of, own) = known(device, image)?;
         // SAFETY: the application's own arguments, valid by the function's specification.
         unsafe {
             match own {
@@ -241,6 +230,7 @@ pub unsafe extern "system" fn get_image_sparse_memory_requirements(
                 }
             }
         }
+        Some(())
     });
 }
 
@@ -250,11 +240,9 @@ pub unsafe extern "system" fn get_image_sparse_memory_requirements2(
     count: *mut u32,
     requirements: *mut vk::SparseImageMemoryRequirements2<'_>,
 ) {
-    guard((), || {
+    guard_some((), || {
         // SAFETY: `info` is valid, by the function's specification.
-        let Some((of, own)) = known(device, unsafe { (*info).image }) else {
-            return;
-        };
+        let (of, own) = known(device, unsafe { (*info).image })?;
         // SAFETY: the application's own arguments, valid by the function's specification. No struct extends the elements.
         unsafe {
             match (own, of.table.get_image_sparse_memory_requirements2) {
@@ -265,6 +253,7 @@ pub unsafe extern "system" fn get_image_sparse_memory_requirements2(
                 (None, None) => {}
             }
         }
+        Some(())
     });
 }
 
@@ -273,13 +262,9 @@ pub unsafe extern "system" fn get_device_image_memory_requirements(
     info: *const vk::DeviceImageMemoryRequirements<'_>,
     requirements: *mut vk::MemoryRequirements2<'_>,
 ) {
-    guard((), || {
-        let Some(of) = device_of(device) else {
-            return;
-        };
-        let Some(get) = of.table.get_device_image_memory_requirements else {
-            return;
-        };
+    guard_some((), || {
+        let of = device_of(device)?;
+        let get = of.table.get_device_image_memory_requirements?;
         // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed. The create
         // info is valid, by the function's specification.
         unsafe {
@@ -288,6 +273,7 @@ pub unsafe extern "system" fn get_device_image_memory_requirements(
                 (*requirements).memory_requirements.size = own.size;
             }
         }
+        Some(())
     });
 }
 
@@ -297,10 +283,8 @@ pub unsafe extern "system" fn get_device_image_sparse_memory_requirements(
     count: *mut u32,
     requirements: *mut vk::SparseImageMemoryRequirements2<'_>,
 ) {
-    guard((), || {
-        let Some(of) = device_of(device) else {
-            return;
-        };
+    guard_some((), || {
+        let of = device_of(device)?;
         // SAFETY: the application's own arguments, valid by the function's specification. No struct extends the elements.
         unsafe {
             let own = of_new(&of, &*(*info).p_create_info);
@@ -312,6 +296,7 @@ pub unsafe extern "system" fn get_device_image_sparse_memory_requirements(
                 (None, None) => {}
             }
         }
+        Some(())
     });
 }
 

@@ -5,13 +5,77 @@ use std::sync::Arc;
 
 use ash::vk::{self, Handle};
 use hosted::{Hosted, HostedError};
+use vulkan::below::DeviceTable;
 use vulkan::calls::ResourceId;
 use vulkan::pnext;
 
 use crate::device::{Device, fail};
-use crate::guard::{guard, guard_result};
+use crate::guard::guard_some;
 use crate::requirements::Requirements;
 use crate::state::device_of;
+
+/// Calls `create` and, where it succeeds, has `tell` say so to [`Hosted`]. If that fails, the new object is taken back by
+/// `destroy`, and the function called `name` fails.
+///
+/// # Safety
+/// `handle` is written by `create` where that succeeds.
+unsafe fn created<H: Copy>(
+    name: &str,
+    device: vk::Device,
+    handle: *const H,
+    create: impl FnOnce(&DeviceTable) -> vk::Result,
+    tell: impl FnOnce(&Device, &Hosted, H) -> Result<(), HostedError>,
+    destroy: impl FnOnce(&DeviceTable, H),
+) -> vk::Result {
+    guard_some(vk::Result::ERROR_UNKNOWN, || {
+        let known = device_of(device)?;
+        let result = create(&known.table);
+        let told = known
+            .hosted
+            .as_ref()
+            .filter(|_| result == vk::Result::SUCCESS);
+        let Some(hosted) = told else {
+            return Some(result);
+        };
+        // SAFETY: the caller's promise.
+        let handle = unsafe { *handle };
+        Some(match tell(&known, hosted, handle) {
+            Ok(()) => result,
+            Err(error) => {
+                destroy(&known.table, handle);
+                fail(&name, &error)
+            }
+        })
+    })
+}
+
+/// Has `tell` say that an object goes, and calls `destroy`.
+fn destroyed(
+    device: vk::Device,
+    tell: impl FnOnce(&Device, &Hosted),
+    destroy: impl FnOnce(&DeviceTable),
+) {
+    guard_some((), || {
+        let known = device_of(device)?;
+        if let Some(hosted) = &known.hosted {
+            tell(&known, hosted);
+        }
+        destroy(&known.table);
+        Some(())
+    });
+}
+
+/// A buffer or an image goes, which may be a sparse one.
+fn resource_goes(device: &Device, hosted: &Hosted, id: ResourceId) {
+    if device.forget_sparse(id) {
+        // First, so that no other thread's submit starts it from here on.
+        hosted.remove_resource(id);
+        device.starts.settle(device, id);
+        if let ResourceId::Image(image) = id {
+            device.images.remove(image);
+        }
+    }
+}
 
 pub unsafe extern "system" fn allocate_memory(
     device: vk::Device,
@@ -19,28 +83,18 @@ pub unsafe extern "system" fn allocate_memory(
     allocator: *const vk::AllocationCallbacks<'_>,
     memory: *mut vk::DeviceMemory,
 ) -> vk::Result {
-    guard_result(|| {
-        let Some(known) = device_of(device) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
-        // SAFETY: the application's own arguments, passed on.
-        let result = unsafe { (known.table.allocate_memory)(device, info, allocator, memory) };
-        let Some(hosted) = known
-            .hosted
-            .as_ref()
-            .filter(|_| result == vk::Result::SUCCESS)
-        else {
-            return result;
-        };
-        // SAFETY: valid by the function's specification; the base driver has written the handle.
-        let (handle, size) = unsafe { (*memory, (*info).allocation_size) };
-        if let Err(error) = hosted.add_memory(handle.as_raw(), size) {
-            // SAFETY: the memory was just allocated and nobody else has it.
-            unsafe { (known.table.free_memory)(device, handle, allocator) };
-            return fail(&"vkAllocateMemory", &error);
-        }
-        result
-    })
+    // SAFETY: the application's own arguments, passed on; `info` is valid, by the function's specification. Nobody else
+    // has what was just created.
+    unsafe {
+        created(
+            "vkAllocateMemory",
+            device,
+            memory,
+            |table| (table.allocate_memory)(device, info, allocator, memory),
+            |_, hosted, memory| hosted.add_memory(memory.as_raw(), (*info).allocation_size),
+            |table, memory| (table.free_memory)(device, memory, allocator),
+        )
+    }
 }
 
 pub unsafe extern "system" fn free_memory(
@@ -48,20 +102,16 @@ pub unsafe extern "system" fn free_memory(
     memory: vk::DeviceMemory,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    guard((), || {
-        let Some(known) = device_of(device) else {
-            return;
-        };
-        if let Some(hosted) = known
-            .hosted
-            .as_ref()
-            .filter(|_| memory != vk::DeviceMemory::null())
-        {
-            hosted.remove_memory(memory.as_raw());
-        }
+    destroyed(
+        device,
+        |_, hosted| {
+            if memory != vk::DeviceMemory::null() {
+                hosted.remove_memory(memory.as_raw());
+            }
+        },
         // SAFETY: the application's own arguments, passed on.
-        unsafe { (known.table.free_memory)(device, memory, allocator) }
-    });
+        |table| unsafe { (table.free_memory)(device, memory, allocator) },
+    );
 }
 
 pub unsafe extern "system" fn create_buffer(
@@ -70,39 +120,38 @@ pub unsafe extern "system" fn create_buffer(
     allocator: *const vk::AllocationCallbacks<'_>,
     buffer: *mut vk::Buffer,
 ) -> vk::Result {
-    guard_result(|| {
-        let Some(known) = device_of(device) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
-        // SAFETY: the application's own arguments, passed on.
-        let result = unsafe { (known.table.create_buffer)(device, info, allocator, buffer) };
-        // SAFETY: `info` is valid, by the function's specification.
-        let sparse = unsafe { (*info).flags }.contains(vk::BufferCreateFlags::SPARSE_BINDING);
-        let Some(hosted) = known
-            .hosted
-            .as_ref()
-            .filter(|_| sparse && result == vk::Result::SUCCESS)
-        else {
-            return result;
-        };
-        let mut needs = vk::MemoryRequirements::default();
-        // SAFETY: the base driver has written the handle of a new buffer of this device.
-        let handle = unsafe {
-            (known.table.get_buffer_memory_requirements)(device, *buffer, &mut needs);
-            *buffer
-        };
-        let id = ResourceId::Buffer(handle.as_raw());
-        let added = known
-            .dummy(needs.memory_type_bits)
-            .and_then(|dummy| hosted.add_resource(id, needs.size, needs.alignment, dummy));
-        if let Err(error) = added {
-            // SAFETY: the buffer was just created and nobody else has it.
-            unsafe { (known.table.destroy_buffer)(device, handle, allocator) };
-            return fail(&"vkCreateBuffer", &error);
-        }
-        known.note_sparse(id);
-        result
-    })
+    // SAFETY: as in `allocate_memory`.
+    unsafe {
+        created(
+            "vkCreateBuffer",
+            device,
+            buffer,
+            |table| (table.create_buffer)(device, info, allocator, buffer),
+            |known, hosted, buffer| add_buffer(known, hosted, buffer, &*info),
+            |table, buffer| (table.destroy_buffer)(device, buffer, allocator),
+        )
+    }
+}
+
+/// # Safety
+/// `buffer` is a buffer of the device, created by `info`.
+unsafe fn add_buffer(
+    device: &Device,
+    hosted: &Hosted,
+    buffer: vk::Buffer,
+    info: &vk::BufferCreateInfo<'_>,
+) -> Result<(), HostedError> {
+    if !info.flags.contains(vk::BufferCreateFlags::SPARSE_BINDING) {
+        return Ok(());
+    }
+    let mut needs = vk::MemoryRequirements::default();
+    // SAFETY: the caller's promise.
+    unsafe { (device.table.get_buffer_memory_requirements)(device.handle, buffer, &mut needs) };
+    let id = ResourceId::Buffer(buffer.as_raw());
+    let dummy = device.dummy(needs.memory_type_bits)?;
+    hosted.add_resource(id, needs.size, needs.alignment, dummy)?;
+    device.note_sparse(id);
+    Ok(())
 }
 
 pub unsafe extern "system" fn destroy_buffer(
@@ -110,19 +159,12 @@ pub unsafe extern "system" fn destroy_buffer(
     buffer: vk::Buffer,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    guard((), || {
-        let Some(known) = device_of(device) else {
-            return;
-        };
-        let id = ResourceId::Buffer(buffer.as_raw());
-        if let Some(hosted) = known.forget_sparse(id) {
-            // First, so that no other thread's submit starts it from here on.
-            hosted.remove_resource(id);
-            known.starts.settle(&known, id);
-        }
+    destroyed(
+        device,
+        |known, hosted| resource_goes(known, hosted, ResourceId::Buffer(buffer.as_raw())),
         // SAFETY: the application's own arguments, passed on.
-        unsafe { (known.table.destroy_buffer)(device, buffer, allocator) }
-    });
+        |table| unsafe { (table.destroy_buffer)(device, buffer, allocator) },
+    );
 }
 
 pub unsafe extern "system" fn create_image(
@@ -131,57 +173,45 @@ pub unsafe extern "system" fn create_image(
     allocator: *const vk::AllocationCallbacks<'_>,
     image: *mut vk::Image,
 ) -> vk::Result {
-    guard_result(|| {
-        let Some(known) = device_of(device) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
-        // SAFETY: `info` is valid, by the function's specification.
-        let flags = unsafe { (*info).flags };
-        // SAFETY: the application's own arguments, passed on.
-        let result = unsafe { (known.table.create_image)(device, info, allocator, image) };
-        let sparse = flags.contains(vk::ImageCreateFlags::SPARSE_BINDING);
-        let Some(hosted) = known
-            .hosted
-            .as_ref()
-            .filter(|_| sparse && result == vk::Result::SUCCESS)
-        else {
-            return result;
-        };
-        // SAFETY: the base driver has written the handle of a new image of this device.
-        let handle = unsafe { *image };
-        // SAFETY: as above; `info` is valid, by the function's specification.
-        let added = unsafe { add_image(&known, hosted, handle, &*info) };
-        if let Err(error) = added {
-            // SAFETY: the image was just created and nobody else has it.
-            unsafe { (known.table.destroy_image)(device, handle, allocator) };
-            return fail(&"vkCreateImage", &error);
-        }
-        known.note_sparse(ResourceId::Image(handle.as_raw()));
-        result
-    })
+    // SAFETY: as in `allocate_memory`.
+    unsafe {
+        created(
+            "vkCreateImage",
+            device,
+            image,
+            |table| (table.create_image)(device, info, allocator, image),
+            |known, hosted, image| add_image(known, hosted, image, &*info),
+            |table, image| (table.destroy_image)(device, image, allocator),
+        )
+    }
 }
 
 /// # Safety
-/// `image` is an image of the device, with sparse binding, created by `info`.
+/// `image` is an image of the device, created by `info`.
 unsafe fn add_image(
     device: &Device,
     hosted: &Hosted,
     image: vk::Image,
     info: &vk::ImageCreateInfo<'_>,
 ) -> Result<(), HostedError> {
+    if !info.flags.contains(vk::ImageCreateFlags::SPARSE_BINDING) {
+        return Ok(());
+    }
     let mut needs = vk::MemoryRequirements::default();
     // SAFETY: the caller's promise.
     unsafe { (device.table.get_image_memory_requirements)(device.handle, image, &mut needs) };
     let dummy = device.dummy(needs.memory_type_bits)?;
     let id = ResourceId::Image(image.as_raw());
-    if !info.flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
-        return hosted.add_resource(id, needs.size, needs.alignment, dummy);
+    if info.flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
+        // SAFETY: the caller's promise.
+        let (requirements, layout) = unsafe { Requirements::of(device, image, info) }
+            .map_err(|error| HostedError::Refused(format!("{id}: {error}")))?;
+        hosted.add_image(image.as_raw(), &layout, dummy)?;
+        device.images.insert(image.as_raw(), Arc::new(requirements));
+    } else {
+        hosted.add_resource(id, needs.size, needs.alignment, dummy)?;
     }
-    // SAFETY: the caller's promise.
-    let (requirements, layout) = unsafe { Requirements::of(device, image, info) }
-        .map_err(|error| HostedError::Refused(format!("{id}: {error}")))?;
-    hosted.add_image(image.as_raw(), &layout, dummy)?;
-    device.images.insert(image.as_raw(), Arc::new(requirements));
+    device.note_sparse(id);
     Ok(())
 }
 
@@ -190,20 +220,12 @@ pub unsafe extern "system" fn destroy_image(
     image: vk::Image,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    guard((), || {
-        let Some(known) = device_of(device) else {
-            return;
-        };
-        let id = ResourceId::Image(image.as_raw());
-        if let Some(hosted) = known.forget_sparse(id) {
-            // First, so that no other thread's submit starts it from here on.
-            hosted.remove_resource(id);
-            known.starts.settle(&known, id);
-            known.images.remove(image.as_raw());
-        }
+    destroyed(
+        device,
+        |known, hosted| resource_goes(known, hosted, ResourceId::Image(image.as_raw())),
         // SAFETY: the application's own arguments, passed on.
-        unsafe { (known.table.destroy_image)(device, image, allocator) }
-    });
+        |table| unsafe { (table.destroy_image)(device, image, allocator) },
+    );
 }
 
 pub unsafe extern "system" fn create_semaphore(
@@ -212,27 +234,23 @@ pub unsafe extern "system" fn create_semaphore(
     allocator: *const vk::AllocationCallbacks<'_>,
     semaphore: *mut vk::Semaphore,
 ) -> vk::Result {
-    guard_result(|| {
-        let Some(known) = device_of(device) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
-        // SAFETY: the application's own arguments, passed on.
-        let result = unsafe { (known.table.create_semaphore)(device, info, allocator, semaphore) };
-        if let Some(hosted) = known
-            .hosted
-            .as_ref()
-            .filter(|_| result == vk::Result::SUCCESS)
-        {
-            // SAFETY: valid by the function's specification; the base driver has written the handle.
-            unsafe {
+    // SAFETY: as in `allocate_memory`.
+    unsafe {
+        created(
+            "vkCreateSemaphore",
+            device,
+            semaphore,
+            |table| (table.create_semaphore)(device, info, allocator, semaphore),
+            |_, hosted, semaphore| {
                 let kind = pnext::find::<vk::SemaphoreTypeCreateInfo>((*info).p_next);
                 if kind.is_some_and(|kind| (*kind).semaphore_type == vk::SemaphoreType::TIMELINE) {
-                    hosted.add_timeline((*semaphore).as_raw());
+                    hosted.add_timeline(semaphore.as_raw());
                 }
-            }
-        }
-        result
-    })
+                Ok(())
+            },
+            |table, semaphore| (table.destroy_semaphore)(device, semaphore, allocator),
+        )
+    }
 }
 
 pub unsafe extern "system" fn destroy_semaphore(
@@ -240,16 +258,12 @@ pub unsafe extern "system" fn destroy_semaphore(
     semaphore: vk::Semaphore,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    guard((), || {
-        let Some(known) = device_of(device) else {
-            return;
-        };
-        if let Some(hosted) = &known.hosted {
-            hosted.remove_semaphore(semaphore.as_raw());
-        }
+    destroyed(
+        device,
+        |_, hosted| hosted.remove_semaphore(semaphore.as_raw()),
         // SAFETY: the application's own arguments, passed on.
-        unsafe { (known.table.destroy_semaphore)(device, semaphore, allocator) }
-    });
+        |table| unsafe { (table.destroy_semaphore)(device, semaphore, allocator) },
+    );
 }
 
 pub unsafe extern "system" fn destroy_fence(
@@ -257,14 +271,10 @@ pub unsafe extern "system" fn destroy_fence(
     fence: vk::Fence,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    guard((), || {
-        let Some(known) = device_of(device) else {
-            return;
-        };
-        if let Some(hosted) = &known.hosted {
-            hosted.remove_fence(fence.as_raw());
-        }
+    destroyed(
+        device,
+        |_, hosted| hosted.remove_fence(fence.as_raw()),
         // SAFETY: the application's own arguments, passed on.
-        unsafe { (known.table.destroy_fence)(device, fence, allocator) }
-    });
+        |table| unsafe { (table.destroy_fence)(device, fence, allocator) },
+    );
 }

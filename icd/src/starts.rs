@@ -249,7 +249,7 @@ pub unsafe extern "system" fn queue_submit2(
     submits: *const vk::SubmitInfo2<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
-    after_start(queue, |device| match device.table.queue_submit2 {
+    after_start(queue, |device| match device.table.submit2() {
         // SAFETY: the application's own arguments, passed on.
         Some(submit) => unsafe { submit(queue, count, submits, fence) },
         None => vk::Result::ERROR_UNKNOWN,

@@ -72,7 +72,7 @@ impl Shadow {
 
     /// Number of extents in the whole VM.
     pub fn extent_count(&self) -> usize {
-        self.extents.len()
+        self.extents.count()
     }
 
     /// Makes the bytes of `runs` map what the runs say. `runs` is sorted by address and disjoint, as a plan is.
@@ -80,7 +80,8 @@ impl Shadow {
     /// One run costs O(log n) of n extents, and as much for each extent that it replaces; many runs cost
     /// O(n + runs).
     pub fn apply(&mut self, runs: &[Run]) {
-        if runs.len() >= BULK && runs.len().saturating_mul(CHANGE_TO_REBUILD) > self.extents.len() {
+        if runs.len() >= BULK && runs.len().saturating_mul(CHANGE_TO_REBUILD) > self.extents.count()
+        {
             self.rebuild_with(runs);
             return;
         }
@@ -178,7 +179,7 @@ impl Shadow {
     fn rebuild_with(&mut self, runs: &[Run]) {
         let old = std::mem::take(&mut self.extents);
         let mut merged = Merged {
-            list: Vec::with_capacity(old.len() + runs.len()),
+            list: Vec::with_capacity(old.count() + runs.len()),
         };
         let mut old = old.iter_from(Position::default()).copied();
         let mut rest = old.next();

@@ -65,7 +65,7 @@ fn worker(gpu: &Gpu, seed: u64) {
             .map(|(&m, i)| bind(i * SZ_64K, SZ_64K, &memory, m * SZ_64K))
             .collect();
         gpu.bind(&[Batch::buffer(&buffer, binds)]);
-        let tag = random.next() as u32;
+        let tag = random.word() as u32;
         buffer.shader_write(0, buffer.size, tag);
         let held = memory.read(0, memory.size);
         let block = (SZ_64K / 4) as usize;

@@ -94,7 +94,7 @@ fn random_step(random: &mut Random, block_words: u64) -> Step {
             buffer,
             first,
             words,
-            seed: random.next() as u32,
+            seed: random.word() as u32,
             by_shader: !random.one_in(3),
         };
     }

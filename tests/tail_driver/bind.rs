@@ -3,7 +3,7 @@
 use ash::vk::{self, Handle};
 use vulkan::binds::slice;
 
-use crate::{QUEUES, TAILS, device_fn, locked};
+use crate::{QUEUES, TAILS, locked, of_device};
 
 /// The binds of one info, of images.
 #[derive(Default)]
@@ -56,11 +56,9 @@ pub unsafe extern "system" fn queue_bind_sparse(
     fence: vk::Fence,
 ) -> vk::Result {
     let device = locked(&QUEUES).get(&queue.as_raw()).copied();
-    // SAFETY: the name's type; a device of the base driver.
-    let bind = device.and_then(|device| unsafe {
-        device_fn::<vk::PFN_vkQueueBindSparse>(device, c"vkQueueBindSparse")
-    });
-    let Some(bind) = bind else {
+    // SAFETY: a device of the base driver.
+    let table = device.and_then(|device| unsafe { of_device(device) });
+    let Some(table) = table else {
         return vk::Result::ERROR_INITIALIZATION_FAILED;
     };
     // SAFETY: `infos` points to `count` valid structs, by the function's specification.
@@ -98,5 +96,5 @@ pub unsafe extern "system" fn queue_bind_sparse(
         .map(|(info, (opaque, tiles))| info.image_opaque_binds(opaque).image_binds(tiles))
         .collect();
     // SAFETY: the caller's own arguments, with lists that live until the call returns.
-    unsafe { bind(queue, count, passed.as_ptr(), fence) }
+    unsafe { (table.queue_bind_sparse)(queue, count, passed.as_ptr(), fence) }
 }

@@ -13,20 +13,19 @@ mod bind;
 mod tail;
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ash::vk::{self, Handle};
-use vulkan::base::{Base, first_proc};
+use vulkan::base::{Base, answer_negotiation};
+use vulkan::below::{DeviceTable, InstanceTable};
 
 use tail::{Settings, Tail};
 
 /// The base driver, once it is loaded.
 static BASE: OnceLock<Option<Base>> = OnceLock::new();
-/// The base driver's pointers of what is answered here, as they were last asked for. They are the same for all its
-/// instances and devices.
-static POINTERS: Mutex<BTreeMap<CString, unsafe extern "system" fn()>> =
-    Mutex::new(BTreeMap::new());
+/// The base driver's functions of the instance that was asked last. They are the same for all its instances.
+static INSTANCE: Mutex<Option<InstanceTable>> = Mutex::new(None);
 /// The device of each queue, and the tail of each image.
 static QUEUES: Mutex<BTreeMap<u64, vk::Device>> = Mutex::new(BTreeMap::new());
 static TAILS: Mutex<BTreeMap<u64, Tail>> = Mutex::new(BTreeMap::new());
@@ -49,68 +48,46 @@ fn base() -> Option<&'static Base> {
     BASE.get_or_init(load).as_ref()
 }
 
-/// A remembered pointer of the base driver's.
-///
-/// # Safety
-/// `F` is the type of the function `name`.
-unsafe fn base_fn<F: Copy>(name: &CStr) -> Option<F> {
-    let known = locked(&POINTERS).get(name).copied();
-    // SAFETY: the caller's promise.
-    unsafe { first_proc(&[name], |_| known) }
+/// A function of the base driver's instance.
+fn of_instance<F>(function: impl FnOnce(&InstanceTable) -> F) -> Option<F> {
+    locked(&INSTANCE).as_ref().map(function)
 }
 
-/// The base driver's pointer of a function of a device.
+/// The base driver's functions of a device.
 ///
 /// # Safety
-/// `F` is the type of the function `name`, and the device is the base driver's.
-unsafe fn device_fn<F: Copy>(device: vk::Device, name: &CStr) -> Option<F> {
-    // SAFETY: the names' types, and the caller's promise.
-    unsafe {
-        let get = base_fn::<vk::PFN_vkGetDeviceProcAddr>(c"vkGetDeviceProcAddr")?;
-        first_proc(&[name], |name| get(device, name.as_ptr()))
-    }
+/// The device is the base driver's.
+unsafe fn of_device(device: vk::Device) -> Option<DeviceTable> {
+    let get = of_instance(|table| table.get_device_proc_addr)?;
+    // SAFETY: the caller's promise; the answers are by name.
+    unsafe { DeviceTable::load(|name| get(device, name.as_ptr())) }
 }
 
-/// What is answered here. All of these can be had by instance, and all but the first two by device.
-fn own(name: &CStr) -> Option<unsafe extern "system" fn()> {
-    macro_rules! hooks {
-        ($($vulkan:literal: $own:path as $kind:ty;)*) => {
-            $(if name == $vulkan {
-                // SAFETY: a function pointer, to be called as the type that its name has.
-                return Some(unsafe {
-                    std::mem::transmute::<$kind, unsafe extern "system" fn()>($own as $kind)
-                });
-            })*
-        };
+/// Of what is answered here, all can be had by instance, and all but the first two by device.
+enum Level {
+    Own,
+}
+
+vulkan::hooks! {
+    Level:
+    Own {
+        b"vkGetPhysicalDeviceSparseImageFormatProperties" =>
+            format_properties as vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties,
+        b"vkGetPhysicalDeviceSparseImageFormatProperties2" =>
+            format_properties2 as vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties2,
+        b"vkGetDeviceProcAddr" => get_device_proc_addr as vk::PFN_vkGetDeviceProcAddr,
+        b"vkGetDeviceQueue" => get_device_queue as vk::PFN_vkGetDeviceQueue,
+        b"vkCreateImage" => create_image as vk::PFN_vkCreateImage,
+        b"vkDestroyImage" => destroy_image as vk::PFN_vkDestroyImage,
+        b"vkGetImageSparseMemoryRequirements" => requirements as vk::PFN_vkGetImageSparseMemoryRequirements,
+        b"vkGetImageSparseMemoryRequirements2" => requirements2 as vk::PFN_vkGetImageSparseMemoryRequirements2,
+        b"vkQueueBindSparse" => bind::queue_bind_sparse as vk::PFN_vkQueueBindSparse,
     }
-    hooks! {
-        c"vkGetPhysicalDeviceSparseImageFormatProperties":
-            format_properties as vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties;
-        c"vkGetPhysicalDeviceSparseImageFormatProperties2":
-            format_properties2 as vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties2;
-        c"vkGetDeviceProcAddr": get_device_proc_addr as vk::PFN_vkGetDeviceProcAddr;
-        c"vkGetDeviceQueue": get_device_queue as vk::PFN_vkGetDeviceQueue;
-        c"vkCreateImage": create_image as vk::PFN_vkCreateImage;
-        c"vkDestroyImage": destroy_image as vk::PFN_vkDestroyImage;
-        c"vkGetImageSparseMemoryRequirements":
-            requirements as vk::PFN_vkGetImageSparseMemoryRequirements;
-        c"vkGetImageSparseMemoryRequirements2":
-            requirements2 as vk::PFN_vkGetImageSparseMemoryRequirements2;
-        c"vkQueueBindSparse": bind::queue_bind_sparse as vk::PFN_vkQueueBindSparse;
-    }
-    None
 }
 
 /// Ours where the base driver has one, too.
 fn hooked(name: &CStr, base: vk::PFN_vkVoidFunction) -> vk::PFN_vkVoidFunction {
-    let pointer = base?;
-    match own(name) {
-        None => Some(pointer),
-        Some(own) => {
-            locked(&POINTERS).insert(name.to_owned(), pointer);
-            Some(own)
-        }
-    }
+    Some(find(name).map_or(base?, |hook| hook.function))
 }
 
 /// Agrees with the loader on what the base driver speaks.
@@ -125,14 +102,7 @@ pub unsafe extern "system" fn vk_icdNegotiateLoaderICDInterfaceVersion(
         return vk::Result::ERROR_INCOMPATIBLE_DRIVER;
     };
     // SAFETY: the loader gives a version that may be lowered.
-    match unsafe { base.negotiate(*version) } {
-        Ok(agreed) => {
-            // SAFETY: as above.
-            unsafe { *version = agreed };
-            vk::Result::SUCCESS
-        }
-        Err(error) => error,
-    }
+    unsafe { answer_negotiation(version, |wanted| base.negotiate(wanted)) }
 }
 
 /// The pointers of global and instance functions.
@@ -151,7 +121,12 @@ pub unsafe extern "system" fn vk_icdGetInstanceProcAddr(
         return None;
     }
     // SAFETY: the base driver's instance, or none.
-    hooked(name, unsafe { base()?.instance_proc(instance, name) })
+    let get = |name: &CStr| unsafe { base()?.instance_proc(instance, name) };
+    if instance != vk::Instance::null() && find(name).is_some() {
+        // SAFETY: the base driver's answers, by name.
+        *locked(&INSTANCE) = unsafe { InstanceTable::load(get) };
+    }
+    hooked(name, get(name))
 }
 
 unsafe extern "system" fn get_device_proc_addr(
@@ -160,8 +135,8 @@ unsafe extern "system" fn get_device_proc_addr(
 ) -> vk::PFN_vkVoidFunction {
     // SAFETY: a string, by the function's specification; a device of the base driver.
     unsafe {
-        let name = CStr::from_ptr(name);
-        hooked(name, device_fn(device, name))
+        let get = of_instance(|table| table.get_device_proc_addr)?;
+        hooked(CStr::from_ptr(name), get(device, name))
     }
 }
 
@@ -173,8 +148,8 @@ unsafe extern "system" fn get_device_queue(
 ) {
     // SAFETY: the caller's own arguments, passed on; then the handle is written.
     unsafe {
-        if let Some(get) = device_fn::<vk::PFN_vkGetDeviceQueue>(device, c"vkGetDeviceQueue") {
-            get(device, family, index, queue);
+        if let Some(table) = of_device(device) {
+            (table.get_device_queue)(device, family, index, queue);
             locked(&QUEUES).insert((*queue).as_raw(), device);
         }
     }
@@ -192,8 +167,7 @@ unsafe extern "system" fn format_properties(
 ) {
     // SAFETY: the caller's own arguments, passed on; `count` is then the number of structs that were written.
     unsafe {
-        let name = c"vkGetPhysicalDeviceSparseImageFormatProperties";
-        let get = base_fn::<vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties>(name);
+        let get = of_instance(|table| table.get_sparse_image_format_properties);
         if let (Some(get), Some(settings)) = (get, Settings::read()) {
             get(
                 physical, format, kind, samples, usage, tiling, count, properties,
@@ -214,8 +188,7 @@ unsafe extern "system" fn format_properties2(
 ) {
     // SAFETY: as for `format_properties`.
     unsafe {
-        let name = c"vkGetPhysicalDeviceSparseImageFormatProperties2";
-        let get = base_fn::<vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties2>(name);
+        let get = of_instance(|table| table.get_sparse_image_format_properties2).flatten();
         if let (Some(get), Some(settings)) = (get, Settings::read()) {
             get(physical, info, count, properties);
             if !properties.is_null() {
@@ -235,19 +208,15 @@ unsafe extern "system" fn create_image(
 ) -> vk::Result {
     // SAFETY: the caller's own arguments, passed on; the handle is read when it is written.
     unsafe {
-        let create = device_fn::<vk::PFN_vkCreateImage>(device, c"vkCreateImage");
-        let ask = device_fn::<vk::PFN_vkGetImageSparseMemoryRequirements>(
-            device,
-            c"vkGetImageSparseMemoryRequirements",
-        );
-        let (Some(create), Some(ask), Some(settings)) = (create, ask, Settings::read()) else {
+        let (Some(table), Some(settings)) = (of_device(device), Settings::read()) else {
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
-        let result = create(device, info, allocator, image);
+        let result = (table.create_image)(device, info, allocator, image);
         let resident = vk::ImageCreateFlags::SPARSE_RESIDENCY;
         if result == vk::Result::SUCCESS && (*info).flags.contains(resident) {
             let mut needs = vk::SparseImageMemoryRequirements::default();
             let mut count = 1;
+            let ask = table.get_image_sparse_memory_requirements;
             ask(device, *image, &mut count, &mut needs);
             if let Some(tail) = Tail::new(settings, &*info, &needs) {
                 locked(&TAILS).insert((*image).as_raw(), tail);
@@ -265,8 +234,8 @@ unsafe extern "system" fn destroy_image(
     locked(&TAILS).remove(&image.as_raw());
     // SAFETY: the caller's own arguments, passed on.
     unsafe {
-        if let Some(destroy) = device_fn::<vk::PFN_vkDestroyImage>(device, c"vkDestroyImage") {
-            destroy(device, image, allocator);
+        if let Some(table) = of_device(device) {
+            (table.destroy_image)(device, image, allocator);
         }
     }
 }
@@ -286,10 +255,8 @@ unsafe extern "system" fn requirements(
 ) {
     // SAFETY: the caller's own arguments, passed on; `count` is then the number of structs that were written.
     unsafe {
-        let name = c"vkGetImageSparseMemoryRequirements";
-        let get = device_fn::<vk::PFN_vkGetImageSparseMemoryRequirements>(device, name);
-        if let Some(get) = get {
-            get(device, image, count, needs);
+        if let Some(table) = of_device(device) {
+            (table.get_image_sparse_memory_requirements)(device, image, count, needs);
             if !needs.is_null() {
                 let written = std::slice::from_raw_parts_mut(needs, *count as usize);
                 written.iter_mut().for_each(|needs| say(image, needs));
@@ -306,8 +273,7 @@ unsafe extern "system" fn requirements2(
 ) {
     // SAFETY: as for `requirements`.
     unsafe {
-        let name = c"vkGetImageSparseMemoryRequirements2";
-        let get = device_fn::<vk::PFN_vkGetImageSparseMemoryRequirements2>(device, name);
+        let get = of_device(device).and_then(|t| t.get_image_sparse_memory_requirements2);
         if let Some(get) = get {
             get(device, info, count, needs);
             if !needs.is_null() {

@@ -48,7 +48,7 @@ impl Mappings {
     }
 
     pub fn len(&self) -> usize {
-        self.spans.len()
+        self.spans.count()
     }
 
     /// The mappings that start before `end` and end after `va`. An empty range is in a mapping that begins before it.

@@ -22,19 +22,12 @@ type GetPhysicalDeviceProcAddr = unsafe extern "system" fn(
 
 /// A loaded ICD. The library stays loaded as long as the process lives, as the loader's own ICDs may too:
 /// its threads and its destructors must not lose their code.
+#[derive(Debug)]
 pub struct Base {
     path: PathBuf,
     negotiate: Option<Negotiate>,
     get_instance_proc_addr: vk::PFN_vkGetInstanceProcAddr,
     get_physical_device_proc_addr: Option<GetPhysicalDeviceProcAddr>,
-}
-
-impl fmt::Debug for Base {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Base")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Base {
@@ -160,6 +153,25 @@ impl Base {
         })?;
         // SAFETY: the caller's promise, and a name that ends with NUL.
         unsafe { get(instance, name.as_ptr()) }
+    }
+}
+
+/// The answer to `vk_icdNegotiateLoaderICDInterfaceVersion`: what `agree` makes of the version that the loader wants.
+///
+/// # Safety
+/// `version` is valid for reading and writing.
+pub unsafe fn answer_negotiation(
+    version: *mut u32,
+    agree: impl FnOnce(u32) -> Result<u32, vk::Result>,
+) -> vk::Result {
+    // SAFETY: the caller's promise.
+    match agree(unsafe { *version }) {
+        Ok(agreed) => {
+            // SAFETY: as above.
+            unsafe { *version = agreed };
+            vk::Result::SUCCESS
+        }
+        Err(error) => error,
     }
 }
 

@@ -21,3 +21,8 @@ pub fn guard<R>(otherwise: R, body: impl FnOnce() -> R) -> R {
 pub fn guard_result(body: impl FnOnce() -> vk::Result) -> vk::Result {
     guard(vk::Result::ERROR_UNKNOWN, body)
 }
+
+/// [`guard`] for a `body` that gives up with `None`, which gives `otherwise` too.
+pub fn guard_some<R: Copy>(otherwise: R, body: impl FnOnce() -> Option<R>) -> R {
+    guard(otherwise, || body().unwrap_or(otherwise))
+}

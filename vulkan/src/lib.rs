@@ -1,6 +1,7 @@
 //! What the ICD and the layers share: the base driver, handle maps, `pNext` walking, and the border itself.
 
 pub mod base;
+pub mod below;
 pub mod binds;
 pub mod call_copy;
 pub mod calls;

@@ -127,7 +127,7 @@ fn random_step(random: &mut Random, image: &Tiled<'_>) -> Step {
             from..from + 1
         };
         return Step::Write {
-            seed: random.next() as u32,
+            seed: random.word() as u32,
             levels: range,
         };
     }

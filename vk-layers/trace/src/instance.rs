@@ -1,12 +1,12 @@
 //! Instances: their creation, what they ask of the recording, and what the layer says of itself.
 
 use std::ffi::{CStr, c_char};
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use ash::vk;
 use trace::DeviceCreated;
 use vulkan::base::{first_proc, set_text, text};
+use vulkan::below::{InstanceTable, list};
 use vulkan::binds::slice;
 use vulkan::environment::variable;
 use vulkan::guard::{guard, guard_result};
@@ -17,46 +17,8 @@ use crate::settings::Settings;
 use crate::state::{INSTANCES, instance_of};
 use crate::{NAME, layer_settings, process};
 
-/// The functions below that this layer calls. They are asked for when the instance is created: later, a loader answers
-/// with what the application gets, which is this layer's own.
-#[derive(Debug)]
-struct Table {
-    destroy_instance: Option<vk::PFN_vkDestroyInstance>,
-    get_properties: Option<vk::PFN_vkGetPhysicalDeviceProperties>,
-    /// Where the application may call it: it asks for Vulkan 1.1, or for VK_KHR_get_physical_device_properties2.
-    get_properties2: Option<vk::PFN_vkGetPhysicalDeviceProperties2>,
-    enumerate_device_extensions: Option<vk::PFN_vkEnumerateDeviceExtensionProperties>,
-}
-
-impl Table {
-    /// # Safety
-    /// `info` is valid, and `get` answers functions of an instance that was created with it.
-    unsafe fn load(
-        info: &vk::InstanceCreateInfo<'_>,
-        get: impl Fn(&CStr) -> vk::PFN_vkVoidFunction + Copy,
-    ) -> Self {
-        // SAFETY: the caller's promise; each field's type is that of its name.
-        unsafe {
-            Self {
-                destroy_instance: first_proc(&[c"vkDestroyInstance"], get),
-                get_properties: first_proc(&[c"vkGetPhysicalDeviceProperties"], get),
-                get_properties2: if api_version(info) >= vk::API_VERSION_1_1 {
-                    first_proc(&[c"vkGetPhysicalDeviceProperties2"], get)
-                } else if enables(info, ash::khr::get_physical_device_properties2::NAME) {
-                    first_proc(&[c"vkGetPhysicalDeviceProperties2KHR"], get)
-                } else {
-                    None
-                },
-                enumerate_device_extensions: first_proc(
-                    &[c"vkEnumerateDeviceExtensionProperties"],
-                    get,
-                ),
-            }
-        }
-    }
-}
-
 /// What is known of a `VkInstance`.
+#[derive(Debug)]
 pub struct Instance {
     pub handle: vk::Instance,
     /// Of the layer or driver below.
@@ -65,15 +27,11 @@ pub struct Instance {
     pub settings: Option<Settings>,
     /// Begun with the first device. `None` in it where it could not be.
     recorder: OnceLock<Option<Arc<Recorder>>>,
-    table: Table,
-}
-
-impl fmt::Debug for Instance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instance")
-            .field("handle", &self.handle)
-            .finish_non_exhaustive()
-    }
+    /// The functions below. They are asked for when the instance is created: later, a loader answers with what the
+    /// application gets, which is this layer's own.
+    table: Option<InstanceTable>,
+    /// Where the application may call it: it asks for Vulkan 1.1, or for VK_KHR_get_physical_device_properties2.
+    get_properties2: Option<vk::PFN_vkGetPhysicalDeviceProperties2>,
 }
 
 impl Instance {
@@ -87,12 +45,12 @@ impl Instance {
     /// What is known of a device before it is created; its handle is not.
     pub fn describe(&self, physical_device: vk::PhysicalDevice) -> DeviceCreated {
         let mut properties = vk::PhysicalDeviceProperties::default();
-        if let Some(get) = self.table.get_properties {
+        if let Some(table) = &self.table {
             // SAFETY: a physical device of this instance, a struct that is written.
-            unsafe { get(physical_device, &mut properties) };
+            unsafe { (table.get_properties)(physical_device, &mut properties) };
         }
         let mut driver = vk::PhysicalDeviceDriverProperties::default();
-        if let Some(get) = self.table.get_properties2.filter(|_| {
+        if let Some(get) = self.get_properties2.filter(|_| {
             properties.api_version >= vk::API_VERSION_1_2
                 || self.has_driver_properties(physical_device)
         }) {
@@ -113,19 +71,20 @@ impl Instance {
     }
 
     fn has_driver_properties(&self, physical_device: vk::PhysicalDevice) -> bool {
-        let Some(enumerate) = self.table.enumerate_device_extensions else {
+        let Some(table) = &self.table else {
             return false;
         };
-        let layer = std::ptr::null();
-        let mut count = 0;
-        // SAFETY: a physical device of this instance; without an array the count is asked for.
-        let _ = unsafe { enumerate(physical_device, layer, &mut count, std::ptr::null_mut()) };
-        let mut extensions = vec![vk::ExtensionProperties::default(); count as usize];
-        // SAFETY: as above, and the array has room for `count` structs.
-        let _ = unsafe { enumerate(physical_device, layer, &mut count, extensions.as_mut_ptr()) };
+        let extensions = list(|count, list| {
+            // SAFETY: a physical device of this instance; `list` is null or has room for `count` structs.
+            let _ = unsafe {
+                (table.enumerate_device_extensions)(physical_device, std::ptr::null(), count, list)
+            };
+        });
         extensions
             .iter()
-            .any(|extension| text(&extension.extension_name) == "VK_KHR_driver_properties")
+            .any(|extension: &vk::ExtensionProperties| {
+                text(&extension.extension_name) == "VK_KHR_driver_properties"
+            })
     }
 }
 
@@ -202,14 +161,26 @@ pub unsafe extern "system" fn create_instance(
         }
         // SAFETY: the function below has succeeded, so it has written the handle.
         let handle = unsafe { *instance };
+        // SAFETY: the instance was just created, a name ends with NUL.
+        let table = unsafe { InstanceTable::load(|name| get(handle, name.as_ptr())) };
+        // SAFETY: `info` is valid.
+        let get_properties2 = table.as_ref().and_then(|table| unsafe {
+            if api_version(asked) >= vk::API_VERSION_1_1 {
+                table.core_properties2
+            } else if enables(asked, ash::khr::get_physical_device_properties2::NAME) {
+                table.khr_properties2
+            } else {
+                None
+            }
+        });
         let known = Instance {
             handle,
             get_instance_proc_addr: get,
             // SAFETY: `info` is valid.
             settings: unsafe { settings(asked) },
             recorder: OnceLock::new(),
-            // SAFETY: `info` is valid; the instance was just created by it, a name ends with NUL.
-            table: unsafe { Table::load(asked, |name| get(handle, name.as_ptr())) },
+            table,
+            get_properties2,
         };
         // SAFETY: an instance that was just created.
         INSTANCES.insert(unsafe { dispatch_key(handle) }, Arc::new(known));
@@ -229,9 +200,9 @@ pub unsafe extern "system" fn destroy_instance(
         let Some(known) = INSTANCES.remove(unsafe { dispatch_key(instance) }) else {
             return;
         };
-        if let Some(destroy) = known.table.destroy_instance {
+        if let Some(table) = &known.table {
             // SAFETY: the application's own arguments, passed on.
-            unsafe { destroy(instance, allocator) };
+            unsafe { (table.destroy_instance)(instance, allocator) };
         }
     });
 }
@@ -284,10 +255,10 @@ pub unsafe extern "system" fn enumerate_device_extensions(
         let Some(known) = (unsafe { instance_of(physical_device) }) else {
             return vk::Result::ERROR_UNKNOWN;
         };
-        match known.table.enumerate_device_extensions {
-            // SAFETY: the application's own arguments, passed on.
-            Some(enumerate) => unsafe { enumerate(physical_device, layer, count, properties) },
-            None => vk::Result::ERROR_UNKNOWN,
-        }
+        let Some(table) = &known.table else {
+            return vk::Result::ERROR_UNKNOWN;
+        };
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { (table.enumerate_device_extensions)(physical_device, layer, count, properties) }
     })
 }

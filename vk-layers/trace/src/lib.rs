@@ -15,7 +15,6 @@ mod device;
 mod hooks;
 mod instance;
 mod layer_settings;
-mod memory;
 mod place;
 mod process;
 mod queue;
@@ -32,9 +31,6 @@ use vulkan::guard::{guard, guard_result};
 
 use chain::{INTERFACE, NEGOTIATE_INTERFACE, NegotiateInterface};
 use hooks::Level;
-
-#[global_allocator]
-static MEMORY: memory::Memory = memory::Memory::new();
 
 /// As the manifest says it.
 pub(crate) const NAME: &CStr = c"VK_LAYER_PANVK_sparse_trace";

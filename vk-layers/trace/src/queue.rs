@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use ash::vk::{self, Handle};
 use trace::Event;
+use vulkan::below::DeviceTable;
 use vulkan::binds::slice;
-use vulkan::guard::{guard, guard_result};
+use vulkan::guard::{guard, guard_some};
 
-use crate::device::Table;
 use crate::recorder::BindDone;
 use crate::state::device_of;
 
@@ -17,14 +17,10 @@ pub unsafe extern "system" fn bind_sparse(
     infos: *const vk::BindSparseInfo<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
-    guard_result(|| {
+    guard_some(vk::Result::ERROR_UNKNOWN, || {
         // SAFETY: a queue of a device that is alive.
-        let Some(device) = (unsafe { device_of(queue) }) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
-        let Some(table) = device.table() else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
+        let device = unsafe { device_of(queue) }?;
+        let table = device.table()?;
         let begin = Instant::now();
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe { (table.queue_bind_sparse)(queue, count, infos, fence) };
@@ -42,7 +38,7 @@ pub unsafe extern "system" fn bind_sparse(
                 unsafe { recorder.record_bind(slice(infos, count), fence, done) }
             });
         }
-        result
+        Some(result)
     })
 }
 
@@ -53,16 +49,13 @@ pub unsafe extern "system" fn bind_sparse(
 unsafe fn pass(
     queue: vk::Queue,
     event: impl FnOnce(u64) -> Event,
-    ask: impl FnOnce(&Table) -> Option<vk::Result>,
+    ask: impl FnOnce(&DeviceTable) -> Option<vk::Result>,
 ) -> vk::Result {
-    guard_result(|| {
+    guard_some(vk::Result::ERROR_UNKNOWN, || {
         // SAFETY: the caller's promise.
-        let Some(device) = (unsafe { device_of(queue) }) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
+        let device = unsafe { device_of(queue) }?;
         device.record(event(device.id()));
-        let answer = device.table().and_then(ask);
-        answer.unwrap_or(vk::Result::ERROR_UNKNOWN)
+        device.table().and_then(ask)
     })
 }
 
@@ -94,14 +87,12 @@ pub unsafe extern "system" fn submit2(
     submits: *const vk::SubmitInfo2<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
+    let ask = |table: &DeviceTable| {
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { Some(table.submit2()?(queue, count, submits, fence)) }
+    };
     // SAFETY: as in `submit`.
-    unsafe {
-        pass(queue, submitted(queue, count), |table| {
-            table
-                .submit2()
-                .map(|below| below(queue, count, submits, fence))
-        })
-    }
+    unsafe { pass(queue, submitted(queue, count), ask) }
 }
 
 pub unsafe extern "system" fn submit2_khr(
@@ -110,14 +101,12 @@ pub unsafe extern "system" fn submit2_khr(
     submits: *const vk::SubmitInfo2<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
+    let ask = |table: &DeviceTable| {
+        // SAFETY: the application's own arguments, passed on.
+        unsafe { Some(table.submit2_khr()?(queue, count, submits, fence)) }
+    };
     // SAFETY: as in `submit`.
-    unsafe {
-        pass(queue, submitted(queue, count), |table| {
-            table
-                .submit2_khr()
-                .map(|below| below(queue, count, submits, fence))
-        })
-    }
+    unsafe { pass(queue, submitted(queue, count), ask) }
 }
 
 pub unsafe extern "system" fn present(

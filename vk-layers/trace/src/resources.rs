@@ -8,11 +8,12 @@ use std::sync::Arc;
 use ash::vk::{self, Handle};
 use panvk_sparse::layout::Extent;
 use trace::{BufferCreated, Event, ImageCreated, MemoryRequirements, SparseMemoryRequirements};
+use vulkan::below::{DeviceTable, list};
 use vulkan::calls::ResourceId;
-use vulkan::guard::{guard, guard_result};
+use vulkan::guard::{guard, guard_some};
 use vulkan::pnext;
 
-use crate::device::{Device, Table};
+use crate::device::Device;
 use crate::state::device_of;
 
 /// Calls `create` and, where it succeeds, records what `event` makes of the new handle.
@@ -22,17 +23,13 @@ use crate::state::device_of;
 unsafe fn created<H: Copy>(
     device: vk::Device,
     handle: *const H,
-    create: impl FnOnce(&Table) -> vk::Result,
-    event: impl FnOnce(&Device, &Table, H) -> Option<Event>,
+    create: impl FnOnce(&DeviceTable) -> vk::Result,
+    event: impl FnOnce(&Device, &DeviceTable, H) -> Option<Event>,
 ) -> vk::Result {
-    guard_result(|| {
+    guard_some(vk::Result::ERROR_UNKNOWN, || {
         // SAFETY: the caller's promise.
-        let Some(known) = (unsafe { device_of(device) }) else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
-        let Some(table) = known.table() else {
-            return vk::Result::ERROR_UNKNOWN;
-        };
+        let known = unsafe { device_of(device) }?;
+        let table = known.table()?;
         let result = create(table);
         if result == vk::Result::SUCCESS && known.recorder().is_some() {
             // What the driver answered stands, whatever becomes of the record.
@@ -43,7 +40,7 @@ unsafe fn created<H: Copy>(
                 }
             });
         }
-        result
+        Some(result)
     })
 }
 
@@ -55,19 +52,15 @@ unsafe fn destroyed<H: Handle + Copy>(
     device: vk::Device,
     handle: H,
     event: impl FnOnce(u64, u64) -> Event,
-    destroy: impl FnOnce(&Table),
+    destroy: impl FnOnce(&DeviceTable),
 ) {
-    guard((), || {
+    guard_some((), || {
         // SAFETY: the caller's promise.
-        let Some(known): Option<Arc<Device>> = (unsafe { device_of(device) }) else {
-            return;
-        };
+        let known: Arc<Device> = unsafe { device_of(device) }?;
         if !handle.is_null() {
             known.record(event(known.id(), handle.as_raw()));
         }
-        if let Some(table) = known.table() {
-            destroy(table);
-        }
+        known.table().map(destroy)
     });
 }
 
@@ -144,7 +137,7 @@ pub unsafe extern "system" fn create_buffer(
 /// `buffer` is a buffer of the device, created by `info`, which is valid.
 unsafe fn buffer_event(
     device: &Device,
-    table: &Table,
+    table: &DeviceTable,
     buffer: vk::Buffer,
     info: &vk::BufferCreateInfo<'_>,
 ) -> Option<Event> {
@@ -212,7 +205,7 @@ pub unsafe extern "system" fn create_image(
 /// `image` is an image of the device, created by `info`.
 unsafe fn image_event(
     device: &Device,
-    table: &Table,
+    table: &DeviceTable,
     image: vk::Image,
     info: &vk::ImageCreateInfo<'_>,
 ) -> Option<Event> {
@@ -222,17 +215,13 @@ unsafe fn image_event(
     let mut needs = vk::MemoryRequirements::default();
     // SAFETY: the caller's promise.
     unsafe { (table.get_image_memory_requirements)(device.handle, image, &mut needs) };
-    let mut aspects = Vec::new();
-    if info.flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
+    let aspects = if info.flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY) {
         let get = table.get_image_sparse_memory_requirements;
-        let mut count = 0;
-        // SAFETY: the caller's promise; no array asks for the count.
-        unsafe { get(device.handle, image, &mut count, std::ptr::null_mut()) };
-        aspects.resize(count as usize, vk::SparseImageMemoryRequirements::default());
-        // SAFETY: the caller's promise; the array has room for `count` structs.
-        unsafe { get(device.handle, image, &mut count, aspects.as_mut_ptr()) };
-        aspects.truncate(count as usize);
-    }
+        // SAFETY: the caller's promise; `list` is null or has room for `count` structs.
+        list(|count, list| unsafe { get(device.handle, image, count, list) })
+    } else {
+        Vec::new()
+    };
     let sparse_requirements = aspects.iter().map(|aspect| SparseMemoryRequirements {
         aspect_mask: aspect.format_properties.aspect_mask.as_raw(),
         granularity: extent(aspect.format_properties.image_granularity),
