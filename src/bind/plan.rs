@@ -156,10 +156,14 @@ impl Planner {
 /// The requests are not sorted, not disjoint, or one is empty or reaches beyond 2^64.
 struct OutOfOrder;
 
-/// Merges neighbours into groups and appends what of each group is not in the shadow yet.
+/// Walks over the requests once, in the order of their addresses, and appends the runs.
 ///
-/// The requests come from an iterator, so that sorted ones need not be copied, and once more from a function
-/// where a group changes in part only.
+/// Requests that continue each other are one *group*: one range with one target. The walk lets a group grow as long as the
+/// next request continues it. When a request does not, the group is complete, and [`flush`] appends what of it the shadow
+/// does not have yet.
+///
+/// The requests come from an iterator, so that sorted ones need not be copied. `request` gives the same requests by their
+/// index; it is asked only for a group of which just a part changes.
 fn walk(
     requests: impl Iterator<Item = Request>,
     request: impl Fn(usize) -> Request,
@@ -168,7 +172,7 @@ fn walk(
     tally: &mut impl Tally,
 ) -> Result<(), OutOfOrder> {
     let mut cursor = shadow.cursor();
-    // The group that grows: requests `first..i`.
+    // The group that grows consists of the requests `first..i`. It starts empty, and an empty group is never continued.
     let mut first = 0;
     let mut group = Run {
         va: Va(0),
@@ -179,10 +183,12 @@ fn walk(
     let mut count = 0;
     for (i, next) in requests.enumerate() {
         count = i + 1;
+        // 1. This walk only works if each request lies behind the one before it.
         let next_end = next.va.0.checked_add(next.len).ok_or(OutOfOrder)?;
         if next.len == 0 || next.va.0 < group_end {
             return Err(OutOfOrder);
         }
+        // 2. A request that does not continue the group ends it and begins the next one.
         if next.va.0 != group_end
             || group.target.advanced(group.len) != next.target
             || group.len == 0
@@ -195,14 +201,19 @@ fn walk(
                 target: next.target,
             };
         }
+        // 3. Either way, the request is now the end of the group.
         group.len += next.len;
         group_end = next_end;
     }
+    // 4. No request is left that could continue the last group.
     flush(group, first..count, &request, &mut cursor, runs, tally);
     Ok(())
 }
 
 /// Appends what of a group is not in the shadow yet. `members` are the requests that the group is made of.
+///
+/// Two lists are merged: the bytes of the group, and the extents of the shadow over them. Wherever an extent already maps
+/// what the group wants, a run ends before it and the next run can only begin after it.
 #[inline]
 fn flush(
     group: Run,
@@ -232,6 +243,7 @@ fn flush(
         if extent.va >= end {
             break;
         }
+        // The part of the extent that lies in the group. Between `at` and it there may be a hole, which changes.
         let from = extent.va.max(at);
         let to = extent.end().min(end);
         if extent.target.advanced(from.0 - extent.va.0)
@@ -242,6 +254,7 @@ fn flush(
         }
         at = to;
     }
+    // If nothing was left out, every request of the group contributes, and nobody needs to look at them one by one.
     let whole = changes_from == group.va;
     push(changes_from, end);
     if whole {

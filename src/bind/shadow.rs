@@ -111,7 +111,11 @@ impl Shadow {
         }
     }
 
-    /// Makes `[start, end)` map `target`, or a hole. Gives a place near it, as `near` is one.
+    /// Makes `[start, end)` map `target`, or makes it a hole (`None`). Gives a position near it, for the next call; `near` is
+    /// such a position, and only saves time.
+    ///
+    /// The range replaces some extents by at most three: what is left of the first one (`head`), the new extent (`new`), and
+    /// what is left of the last one (`tail`). A neighbour that the new extent continues becomes part of it.
     fn put(&mut self, start: u64, end: u64, target: Option<Target>, near: Position) -> Position {
         if start >= end {
             return near;
@@ -122,7 +126,9 @@ impl Shadow {
             target,
         });
         let (mut head, mut tail) = (None, None);
-        // What touches the range may continue it.
+        // Step 1: find the first extent to replace. We look one byte before the range, because an extent that ends where
+        // the range starts may be continued by it. If it is, it grows by the new extent and is replaced; if it is not, it
+        // stays, and we begin with the extent after it.
         let mut first = self.extents.seek_from(near, start.saturating_sub(1));
         let touching = self.extents.get(first);
         if let Some(before) = touching.filter(|before| before.end().0 == start) {
@@ -131,11 +137,13 @@ impl Shadow {
                 _ => first = self.extents.next(first),
             }
         }
+        // Step 2: walk over the extents that the range overlaps, and count them: they all go.
         let mut count = 0;
         for extent in self.extents.iter_from(first) {
             if extent.va.0 > end || (extent.va.0 == end && new.is_none()) {
                 break;
             }
+            // One that starts where the range ends goes only if it continues the new extent, which then takes it over.
             if extent.va.0 == end {
                 if let Some(new) = new.as_mut().filter(|new| continues(new, extent)) {
                     *new = joined(new, extent);
@@ -144,10 +152,12 @@ impl Shadow {
                 break;
             }
             count += 1;
-            // One that was joined above ends where the range starts.
+            // This is the one that was joined in step 1: nothing of it lies in the range.
             if extent.end().0 == start {
                 continue;
             }
+            // Only the first extent can reach out of the range below, and only the last one above. What reaches out stays,
+            // either as a part of the new extent or as a piece of its own.
             if let Some(before) = extent.clipped(Va(0), Va(start)) {
                 match &mut new {
                     Some(new) if continues(&before, new) => *new = joined(&before, new),
@@ -161,6 +171,7 @@ impl Shadow {
                 }
             }
         }
+        // Step 3: put what is left, in the order of addresses, in the place of those that were counted.
         let mut with = [Run {
             va: Va(0),
             len: 0,

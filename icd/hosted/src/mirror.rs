@@ -1,4 +1,8 @@
 //! From what changed in the page tables to binds on the base driver.
+//!
+//! vpanthor says which addresses map something else than before. The mirror turns that around, step by step: addresses
+//! become offsets in the resource that lies there, buffer objects become the `VkDeviceMemory` that they stand for, and ranges
+//! of a partially resident image become the tiles that lie in them. What comes out is what the base driver has to bind.
 
 use super::addresses::Addresses;
 use super::memories::Memories;
@@ -60,17 +64,20 @@ impl<'a> Mirror<'a> {
 
     /// Takes note of a change. Those of one batch come in the order of addresses.
     pub fn reflect(&mut self, change: &Change, to: &mut BaseBatch) {
+        // On the base driver, what is mapped to the dummy and what is not mapped are the same: not bound.
         let unbound = |place: Option<Location>| matches!(place, None | Some(Location::Null));
         if unbound(change.old) && unbound(change.new) {
             return;
         }
         let (mut va, end) = (change.va, change.va + change.len);
         while va < end {
-            // Addresses of no resource are not the base driver's matter.
+            // 1. Which resource lies here? If it is another one than before, the changes of the one before become binds
+            // now. Addresses of no resource are not the base driver's matter.
             let Some(resource) = self.resource_at(va, to) else {
                 return;
             };
             let here = end.min(resource.to);
+            // 2. Which memory is it, and from which byte on? (A change can go on over the end of a resource.)
             let memory = match change.new {
                 None | Some(Location::Null) => None,
                 Some(Location::Memory { bo, offset }) => self
@@ -82,6 +89,7 @@ impl<'a> Mirror<'a> {
                 len: here - va,
                 memory,
             };
+            // 3. Note it, as a part of the change before if it continues that one: fewer binds are quicker.
             match self.changes.last_mut() {
                 Some(last) if continues(last, &more) => last.len += more.len,
                 _ => self.changes.push(more),
