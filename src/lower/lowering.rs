@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use super::bridge::{Bridge, LONGEST_BRIDGE};
 use super::ops::Ops;
+use super::order::{Piece, Slots};
 use super::sink::{Kind, Sink};
 use super::{MAX_OPS_PER_IOCTL, NullMap};
-use crate::bind::{BindFlags, Ranges, Run, Shadow, Target};
+use crate::bind::{BindFlags, Cursor, Ranges, Run, Shadow, Target};
 use crate::uapi::{
     ObjArray, SyncOp, VM_BIND_OP_MAP_NOEXEC, VM_BIND_OP_MAP_READONLY, VM_BIND_OP_MAP_REPEAT,
     VM_BIND_OP_MAP_SPARSE, VM_BIND_OP_MAP_UNCACHED, VM_BIND_OP_TYPE_MAP, VM_BIND_OP_TYPE_SYNC_ONLY,
-    VmBindOp, VmBindOpRepeat,
+    VmBindOp,
 };
 use crate::units::{SZ_4K, Va};
 
@@ -40,6 +41,7 @@ pub struct PlannedBatch<'a> {
 #[derive(Debug)]
 pub struct Lowering {
     sink: Sink,
+    slots: Slots,
     longest_bridge: u64,
 }
 
@@ -60,6 +62,7 @@ impl Lowering {
     pub fn with_limits(max_ops: usize, longest_bridge: u64) -> Self {
         Lowering {
             sink: Sink::new(max_ops),
+            slots: Slots::default(),
             longest_bridge,
         }
     }
@@ -72,6 +75,7 @@ impl Lowering {
         self.sink.clear();
         Call {
             sink: &mut self.sink,
+            slots: &mut self.slots,
             longest_bridge: self.longest_bridge,
             null,
             ranges,
@@ -83,6 +87,7 @@ impl Lowering {
 #[derive(Debug)]
 pub struct Call<'a> {
     sink: &'a mut Sink,
+    slots: &'a mut Slots,
     longest_bridge: u64,
     null: &'a NullMap,
     ranges: &'a Ranges,
@@ -100,16 +105,18 @@ impl<'a> Call<'a> {
         let mut runs = batch.runs.iter().filter(|run| run.len > 0);
         if let Some(&run) = runs.next() {
             let mut bridge = Bridge::new(shadow, self.longest_bridge, self.null);
+            let mut ground = shadow.cursor();
             let mut pending = run;
             for next in runs {
                 if bridge.joins(&pending, next) {
                     pending.len = next.va.0 - pending.va.0 + next.len;
                 } else {
-                    self.lower(&pending);
+                    self.lower(&pending, &mut ground);
                     pending = *next;
                 }
             }
-            self.lower(&pending);
+            self.lower(&pending, &mut ground);
+            self.slots.flush(&mut ground, self.sink);
         } else if !(batch.waits.is_empty() && batch.signals.is_empty()) {
             self.sink.push(sync_only(), Kind::Sync);
         }
@@ -127,65 +134,75 @@ impl<'a> Call<'a> {
     }
 
     #[inline]
-    fn lower(&mut self, run: &Run) {
+    fn lower(&mut self, run: &Run, ground: &mut Cursor<'_>) {
         match run.target {
             Target::Memory { bo, offset, flags } => {
                 let mut op = map(run, bo.handle.0, offset);
                 op.flags |= flag_bits(flags);
-                self.sink.push(op, Kind::Map)
+                self.push(op, 0, Kind::Map, ground);
             }
-            Target::Null => self.lower_null(run),
+            Target::Null => self.lower_null(run, ground),
         }
     }
 
-    fn lower_null(&mut self, run: &Run) {
+    #[inline]
+    fn push(&mut self, op: VmBindOp, repeat_range: u64, kind: Kind, ground: &mut Cursor<'_>) {
+        let piece = Piece {
+            op,
+            repeat_range,
+            kind,
+        };
+        self.slots.push(piece, ground, self.sink);
+    }
+
+    fn lower_null(&mut self, run: &Run, ground: &mut Cursor<'_>) {
         match *self.null {
             NullMap::Sparse => {
                 let mut op = map(run, 0, 0);
                 op.flags |= VM_BIND_OP_MAP_SPARSE;
-                self.sink.push(op, Kind::Null);
+                self.push(op, 0, Kind::Null, ground);
             }
             NullMap::Repeat {
                 dummy, dummy_size, ..
             } if run.len <= dummy_size => {
                 // It fits: a plain mapping is a smaller op, and the kernel may split it anywhere.
-                self.sink.push(map(run, dummy.0, 0), Kind::Null);
+                self.push(map(run, dummy.0, 0), 0, Kind::Null, ground);
             }
             NullMap::Repeat {
                 dummy, max_range, ..
             } => {
                 let mut op = map(run, dummy.0, 0);
                 op.flags |= VM_BIND_OP_MAP_REPEAT;
-                let bo_repeat_range = self.repeat_range(run, max_range);
-                self.sink.push_repeat(
-                    VmBindOpRepeat {
-                        op,
-                        bo_repeat_range,
-                    },
-                    Kind::Null,
-                );
+                let range = self.repeat_range(run, max_range);
+                self.push(op, range, Kind::Null, ground);
             }
             NullMap::Chunk { dummy, .. } => {
                 // The dummy repeats at multiples of its size, so that a 2 MiB dummy and a 2 MiB slot line up.
                 let size = self.null.dummy_size();
-                self.lower_pieces(run, size, |va| map_null(va, dummy.0, va.0 % size));
+                self.lower_pieces(run, size, ground, |va| map_null(va, dummy.0, va.0 % size));
             }
-            NullMap::Page { dummy } => self.lower_pieces(run, SZ_4K, |va| map_null(va, dummy.0, 0)),
+            NullMap::Page { dummy } => {
+                self.lower_pieces(run, SZ_4K, ground, |va| map_null(va, dummy.0, 0));
+            }
         }
     }
 
     /// One operation for each aligned piece of `size` bytes that the run touches.
-    fn lower_pieces(&mut self, run: &Run, size: u64, op: impl Fn(Va) -> VmBindOp) {
+    fn lower_pieces(
+        &mut self,
+        run: &Run,
+        size: u64,
+        ground: &mut Cursor<'_>,
+        op: impl Fn(Va) -> VmBindOp,
+    ) {
         let (mut at, end) = (run.va, run.end());
         while at < end {
             let len = (size - at.0 % size).min(end.0 - at.0);
-            self.sink.push(
-                VmBindOp {
-                    size: len,
-                    ..op(at)
-                },
-                Kind::Null,
-            );
+            let op = VmBindOp {
+                size: len,
+                ..op(at)
+            };
+            self.push(op, 0, Kind::Null, ground);
             at.0 += len;
         }
     }

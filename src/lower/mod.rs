@@ -15,6 +15,7 @@
 mod bridge;
 mod lowering;
 mod ops;
+mod order;
 mod sink;
 mod strategy;
 #[cfg(test)]

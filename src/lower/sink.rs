@@ -1,6 +1,7 @@
 //! Where operations go: into one ioctl until it is full, then into the next.
 
 use super::ops::{Attach, OpArray, OpCounts, Ops};
+use super::order::Piece;
 use crate::uapi::{ObjArray, SyncOp, VmBindOp, VmBindOpRepeat};
 
 /// Fills ioctls with operations. Every ioctl but the last is full.
@@ -64,6 +65,18 @@ impl Sink {
     }
 
     #[inline]
+    pub fn push_piece(&mut self, piece: &Piece) {
+        if piece.repeat_range == 0 {
+            return self.push(piece.op, piece.kind);
+        }
+        let op = VmBindOpRepeat {
+            op: piece.op,
+            bo_repeat_range: piece.repeat_range,
+        };
+        self.push_repeat(op, piece.kind);
+    }
+
+    #[inline]
     pub fn push(&mut self, op: VmBindOp, kind: Kind) {
         let ops = self.open();
         kind.count(&mut ops.counts);
@@ -77,7 +90,7 @@ impl Sink {
     }
 
     /// An operation with a repeat range. Makes all operations of its ioctl 56 bytes.
-    pub fn push_repeat(&mut self, op: VmBindOpRepeat, kind: Kind) {
+    fn push_repeat(&mut self, op: VmBindOpRepeat, kind: Kind) {
         let spare_of = self.spare_repeat.pop();
         let ops = self.open();
         kind.count(&mut ops.counts);

@@ -6,4 +6,5 @@
 mod c_program;
 mod dependencies;
 mod failures;
+mod order;
 mod sparse_vm;

@@ -1,0 +1,134 @@
+//! The order of operations inside a 2 MiB slot: the one in which the kernel writes fewest page-table entries.
+//!
+//! An MMU cannot show a part of a 2 MiB entry. So when an operation cuts a mapping that may have such an entry, panthor
+//! (`unmap_hugepage_align` of `panthor_mmu.c`) clears the slot on each side of the cut up to the slot's edge, and writes what
+//! remains there as 4 KiB entries. It does so on a side only if the mapping goes on over the edge of the slot on that side.
+//! That decides how dear an operation is:
+//! - The first cut into a slot that one mapping covers writes all the rest of the slot, whichever piece it is.
+//! - After it, what is left below starts before the slot and ends inside it: a cut there writes only what lies between the
+//!   slot's start and the cut. So the lowest piece comes next, and then nothing is left that reaches the slot's start.
+//! - What is left above is the mirror image: the highest piece comes next.
+//! - Every other piece lies in what is left between two pieces, and writes nothing but itself.
+//!
+//! In ascending order, each operation writes the rest of the slot once more.
+//!
+//! The runs of a plan are disjoint, so any order has the same effect.
+
+use super::sink::{Kind, Sink};
+use crate::bind::Cursor;
+use crate::uapi::VmBindOp;
+use crate::units::{SZ_2M, Va};
+
+/// An operation that waits for its turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub op: VmBindOp,
+    /// 0: none.
+    pub repeat_range: u64,
+    pub kind: Kind,
+}
+
+impl Piece {
+    fn end(&self) -> u64 {
+        self.op.va.saturating_add(self.op.size)
+    }
+
+    /// The number of the slot that it starts in, and of the one that it ends in.
+    fn slots(&self) -> (u64, u64) {
+        (self.op.va / SZ_2M, (self.end() - 1) / SZ_2M)
+    }
+
+    fn crosses(&self) -> bool {
+        let (first, last) = self.slots();
+        first != last
+    }
+}
+
+/// Operations that come in ascending order, and leave slot by slot in the order that suits the kernel.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    /// Those that share slots: each with the one before it.
+    group: Vec<Piece>,
+}
+
+impl Slots {
+    /// Takes the next operation. `ground` is the state that the operations change, seen at no higher address than this.
+    #[inline]
+    pub fn push(&mut self, piece: Piece, ground: &mut Cursor<'_>, sink: &mut Sink) {
+        if let Some(last) = self.group.last() {
+            if piece.slots().0 > last.slots().1 {
+                self.flush(ground, sink);
+            }
+        }
+        self.group.push(piece);
+    }
+
+    /// No more operations come that share a slot with those before.
+    pub fn flush(&mut self, ground: &mut Cursor<'_>, sink: &mut Sink) {
+        if self.group.len() > 1 {
+            self.arrange(ground);
+        }
+        for piece in self.group.drain(..) {
+            sink.push_piece(&piece);
+        }
+    }
+
+    fn arrange(&mut self, ground: &mut Cursor<'_>) {
+        // One that crosses the edge of a slot cuts both slots at their edges, where nothing needs to be written twice.
+        let crossing = |piece: &Piece| !piece.crosses();
+        self.group.sort_by_key(crossing);
+        let inner = self.group.partition_point(Piece::crosses);
+        let (crossing, mut rest) = self.group.split_at_mut(inner);
+        while let Some(first) = rest.first() {
+            let slot = first.slots().0;
+            let here = rest.partition_point(|piece| piece.slots().0 == slot);
+            let (pieces, behind) = rest.split_at_mut(here);
+            let cut_below = crossing.iter().any(|piece| piece.slots().1 == slot);
+            let cut_above = crossing.iter().any(|piece| piece.slots().0 == slot);
+            arrange_slot(pieces, slot * SZ_2M, (cut_below, cut_above), ground);
+            rest = behind;
+        }
+    }
+}
+
+/// Puts the pieces of one slot, which ascend, in order. `cut`: whether another operation has cut the slot at its start, and
+/// at its end.
+fn arrange_slot(pieces: &mut [Piece], start: u64, cut: (bool, bool), ground: &mut Cursor<'_>) {
+    let end = start + SZ_2M;
+    let [lowest, .., highest] = pieces else {
+        return;
+    };
+    let (lowest, highest) = (*lowest, *highest);
+    // Only a mapping that goes on over an edge of the slot is written up to that edge.
+    let below = ground.seek(Va(start));
+    let covered = below.filter(|extent| extent.va.0 <= start && !cut.0);
+    let whole = covered.is_some_and(|extent| extent.end().0 >= end && !cut.1);
+    if whole {
+        // Whichever is first writes the slot without itself; and then, unless they are first themselves, the lowest piece
+        // writes what is below it once more, and the highest what is above it.
+        let below_all = lowest.op.va - start;
+        let above_all = end - highest.end();
+        let saved = |index: usize, piece: &Piece| {
+            let again_below = if index == 0 { below_all } else { 0 };
+            let again_above = if index + 1 == pieces.len() {
+                above_all
+            } else {
+                0
+            };
+            piece.op.size + again_below + again_above
+        };
+        let best = (0..pieces.len()).max_by_key(|&index| saved(index, &pieces[index]));
+        let best = best.unwrap_or(0);
+        // The first one, the lowest, the highest, and the others as they come.
+        pieces[..=best].rotate_right(1);
+        if best + 1 < pieces.len() {
+            pieces[2.min(best + 1)..].rotate_right(1);
+        }
+        return;
+    }
+    let above = ground.seek(Va(end - 1));
+    let reaches_end = above.is_some_and(|extent| extent.va.0 < highest.op.va) && !cut.1;
+    if reaches_end {
+        pieces.rotate_right(1);
+    }
+}
