@@ -39,7 +39,7 @@
 //!     let null = probe(&device)?.null_map(&device, None)?;
 //!     let mut vm = SparseVm::new(device.adopt_vm(vm, 1 << 47), null);
 //!
-//!     vm.add_range(SparseRange { va, len: 1 << 20, granularity: 4096 }, Initial::Unbound)?;
+//!     vm.add_range(SparseRange::new(va, 1 << 20, 4096), Initial::Unbound)?;
 //!     let target = Target::memory(vm.memory(bo), 0);
 //!     let requests = [Request { va, len: 65536, target }];
 //!     vm.bind(&[Batch { requests: &requests, ..Batch::default() }])?;

@@ -134,11 +134,9 @@ impl Subject<'_> {
             populate(&mut vm, memory).map_err(|error| failed(&error))?;
         }
         // What a range starts with is a call of the scenario, which is measured.
-        let buffer = SparseRange {
-            va: BUFFER,
-            len: size,
-            granularity: GRANULARITY,
-        };
+        // As a driver that chooses the addresses does.
+        let reserved = hosted::whole_slots(size);
+        let buffer = SparseRange::new(BUFFER, size, GRANULARITY).reserving(reserved);
         vm.add_range(buffer, Initial::Unknown)
             .map_err(|error| failed(&error))?;
         let submit = |vm: &mut SparseVm, call: &Call| {
@@ -208,11 +206,7 @@ fn in_vm_bind(tally: &Tally) -> u64 {
 /// Maps a page of the memory and unmaps it. A real kernel allocates all of a buffer object, page by page, when
 /// something of it is mapped for the first time; that is not what binding costs.
 fn populate(vm: &mut SparseVm, memory: BoRef) -> Result<(), VmError> {
-    let page = SparseRange {
-        va: BUFFER,
-        len: SZ_4K,
-        granularity: GRANULARITY,
-    };
+    let page = SparseRange::new(BUFFER, SZ_4K, GRANULARITY);
     vm.add_range(page, Initial::Unknown)?;
     vm.bind_now(&[Request {
         va: page.va,

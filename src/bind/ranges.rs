@@ -9,9 +9,29 @@ pub struct SparseRange {
     pub va: Va,
     /// Bytes.
     pub len: u64,
+    /// Bytes from `va` on that nothing else uses: at least `len`. What is behind `len` may map anything, so an unbound range
+    /// that ends with the resource may go on to here, if that makes it cheaper.
+    pub reserved: u64,
     /// The smallest bind granularity in bytes, a power of two: a later bind splits a mapping at no other distance from
     /// `va`.
     pub granularity: u64,
+}
+
+impl SparseRange {
+    /// `len` bytes from `va`, and nothing behind them.
+    pub const fn new(va: Va, len: u64, granularity: u64) -> SparseRange {
+        SparseRange {
+            va,
+            len,
+            reserved: len,
+            granularity,
+        }
+    }
+
+    /// With so many bytes from `va` on that nothing else uses.
+    pub const fn reserving(self, reserved: u64) -> SparseRange {
+        SparseRange { reserved, ..self }
+    }
 }
 
 impl Span for SparseRange {
@@ -20,7 +40,7 @@ impl Span for SparseRange {
     }
 
     fn end(&self) -> u64 {
-        self.va.0.saturating_add(self.len)
+        self.va.0.saturating_add(self.reserved)
     }
 }
 
@@ -64,6 +84,15 @@ impl Ranges {
         (range.va <= va).then_some(range)
     }
 
+    /// Where an unbound range that ends at `end` may end instead: behind it lies what its resource has reserved.
+    pub fn end_of_null(&self, end: Va) -> Va {
+        let range = self.at(Va(end.0.saturating_sub(1)));
+        match range.filter(|range| range.va.0.saturating_add(range.len) == end.0) {
+            Some(range) => Va(range.end()),
+            None => end,
+        }
+    }
+
     /// The smallest granularity among `len` bytes from `va`. Where no resource lies it is a page.
     pub fn granularity(&self, va: Va, len: u64) -> u64 {
         let end = va.0.saturating_add(len);
@@ -87,11 +116,7 @@ mod tests {
     use crate::units::SZ_64K;
 
     fn range(va: u64, len: u64, granularity: u64) -> SparseRange {
-        SparseRange {
-            va: Va(va),
-            len,
-            granularity,
-        }
+        SparseRange::new(Va(va), len, granularity)
     }
 
     #[test]

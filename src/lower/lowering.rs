@@ -156,6 +156,14 @@ impl<'a> Call<'a> {
     }
 
     fn lower_null(&mut self, run: &Run, ground: &mut Cursor<'_>) {
+        let run = &match *self.null {
+            // A page more would be an operation more.
+            NullMap::Page { .. } => *run,
+            _ => Run {
+                len: self.ranges.end_of_null(run.end()).0 - run.va.0,
+                ..*run
+            },
+        };
         match *self.null {
             NullMap::Sparse => {
                 let mut op = map(run, 0, 0);

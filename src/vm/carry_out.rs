@@ -3,10 +3,9 @@
 use std::ops::Range;
 
 use super::{SparseVm, Totals, VmError};
-use crate::bind::{Planner, Request, Run, Shadow, Target, Was};
+use crate::bind::{Planner, Request, Run, Shadow, SparseRange, Target, Was};
 use crate::drm::{BindFailure, BindMode};
 use crate::lower::PlannedBatch;
-use crate::spans::Span;
 use crate::uapi::SyncOp;
 use crate::units::{BoRef, SZ_4K, Va};
 
@@ -271,11 +270,9 @@ impl SparseVm {
                 return Err(bad("expected whole pages of 4096 bytes, at least one"));
             }
             if !range.contains(&va.0) {
-                let found = self
-                    .ranges
-                    .at(va)
-                    .ok_or_else(|| bad("no sparse range is there"))?;
-                range = found.start()..found.end();
+                let found = self.ranges.at(va).map(va_range);
+                let found = found.filter(|found| found.contains(&va.0));
+                range = found.ok_or_else(|| bad("no sparse range is there"))?;
             }
             if len > range.end - va.0 {
                 return Err(bad("it reaches beyond the sparse range there"));
@@ -283,6 +280,11 @@ impl SparseVm {
         }
         Ok(())
     }
+}
+
+/// The addresses that requests may name.
+fn va_range(range: &SparseRange) -> Range<u64> {
+    range.va.0..range.va.0.saturating_add(range.len)
 }
 
 impl Batch<'_> {

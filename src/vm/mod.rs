@@ -14,7 +14,7 @@
 //! let mut vm = SparseVm::new(device.create_vm(0)?, null);
 //!
 //! // A sparse buffer of 100,000,000 bytes, rounded up to pages, starts unbound.
-//! let buffer = SparseRange { va: Va(4 << 30), len: 100_003_840, granularity: 4096 };
+//! let buffer = SparseRange::new(Va(4 << 30), 100_003_840, 4096);
 //! vm.add_range(buffer, Initial::Unbound)?;
 //! assert_eq!(vm.kernel_counters().null_ops, 1);
 //!
@@ -275,10 +275,11 @@ impl SparseVm {
         let SparseRange {
             va,
             len,
+            reserved,
             granularity,
         } = *range;
         let bad = |why: String| Err(VmError::BadRange(format!("{len} bytes at {va}: {why}")));
-        if va.0 % SZ_4K != 0 || len % SZ_4K != 0 || len == 0 {
+        if (va.0 | len | reserved) % SZ_4K != 0 || len == 0 {
             return bad("expected whole pages of 4096 bytes, at least one".into());
         }
         if !granularity.is_power_of_two() || granularity < SZ_4K {
@@ -286,7 +287,12 @@ impl SparseVm {
                 "granularity {granularity}, expected a power of two from 4096"
             ));
         }
-        let end = va.0.checked_add(len);
+        if reserved < len {
+            return bad(format!(
+                "{reserved} bytes are reserved, expected at least as many"
+            ));
+        }
+        let end = va.0.checked_add(reserved);
         let user_range = self.vm.user_va_range();
         if end.is_none_or(|end| end > user_range) {
             return bad(format!(
@@ -316,7 +322,7 @@ impl SparseVm {
 
     /// As a whole: panthor may not survive a cut of what it maps with a large entry by chance.
     fn unmap(&mut self, range: &SparseRange) -> Result<(), VmError> {
-        let mut ops = Ops::unmap(range.va, range.len);
+        let mut ops = Ops::unmap(range.va, range.reserved);
         let unmapped = self.vm.bind(&mut ops, BindMode::Sync);
         unmapped.map_err(|failure| match self.refused(failure) {
             VmError::Refused(failure) => VmError::StillMapped(failure),

@@ -15,11 +15,7 @@ const BASE: u64 = 1 << 32;
 const VM_BIND: u8 = 0x43;
 
 fn range(len: u64) -> SparseRange {
-    SparseRange {
-        va: Va(BASE),
-        len,
-        granularity: SZ_4K,
-    }
+    SparseRange::new(Va(BASE), len, SZ_4K)
 }
 
 fn fail_bind(device: &Device, nth: u64, errno: Errno) {
@@ -243,11 +239,7 @@ fn what_makes_no_sense_is_refused_before_the_kernel_is_asked_with_the_numbers() 
         (u64::MAX - 4095, SZ_64K, SZ_4K, "inside the VM"),
         (BASE + SZ_4K, SZ_4K, SZ_4K, "overlap"),
     ] {
-        let bad = SparseRange {
-            va: Va(va),
-            len,
-            granularity,
-        };
+        let bad = SparseRange::new(Va(va), len, granularity);
         let error = vm.add_range(bad, Initial::Unbound).unwrap_err();
         let text = error.to_string();
         assert!(

@@ -46,15 +46,15 @@ impl World {
         let device = device(Flavour::V1_9);
         let mut vm = sparse_vm(&device, None);
         let bo = device.create_bo(8 * SZ_2M, 0, None).expect("memory");
-        let range = SparseRange {
-            va: Va(SLOT - SZ_2M),
-            len: if matches!(ground, Ground::Half) {
+        let range = SparseRange::new(
+            Va(SLOT - SZ_2M),
+            if matches!(ground, Ground::Half) {
                 SZ_2M + SZ_2M / 2
             } else {
                 3 * SZ_2M
             },
-            granularity: SZ_64K,
-        };
+            SZ_64K,
+        );
         let initial = match ground {
             Ground::Unmapped => Initial::Unknown,
             _ => Initial::Unbound,
@@ -219,11 +219,7 @@ fn every_second_piece_of_a_sparse_buffer_writes_less_than_50_000_entries() {
     let device = device(Flavour::V1_9);
     let mut vm = sparse_vm(&device, None);
     let bo = device.create_bo(100_003_840, 0, None).expect("memory");
-    let range = SparseRange {
-        va: Va(SLOT),
-        len: 100_003_840,
-        granularity: SZ_64K,
-    };
+    let range = SparseRange::new(Va(SLOT), 100_003_840, SZ_64K);
     vm.add_range(range, Initial::Unbound).expect("a range");
     let mut world = World { device, vm, bo };
     let before = world.written();
@@ -233,4 +229,29 @@ fn every_second_piece_of_a_sparse_buffer_writes_less_than_50_000_entries() {
     world.bind(&pieces);
     let written = world.written() - before;
     assert!(written < 50_000, "{written}");
+}
+
+/// A resource of 100,000,000 bytes that has reserved whole slots starts with one operation and 48 large entries.
+#[test]
+fn what_reserves_whole_slots_starts_unbound_with_one_operation_and_only_large_entries() {
+    const LEN: u64 = 100_003_840;
+    let device = device(Flavour::V1_9);
+    let mut vm = sparse_vm(&device, None);
+    let range = SparseRange::new(Va(SLOT), LEN, SZ_64K).reserving(LEN.next_multiple_of(SZ_2M));
+    vm.add_range(range, Initial::Unbound).expect("a range");
+    let bo = device.create_bo(SZ_2M, 0, None).expect("memory");
+    let mut world = World { device, vm, bo };
+    assert_eq!(world.vm.kernel_counters().vm_bind_ops, 1);
+    assert_eq!(world.written(), LEN.div_ceil(SZ_2M));
+    // Bound in the last slot and unbound again as a whole: once more large entries.
+    let last = SLOT + LEN - SZ_64K;
+    world.bind(&[(last, SZ_64K, world.memory(0))]);
+    let before = world.written();
+    world.bind(&[(SLOT, LEN, Target::Null)]);
+    assert!(world.written() - before <= 2 * LEN.div_ceil(SZ_2M) + SZ_2M / 4096);
+    // And it goes as a whole.
+    world.vm.remove_range(Va(SLOT)).expect("removed");
+    let file = world.device.vpanthor().expect("a virtual kernel");
+    let stats = file.vm_stats(world.vm.vm().id().0).expect("a VM");
+    assert_eq!(stats.mappings, 0);
 }

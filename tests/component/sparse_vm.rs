@@ -94,12 +94,11 @@ struct World {
 }
 
 fn range(index: usize) -> SparseRange {
-    SparseRange {
-        // One ends where the other begins.
-        va: Va(BASE + index as u64 * PAGES * SZ_4K),
-        len: PAGES * SZ_4K,
-        granularity: SZ_4K,
-    }
+    SparseRange::new(
+        Va(BASE + index as u64 * PAGES * SZ_4K),
+        PAGES * SZ_4K,
+        SZ_4K,
+    )
 }
 
 impl World {

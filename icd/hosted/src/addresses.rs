@@ -11,11 +11,20 @@ use panvk_sparse::layout::TileMap;
 use panvk_sparse::units::{SZ_2M, SZ_4K, Va};
 use vulkan::calls::ResourceId;
 
+/// Bytes that a resource of `size` bytes reserves. One of 2 MiB or more takes whole slots of 2 MiB: so all of it can be
+/// mapped to the dummy with large page-table entries.
+pub fn whole_slots(size: u64) -> u64 {
+    if size < SZ_2M {
+        return size;
+    }
+    size.next_multiple_of(SZ_2M)
+}
+
 /// The address space of one VM, and the resources in it.
 ///
 /// # Invariants
 /// Every resource starts at a multiple of 2 MiB, so that huge pages line up, and between any two of them lies
-/// at least one page that is never mapped: their mappings never merge, and a stray address hits neither.
+/// at least one page that no resource has: a stray address hits neither. It is not mapped, or to the dummy ([`whole_slots`]).
 #[derive(Debug)]
 pub struct Addresses {
     /// In units of 2 MiB.

@@ -21,6 +21,7 @@ mod space;
 mod stand_ins;
 pub mod stats;
 
+pub use addresses::whole_slots;
 pub use base::{BaseBatch, BaseQueue, DUMMY_BYTES, dummy_period};
 pub use error::HostedError;
 pub use resolve::Resolved;

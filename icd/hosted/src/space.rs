@@ -11,7 +11,7 @@ use panvk_sparse::vm::{Bound, Changes, Initial, SparseVm, VmError};
 use vpanthor::{Virtual, VmStats};
 use vulkan::calls::{BindCall, ResourceId};
 
-use crate::addresses::Addresses;
+use crate::addresses::{Addresses, whole_slots};
 use crate::error::{out_of_memory, unmade};
 use crate::memories::Memories;
 use crate::resolve::Resolved;
@@ -140,11 +140,8 @@ impl Space {
             .addresses
             .add(id, size, granularity, tiles, dummy)
             .map_err(|error| out_of_memory(&id.to_string(), error))?;
-        let range = SparseRange {
-            va: resource.va,
-            len: resource.size,
-            granularity,
-        };
+        let range = SparseRange::new(resource.va, resource.size, granularity)
+            .reserving(whole_slots(resource.size));
         let mapped = self.vm.add_range(range, Initial::Unbound);
         match mapped {
             Ok(()) => {}

@@ -10,11 +10,7 @@ use crate::bind::{Ranges, Resource, SparseRange};
 fn ranges_of(resources: &[Resource]) -> Ranges {
     let mut ranges = Ranges::default();
     for resource in resources {
-        let range = SparseRange {
-            va: resource.va,
-            len: resource.size,
-            granularity: resource.granularity,
-        };
+        let range = SparseRange::new(resource.va, resource.size, resource.granularity);
         ranges.add(range).unwrap();
     }
     ranges

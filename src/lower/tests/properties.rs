@@ -449,7 +449,7 @@ proptest! {
         let null = NullMap::Repeat { dummy: BoHandle(DUMMY), dummy_size, max_range };
         let mut lowering = Lowering::new();
         let mut ranges = Ranges::default();
-        ranges.add(SparseRange { va: run.va, len: run.len, granularity }).unwrap();
+        ranges.add(SparseRange::new(run.va, run.len, granularity)).unwrap();
         let mut call = lowering.begin(&null, &ranges);
         call.batch(&PlannedBatch { runs: &[run], ..PlannedBatch::default() }, &Shadow::new());
         let ioctls = call.finish();

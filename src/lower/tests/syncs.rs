@@ -106,11 +106,7 @@ fn a_lowering_used_again_remembers_nothing() {
         max_range: 0,
     };
     let mut ranges = Ranges::default();
-    let range = SparseRange {
-        va: Va(0),
-        len: 3 * SZ_64K,
-        granularity: SZ_64K,
-    };
+    let range = SparseRange::new(Va(0), 3 * SZ_64K, SZ_64K);
     ranges.add(range).unwrap();
     for _ in 0..3 {
         let mut call = lowering.begin(&repeat, &ranges);
