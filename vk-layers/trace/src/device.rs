@@ -1,7 +1,7 @@
 //! Devices: their creation and destruction, and the functions below.
 
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ash::vk::{self, Handle};
 use trace::Event;
@@ -9,10 +9,23 @@ use vulkan::base::first_proc;
 use vulkan::below::DeviceTable;
 use vulkan::features;
 use vulkan::guard::{guard, guard_result};
+use vulkan::handles::HandleMap;
 
 use crate::chain::{dispatch_key, take_device_link};
+use crate::instance::instance_of;
 use crate::recorder::Recorder;
-use crate::state::{DEVICES, instance_of};
+
+/// By [`dispatch_key`]: a device's queues find it too.
+pub static DEVICES: LazyLock<HandleMap<Device>> = LazyLock::new(HandleMap::default);
+
+/// The state of a device, or of a queue's device.
+///
+/// # Safety
+/// `handle` is a VkDevice or a VkQueue that is not destroyed.
+pub unsafe fn device_of<H: vk::Handle>(handle: H) -> Option<Arc<Device>> {
+    // SAFETY: the caller's promise.
+    DEVICES.get(unsafe { dispatch_key(handle) })
+}
 
 /// What is known of a `VkDevice`.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Instances: their creation, what they ask of the recording, and what the layer says of itself.
 
 use std::ffi::{CStr, c_char};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use ash::vk;
 use trace::DeviceCreated;
@@ -10,12 +10,24 @@ use vulkan::below::{InstanceTable, list};
 use vulkan::binds::slice;
 use vulkan::environment::variable;
 use vulkan::guard::{guard, guard_result};
+use vulkan::handles::HandleMap;
 
 use crate::chain::{dispatch_key, take_instance_link};
 use crate::recorder::Recorder;
 use crate::settings::Settings;
-use crate::state::{INSTANCES, instance_of};
 use crate::{NAME, layer_settings, process};
+
+/// By [`dispatch_key`]: an instance's physical devices find it too.
+pub static INSTANCES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);
+
+/// The state of an instance, or of a physical device's instance.
+///
+/// # Safety
+/// `handle` is a VkInstance or a VkPhysicalDevice that is not destroyed.
+pub unsafe fn instance_of<H: vk::Handle>(handle: H) -> Option<Arc<Instance>> {
+    // SAFETY: the caller's promise.
+    INSTANCES.get(unsafe { dispatch_key(handle) })
+}
 
 /// What is known of a `VkInstance`.
 #[derive(Debug)]

@@ -12,16 +12,17 @@
 
 mod chain;
 mod device;
+mod generation;
 mod hooks;
 mod instance;
 mod layer_settings;
 mod place;
 mod process;
+mod program;
 mod queue;
 mod recorder;
 mod resources;
 mod settings;
-mod state;
 mod writer;
 
 use std::ffi::{CStr, c_char};
@@ -31,6 +32,8 @@ use vulkan::guard::{guard, guard_result};
 
 use chain::{INTERFACE, NEGOTIATE_INTERFACE, NegotiateInterface};
 use hooks::Level;
+
+static LOGGER: vulkan::logger::Logger = vulkan::logger::Logger::new("panvk-sparse-trace");
 
 /// As the manifest says it.
 pub(crate) const NAME: &CStr = c"VK_LAYER_PANVK_sparse_trace";
@@ -44,7 +47,7 @@ pub unsafe extern "system" fn vkNegotiateLoaderLayerInterfaceVersion(
     interface: *mut NegotiateInterface,
 ) -> vk::Result {
     guard_result(|| {
-        state::LOGGER.start(log::LevelFilter::Warn);
+        LOGGER.start(log::LevelFilter::Warn);
         // SAFETY: the caller's promise.
         let Some(interface) = (unsafe { interface.as_mut() }) else {
             return vk::Result::ERROR_INITIALIZATION_FAILED;
@@ -79,7 +82,7 @@ pub(crate) unsafe extern "system" fn get_instance_proc_addr(
             return None;
         }
         // SAFETY: an instance that is not null is one that was created through this layer.
-        let known = unsafe { state::instance_of(instance) }?;
+        let known = unsafe { instance::instance_of(instance) }?;
         // SAFETY: the caller's own arguments, passed on; null where there is no such function below.
         let below = unsafe { (known.get_instance_proc_addr)(instance, name) }?;
         let hook = hook.filter(|hook| hook.level != Level::Recorded || known.settings.is_some());
@@ -97,7 +100,7 @@ pub(crate) unsafe extern "system" fn get_device_proc_addr(
 ) -> vk::PFN_vkVoidFunction {
     guard(None, || {
         // SAFETY: the caller's promise.
-        let known = unsafe { state::device_of(device) }?;
+        let known = unsafe { device::device_of(device) }?;
         // SAFETY: the caller's own arguments, passed on; null where there is no such function below.
         let below = unsafe { (known.get_device_proc_addr)(device, name) }?;
         // SAFETY: `name` is a NUL-terminated string, by the function's specification.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::process;
+use crate::program;
 
 /// Opens the file of the `nth` recording of this process, and empties it.
 ///
@@ -133,8 +133,8 @@ fn in_state_folder(var: impl Fn(&str) -> Option<OsString>, pid: u32) -> io::Resu
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))?;
     let name = format!(
         "{}-{pid}-{}.pvst",
-        file_name(&process::name()),
-        process::utc_now()
+        file_name(&program::name()),
+        program::utc_now()
     );
     Ok(folder.join(name))
 }

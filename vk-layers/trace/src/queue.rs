@@ -8,8 +8,8 @@ use vulkan::below::DeviceTable;
 use vulkan::binds::slice;
 use vulkan::guard::{guard, guard_some};
 
+use crate::device::device_of;
 use crate::recorder::BindDone;
-use crate::state::device_of;
 
 pub unsafe extern "system" fn bind_sparse(
     queue: vk::Queue,

@@ -11,7 +11,7 @@ use ash::vk;
 use trace::Event;
 use vulkan::call_copy::CallCopy;
 
-use crate::process::Generation;
+use crate::generation::Generation;
 
 /// Bytes of events that may wait to be written.
 const ROOM: usize = 64 << 20;

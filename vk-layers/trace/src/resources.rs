@@ -14,7 +14,7 @@ use vulkan::guard::{guard, guard_some};
 use vulkan::pnext;
 
 use crate::device::Device;
-use crate::state::device_of;
+use crate::device::device_of;
 
 /// Calls `create` and, where it succeeds, records what `event` makes of the new handle.
 ///

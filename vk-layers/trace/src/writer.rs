@@ -12,7 +12,7 @@ use trace::{Event, Header, Record, Writer};
 use vulkan::calls::{BindCall, ResourceId};
 use vulkan::guard::guard;
 
-use crate::process;
+use crate::program;
 use crate::recorder::{Entry, Shared, What};
 
 /// How long an event waits at most before it is handed to the system.
@@ -44,7 +44,7 @@ pub fn spawn(shared: Arc<Shared>, target: Target, header: Header) -> io::Result<
         });
         shared.stop();
     };
-    process::without_signals(|| {
+    program::without_signals(|| {
         std::thread::Builder::new()
             .name("sparse-trace".into())
             .spawn(write)
