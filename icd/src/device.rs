@@ -1,131 +1,19 @@
-//! Devices: creation and destruction, the base driver's functions of a device, its queues.
+//! Devices: creation and destruction, and their queues.
 
-use std::collections::{BTreeMap, HashSet};
 use std::ffi::CStr;
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ash::vk::{self, Handle};
-use hosted::Hosted;
-use hosted::config::Dummy;
-use hosted::{DUMMY_BYTES, HostedError, Stats};
+use hosted::{Hosted, Stats};
 use vulkan::base::first_proc;
 use vulkan::below::{DeviceTable, list};
-use vulkan::calls::ResourceId;
 use vulkan::features;
 use vulkan::handles::HandleMap;
 
 use crate::guard::{guard_result, guard_some};
-use crate::instance::Instance;
 use crate::physical_device::{base_driver_name, device_properties};
 use crate::profile;
-use crate::requirements::Requirements;
-use crate::starts::Starts;
-use crate::state::{DEVICES, QUEUES, Queue, device_of, instance_of};
-
-/// What is known of a `VkDevice`.
-#[derive(Debug)]
-pub struct Device {
-    pub handle: vk::Device,
-    pub instance: Arc<Instance>,
-    pub table: DeviceTable,
-    /// `None` for a device that was created without the feature `sparseBinding`: nothing of it concerns
-    /// this driver.
-    pub hosted: Option<Hosted>,
-    /// The sparse resources: what is said of others need not wait for a bind.
-    sparse: Mutex<HashSet<ResourceId>>,
-    /// The partially resident images, by handle.
-    pub images: HandleMap<Requirements>,
-    /// What unbound ranges are bound to, by memory type; empty but for `PANVK_SPARSE_DUMMY=alias`.
-    dummies: Mutex<BTreeMap<u32, vk::DeviceMemory>>,
-    /// The new resources that are being bound to them.
-    pub starts: Starts,
-    /// For each queue family whether it binds sparse resources.
-    binding_families: Vec<bool>,
-    /// Whether it was created with the feature `timelineSemaphore`.
-    pub has_timelines: bool,
-    /// The stats of a device without sparse binding.
-    untouched: Stats,
-}
-
-impl Device {
-    /// A sparse resource was created.
-    pub fn note_sparse(&self, id: ResourceId) {
-        self.sparse().insert(id);
-    }
-
-    /// A buffer or an image is destroyed. Whether it is a sparse one.
-    pub fn forget_sparse(&self, id: ResourceId) -> bool {
-        self.sparse().remove(&id)
-    }
-
-    fn sparse(&self) -> MutexGuard<'_, HashSet<ResourceId>> {
-        self.sparse.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether unbound ranges of its resources are bound to a [`dummy`](Self::dummy).
-    pub fn aliases(&self) -> bool {
-        self.hosted.is_some() && self.instance.driver.config.dummy == Dummy::Alias
-    }
-
-    /// What there is to know of a queue of that family.
-    fn queue(self: Arc<Self>, family: u32) -> Arc<Queue> {
-        let binds = self.binding_families.get(family as usize);
-        Arc::new(Queue {
-            binds: binds.copied().unwrap_or(false),
-            device: self,
-        })
-    }
-
-    /// The memory that unbound ranges of a resource are bound to: none, but for `PANVK_SPARSE_DUMMY=alias`. It is of
-    /// the first of the memory types that `types` has a bit for, and is made when it is first asked for.
-    ///
-    /// # Errors
-    /// The base driver does not allocate it.
-    pub fn dummy(&self, types: u32) -> Result<Option<u64>, HostedError> {
-        if self.instance.driver.config.dummy == Dummy::Null {
-            return Ok(None);
-        }
-        let ty = types.trailing_zeros();
-        let mut dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = dummies.get(&ty) {
-            return Ok(Some(known.as_raw()));
-        }
-        let info = vk::MemoryAllocateInfo::default()
-            .allocation_size(DUMMY_BYTES)
-            .memory_type_index(ty);
-        let mut memory = vk::DeviceMemory::null();
-        let allocate = self.table.allocate_memory;
-        // SAFETY: a device of the base driver, structs that outlive the call.
-        unsafe { allocate(self.handle, &info, std::ptr::null(), &mut memory) }
-            .result()
-            .map_err(HostedError::Base)?;
-        dummies.insert(ty, memory);
-        Ok(Some(memory.as_raw()))
-    }
-
-    /// Whether the memory is a [`dummy`](Self::dummy).
-    #[cfg(feature = "faults")]
-    pub fn is_dummy(&self, memory: u64) -> bool {
-        let dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
-        dummies.values().any(|known| known.as_raw() == memory)
-    }
-
-    /// Frees what this driver has allocated for itself.
-    fn free_dummies(&self) {
-        let mut dummies = self.dummies.lock().unwrap_or_else(PoisonError::into_inner);
-        for memory in std::mem::take(&mut *dummies).into_values() {
-            // SAFETY: memory of this device, which is about to be destroyed and so has no work left.
-            unsafe { (self.table.free_memory)(self.handle, memory, std::ptr::null()) };
-        }
-    }
-}
-
-/// Says an error in the log and gives its `VkResult`.
-pub fn fail(what: &dyn fmt::Display, error: &HostedError) -> vk::Result {
-    log::error!("{what}: {error}");
-    error.result()
-}
+use crate::state::{DEVICES, Device, Instance, QUEUES, Starts, device_of, instance_of};
 
 /// For each queue family whether it binds sparse resources.
 fn binding_families(instance: &Instance, physical_device: vk::PhysicalDevice) -> Vec<bool> {

@@ -2,7 +2,7 @@
 
 use ash::vk;
 
-use crate::{bind, device, instance, physical_device, requirements, resources, starts};
+use crate::{bind, device, instance, physical_device, requirements, resources, submits};
 
 /// What a function is dispatched by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ vulkan::hooks! {
         b"vkQueueBindSparse" => bind::queue_bind_sparse as vk::PFN_vkQueueBindSparse,
     }
     AliasDevice {
-        b"vkQueueSubmit" => starts::queue_submit as vk::PFN_vkQueueSubmit,
-        b"vkQueueSubmit2" | b"vkQueueSubmit2KHR" => starts::queue_submit2 as vk::PFN_vkQueueSubmit2,
+        b"vkQueueSubmit" => submits::queue_submit as vk::PFN_vkQueueSubmit,
+        b"vkQueueSubmit2" | b"vkQueueSubmit2KHR" => submits::queue_submit2 as vk::PFN_vkQueueSubmit2,
     }
 }

@@ -1,4 +1,4 @@
-//! Instances: creation, the base driver's functions of an instance, and which physical devices it has.
+//! Instances: creation and destruction, and which physical devices they have.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -8,15 +8,7 @@ use vulkan::base::first_proc;
 use vulkan::below::InstanceTable;
 
 use crate::guard::{guard_result, guard_some};
-use crate::state::{Driver, INSTANCES, PHYSICAL_DEVICES, driver};
-
-/// What is known of a `VkInstance`.
-#[derive(Debug)]
-pub struct Instance {
-    pub handle: vk::Instance,
-    pub driver: &'static Driver,
-    pub table: InstanceTable,
-}
+use crate::state::{INSTANCES, Instance, PHYSICAL_DEVICES, driver};
 
 pub unsafe extern "system" fn create_instance(
     create_info: *const vk::InstanceCreateInfo<'_>,

@@ -16,8 +16,8 @@ mod physical_device;
 mod profile;
 mod requirements;
 mod resources;
-mod starts;
 mod state;
+mod submits;
 
 use std::ffi::{CStr, c_char};
 

@@ -7,8 +7,8 @@ use vulkan::below::list;
 use vulkan::{images, pnext};
 
 use crate::guard::guard_some;
-use crate::instance::Instance;
 use crate::profile;
+use crate::state::Instance;
 use crate::state::instance_of;
 
 /// The base driver's name and version, as its driver properties have them or else its device properties.

@@ -9,10 +9,10 @@ use vulkan::below::DeviceTable;
 use vulkan::calls::ResourceId;
 use vulkan::pnext;
 
-use crate::device::{Device, fail};
 use crate::guard::guard_some;
-use crate::requirements::Requirements;
+use crate::state::Requirements;
 use crate::state::device_of;
+use crate::state::{Device, fail};
 
 /// Calls `create` and, where it succeeds, has `tell` say so to [`Hosted`]. If that fails, the new object is taken back by
 /// `destroy`, and the function called `name` fails.

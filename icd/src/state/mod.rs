@@ -3,6 +3,18 @@
 //! Vulkan's functions get a handle and nothing else, so these maps have to be global. All else belongs to
 //! the instance or the device in them, and dies with it.
 
+mod device;
+mod instance;
+mod requirements;
+mod starts;
+mod submit;
+
+pub use device::{Device, fail};
+pub use instance::Instance;
+pub use requirements::Requirements;
+pub use starts::Starts;
+pub use submit::submit;
+
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -15,9 +27,6 @@ use vpanthor::KernelSpec;
 use vulkan::base::Base;
 use vulkan::handles::HandleMap;
 use vulkan::logger::Logger;
-
-use crate::device::Device;
-use crate::instance::Instance;
 
 /// The settings and the base driver.
 #[derive(Debug)]
