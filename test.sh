@@ -5,16 +5,21 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+features=()
 case ${1-} in
   '') ;;
+  --all) features=(--features panvk-sparse-tests/all-pairs) ;;
   -h | --help)
     cat <<'USAGE'
-usage: ./test.sh
+usage: ./test.sh [--all]
 
 Runs every check of panvk-sparse, in this order, and stops at the first that fails:
   set-up (scripts/setup.sh test), the kernel's panthor header for the comparison of structs,
   cargo fmt --check, clippy and rustdoc without warnings, all tests,
   benchmarks and fuzz targets compile.
+
+  --all   also runs the Vulkan cases on those pairs of a kernel and a null strategy that ask the same of the kernel as
+          another pair does; about two minutes more
 
 The header (drm/panthor_drm.h, uAPI 1.9) comes from /usr/include where that is new enough, else from a Debian
 package that is only unpacked; PANVK_SPARSE_UAPI_INCLUDE=FOLDER names another one (the folder that holds drm/).
@@ -25,7 +30,7 @@ USAGE
     exit 0
     ;;
   *)
-    printf './test.sh: unknown argument "%s"; it takes none (see ./test.sh --help)\n' "$1" >&2
+    printf './test.sh: unknown argument "%s"; it takes --all or none (see ./test.sh --help)\n' "$1" >&2
     exit 2
     ;;
 esac
@@ -55,7 +60,7 @@ run "What this machine needs" scripts/setup.sh test
 run "Formatting" cargo fmt --all --check
 run "Lints" cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 run "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-run "Tests" cargo test --locked --workspace
+run "Tests" cargo test --locked --workspace ${features[@]+"${features[@]}"}
 run "Benchmarks compile" cargo bench --locked --workspace --no-run
 run "Fuzz targets compile" cargo check --locked --manifest-path fuzz/Cargo.toml
 
