@@ -2,10 +2,10 @@
 //!
 //! An MMU cannot show a part of a 2 MiB entry. So when an operation cuts a mapping that may have such an entry, panthor
 //! (`unmap_hugepage_align` of `panthor_mmu.c`) clears the slot on each side of the cut up to the slot's edge, and writes what
-//! remains there as 4 KiB entries. It does so on a side only if the mapping goes on over the edge of the slot on that side.
+//! remains there as 4 KiB entries. It does so on a side only if the mapping reaches the edge of the slot on that side.
 //! That decides how dear an operation is:
 //! - The first cut into a slot that one mapping covers writes all the rest of the slot, whichever piece it is.
-//! - After it, what is left below starts before the slot and ends inside it: a cut there writes only what lies between the
+//! - After it, what is left below starts at or before the slot and ends inside it: a cut there writes only what lies between the
 //!   slot's start and the cut. So the lowest piece comes next, and then nothing is left that reaches the slot's start.
 //! - What is left above is the mirror image: the highest piece comes next.
 //! - Every other piece lies in what is left between two pieces, and writes nothing but itself.
@@ -74,9 +74,9 @@ impl Slots {
     }
 
     fn arrange(&mut self, ground: &mut Cursor<'_>) {
-        // One that crosses the edge of a slot cuts both slots at their edges, where nothing needs to be written twice.
-        let crossing = |piece: &Piece| !piece.crosses();
-        self.group.sort_by_key(crossing);
+        // Those that cross the edge of a slot come first: they cut both slots at their edges, where nothing needs to be
+        // written twice.
+        self.group.sort_by_key(|piece| !piece.crosses());
         let inner = self.group.partition_point(Piece::crosses);
         let (crossing, mut rest) = self.group.split_at_mut(inner);
         while let Some(first) = rest.first() {
@@ -85,24 +85,37 @@ impl Slots {
             let (pieces, behind) = rest.split_at_mut(here);
             let cut_below = crossing.iter().any(|piece| piece.slots().1 == slot);
             let cut_above = crossing.iter().any(|piece| piece.slots().0 == slot);
-            arrange_slot(pieces, slot * SZ_2M, (cut_below, cut_above), ground);
+            arrange_slot(
+                pieces,
+                slot * SZ_2M,
+                Cut {
+                    below: cut_below,
+                    above: cut_above,
+                },
+                ground,
+            );
             rest = behind;
         }
     }
 }
 
-/// Puts the pieces of one slot, which ascend, in order. `cut`: whether another operation has cut the slot at its start, and
-/// at its end.
-fn arrange_slot(pieces: &mut [Piece], start: u64, cut: (bool, bool), ground: &mut Cursor<'_>) {
+/// Where another operation has cut a slot already: at its start, at its end.
+struct Cut {
+    below: bool,
+    above: bool,
+}
+
+/// Puts the pieces of one slot, which ascend, in order.
+fn arrange_slot(pieces: &mut [Piece], start: u64, cut: Cut, ground: &mut Cursor<'_>) {
     let end = start + SZ_2M;
     let [lowest, .., highest] = pieces else {
         return;
     };
     let (lowest, highest) = (*lowest, *highest);
-    // Only a mapping that goes on over an edge of the slot is written up to that edge.
+    // Only a mapping that reaches an edge of the slot is written up to that edge.
     let below = ground.seek(Va(start));
-    let covered = below.filter(|extent| extent.va.0 <= start && !cut.0);
-    let whole = covered.is_some_and(|extent| extent.end().0 >= end && !cut.1);
+    let covered = below.filter(|extent| extent.va.0 <= start && !cut.below);
+    let whole = covered.is_some_and(|extent| extent.end().0 >= end && !cut.above);
     if whole {
         // Whichever is first writes the slot without itself; and then, unless they are first themselves, the lowest piece
         // writes what is below it once more, and the highest what is above it.
@@ -127,7 +140,7 @@ fn arrange_slot(pieces: &mut [Piece], start: u64, cut: (bool, bool), ground: &mu
         return;
     }
     let above = ground.seek(Va(end - 1));
-    let reaches_end = above.is_some_and(|extent| extent.va.0 < highest.op.va) && !cut.1;
+    let reaches_end = above.is_some_and(|extent| extent.va.0 < highest.op.va) && !cut.above;
     if reaches_end {
         pieces.rotate_right(1);
     }

@@ -19,7 +19,7 @@ pub struct Batch<'a> {
     /// In the order of the application: a later request wins over an earlier one.
     pub requests: &'a [Request],
     /// For each bind of the application, how many requests it and those before it became. Empty: each request is a bind.
-    /// Only counts go by it.
+    /// Only counts go by it. The numbers ascend, and the last one is that of all requests.
     pub ends: &'a [usize],
 }
 
@@ -82,7 +82,8 @@ impl SparseVm {
     /// Without an operation and without a sync the kernel is not asked.
     ///
     /// # Errors
-    /// [`VmError::BadRequest`], [`VmError::Refused`]: nothing of the call happens. [`VmError::Lost`].
+    /// [`VmError::BadRequest`], [`VmError::Refused`]: nothing of the call happens, except that beyond 65,536 operations a
+    /// batch of an ioctl that the kernel took before it refused another has signalled. [`VmError::Lost`].
     pub fn bind(&mut self, batches: &[Batch<'_>]) -> Result<Bound, VmError> {
         self.carry_out(batches, BindMode::Async)
     }
@@ -167,7 +168,8 @@ impl SparseVm {
         }
     }
 
-    /// Maps again what a call has changed as it was before, and what later calls have made of it stays. Where memory was
+    /// Maps again what a call has changed as it was before. What a later call has made of it stays, unless that is the same
+    /// as this call has made of it. Where memory was
     /// freed since, or what was mapped is not known, the mapping stays, and is unknown. Gives what that changes.
     ///
     /// # Errors
@@ -248,6 +250,15 @@ impl SparseVm {
     /// # Errors
     /// A request of no whole pages, outside every range, or of memory that is freed.
     fn check_requests(&self, batches: &[Batch<'_>]) -> Result<(), VmError> {
+        for Batch { requests, ends, .. } in batches {
+            let ascend = ends.is_sorted() && ends.last().is_none_or(|&end| end == requests.len());
+            if !ascend {
+                return Err(VmError::BadRequest(format!(
+                    "ends of binds are {ends:?}, expected them to ascend to {} requests",
+                    requests.len()
+                )));
+            }
+        }
         // Neighbouring requests are of one resource and one memory as a rule.
         let (mut range, mut memory) = (0..0, None);
         for request in batches.iter().flat_map(|batch| batch.requests) {

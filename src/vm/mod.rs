@@ -259,12 +259,14 @@ impl SparseVm {
     /// # Errors
     /// [`VmError::Lost`], now and ever after.
     pub fn check_usable(&mut self) -> Result<(), VmError> {
-        if matches!(self.vm.state(), Ok(VmState::Unusable)) {
-            return Err(
-                self.lose("the VM is unusable: an operation failed when the kernel ran it".into())
-            );
-        }
-        self.alive()
+        let why = match self.vm.state() {
+            Ok(VmState::Unusable) => {
+                "the VM is unusable: an operation failed when the kernel ran it".to_owned()
+            }
+            Err(error) if error.errno == Errno::NODEV => error.to_string(),
+            _ => return self.alive(),
+        };
+        Err(self.lose(why))
     }
 
     fn lose(&mut self, why: String) -> VmError {
@@ -320,7 +322,7 @@ impl SparseVm {
         Ok(())
     }
 
-    /// As a whole: panthor may not survive a cut of what it maps with a large entry by chance.
+    /// Unmapped as a whole: cutting what panthor happens to map with a large entry can break its VM.
     fn unmap(&mut self, range: &SparseRange) -> Result<(), VmError> {
         let mut ops = Ops::unmap(range.va, range.reserved);
         let unmapped = self.vm.bind(&mut ops, BindMode::Sync);

@@ -229,6 +229,19 @@ fn what_makes_no_sense_is_refused_before_the_kernel_is_asked_with_the_numbers() 
             "{text}"
         );
     }
+    let unbound = [request(BASE, SZ_4K, Target::Null)];
+    for ends in [&[2][..], &[1, 0], &[0]] {
+        let batch = Batch {
+            requests: &unbound,
+            ends,
+            ..Batch::default()
+        };
+        let error = vm.bind(&[batch]).unwrap_err();
+        assert!(
+            matches!(&error, VmError::BadRequest(why) if why.contains("ends of binds")),
+            "{error:?}"
+        );
+    }
     for (va, len, granularity, part) in [
         (BASE + 1, SZ_64K, SZ_4K, "whole pages"),
         (1 << 40, 5, SZ_4K, "whole pages"),
@@ -253,4 +266,23 @@ fn what_makes_no_sense_is_refused_before_the_kernel_is_asked_with_the_numbers() 
     ));
     assert_eq!(vm.kernel_counters().ioctls, ioctls);
     assert_eq!(vm.ranges().iter().count(), 1);
+}
+
+#[test]
+fn a_device_that_is_gone_is_a_lost_device_when_its_state_is_asked_for() {
+    let device = device(Flavour::V1_9);
+    let mut vm = sparse_vm(&device, None);
+    let fault = Fault::Ioctl {
+        number: 0x44,
+        nth: 1,
+        errno: Errno::NODEV,
+    };
+    device.vpanthor().expect("a virtual kernel").inject(fault);
+    for _ in 0..2 {
+        let error = vm.check_usable().unwrap_err();
+        assert!(
+            matches!(&error, VmError::Lost(why) if why.contains("ENODEV")),
+            "{error:?}"
+        );
+    }
 }

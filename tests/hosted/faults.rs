@@ -221,6 +221,28 @@ fn a_resource_that_the_kernel_has_no_memory_for_leaves_nothing_behind() {
     }
 }
 
+/// What the kernel did for a creation that failed is none of the next bind's.
+#[test]
+fn the_bind_after_a_creation_that_failed_reaches_the_base_driver() {
+    for (flavour, strategy) in configurations() {
+        let (hosted, mut base) = one_bound_piece(flavour, strategy);
+        inject(
+            &hosted,
+            Fault::Op {
+                nth: 1,
+                stage: OpStage::Prepare,
+                errno: Errno::NOMEM,
+            },
+        );
+        let id = ResourceId::Buffer(0x31);
+        hosted.add_resource(id, SIZE, PAGE, None).unwrap_err();
+        let piece = bind(SZ_2M, SZ_64K, Some(MEMORY), 0);
+        base.bind(&hosted, &call(BUFFER, &[piece])).unwrap();
+        let mirrored = base.pages.get(&(BUFFER, SZ_2M / PAGE));
+        assert_eq!(mirrored, Some(&(MEMORY, 0)), "{flavour} {strategy}");
+    }
+}
+
 #[test]
 fn a_base_driver_that_refuses_has_the_kernel_put_back() {
     for (flavour, strategy) in configurations() {

@@ -201,7 +201,7 @@ impl Gpuvm {
         }
     }
 
-    /// An op has run, well or not: the changes from now on belong to the next one ([`Change::op`]).
+    /// An op has run: the changes from now on belong to the next one ([`Change::op`]).
     pub fn end_op(&mut self) {
         if let Some(recorder) = &mut self.recorder {
             recorder.end_op();

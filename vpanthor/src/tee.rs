@@ -8,7 +8,7 @@
 //! those of the model. The buffer objects are as large as the model's; panthor takes their memory when it first maps them.
 //! What an operation waits for may be signalled by somebody who never speaks to the node. So it is signalled on the node
 //! before, unless an operation before it signals it: the node waits for its own binds in their order, and for nothing
-//! else. Each asynchronous bind signals one more syncobj: a synchronous bind does not wait for the asynchronous ones before
+//! else. Each asynchronous bind also signals a syncobj of the tee, one for each VM: a synchronous bind does not wait for the asynchronous ones before
 //! it, so the tee does.
 
 use std::any::Any;
@@ -328,6 +328,9 @@ fn leading(ops: &Ops, count: usize) -> Ops {
         OpArray::Repeat(list) => list.truncate(count),
     }
     leading.attach.retain(|attach| attach.op < count);
+    // The syncs of operations stand in the order of the operations.
+    let syncs = leading.attach.last().map_or(0, |attach| attach.syncs.end);
+    leading.syncs.truncate(syncs);
     leading
 }
 
@@ -460,9 +463,6 @@ impl RealKernel {
                         return self.leave(&failure);
                     }
                     (Err(failure), Ok(())) => {
-                        if mode == BindMode::Async {
-                            remove_sync(&mut own);
-                        }
                         return self.find_refused(vm, ops, &own, mode, failure);
                     }
                     _ => answer,
@@ -568,6 +568,7 @@ impl RealKernel {
         };
         add_sync(own, signal);
         let answer = vm.vm.bind(own, mode);
+        remove_sync(own);
         vm.running |= answer.is_ok();
         answer
     }
@@ -580,9 +581,12 @@ impl RealKernel {
         let waited = vm.latest.as_ref().map(|latest| latest.wait(Some(PATIENCE)));
         match waited {
             None | Some(Ok(true)) => {}
-            Some(Ok(false)) => self.differences.say(format_args!(
-                "a bind that waits for nothing has not run after {PATIENCE:?}"
-            )),
+            Some(Ok(false)) => {
+                vm.asked = false;
+                self.differences.say(format_args!(
+                    "a bind that waits for nothing has not run after {PATIENCE:?}: its VM is not asked any more"
+                ));
+            }
             Some(Err(error)) => {
                 if !self.notice(&error) {
                     self.differences

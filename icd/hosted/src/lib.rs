@@ -120,9 +120,9 @@ impl Hosted {
         dummy: Option<u64>,
     ) -> Result<(), HostedError> {
         let mut state = self.state();
-        state.space.add_resource(id, size, granularity, dummy)?;
-        state.note_new(&self.device, id, dummy);
-        Ok(())
+        let added = state.space.add_resource(id, size, granularity, dummy);
+        state.note_new(&self.device, id, dummy.filter(|_| added.is_ok()));
+        added
     }
 
     /// See [`Space::add_image`]. The dummy is as for [`Hosted::add_resource`].
@@ -136,9 +136,10 @@ impl Hosted {
         dummy: Option<u64>,
     ) -> Result<(), HostedError> {
         let mut state = self.state();
-        state.space.add_image(image, layout, dummy)?;
+        let added = state.space.add_image(image, layout, dummy);
+        let dummy = dummy.filter(|_| added.is_ok());
         state.note_new(&self.device, ResourceId::Image(image), dummy);
-        Ok(())
+        added
     }
 
     /// See [`Space::remove_resource`].
@@ -149,7 +150,7 @@ impl Hosted {
         state.take_changes(&self.device);
     }
 
-    /// A semaphore was created. Those that are not known are taken for binary ones.
+    /// A timeline semaphore was created. Any other semaphore is taken for a binary one.
     pub fn add_timeline(&self, semaphore: u64) {
         lock(&self.stand_ins).add_timeline(semaphore);
     }
@@ -194,18 +195,20 @@ impl Hosted {
     /// happened then. The other errors are the kernel's or the base driver's.
     pub fn bind(&self, call: &BindCall, base: BaseQueue<'_>) -> Result<(), HostedError> {
         // 1. The virtual kernel carries it out, and its page tables say what the base driver has to do.
-        let (batches, changes, fresh) = {
+        let (batches, undo, fresh) = {
             let mut state = self.state();
             let mut resolved = state.space.resolve(call)?;
             lock(&self.stand_ins).attach(&self.device, call, &mut resolved)?;
             let bound = state.space.carry_out(&resolved);
-            let changed = state.take_changes(&self.device);
+            let page_changes = state.take_changes(&self.device);
             let bound = bound?;
-            let fresh = match resolved.batches.first() {
-                Some(_) if !call.infos.is_empty() => std::mem::take(&mut state.fresh),
-                _ => Vec::new(),
+            let fresh = if call.infos.is_empty() {
+                Vec::new()
+            } else {
+                std::mem::take(&mut state.fresh)
             };
-            let batches = mirrored(&state.space, call, &resolved, &bound.ops, changed, &fresh);
+            let ops = &bound.ops;
+            let batches = mirrored(&state.space, call, &resolved, ops, page_changes, &fresh);
             state.in_flight += 1;
             (batches, bound.changes, fresh)
         };
@@ -217,7 +220,7 @@ impl Hosted {
             Ok(()) => Ok(()),
             Err(_) => {
                 state.put_back(fresh);
-                state.space.take_back(changes)
+                state.space.take_back(undo)
             }
         };
         state.in_flight -= 1;
@@ -239,7 +242,8 @@ impl Hosted {
 }
 
 impl Books {
-    /// A resource is new. What its creation has changed in the page tables is none of the base driver's business.
+    /// A resource is new, or could not be made (then without a dummy). What that has changed in the page tables is none of
+    /// the base driver's business.
     fn note_new(&mut self, device: &drm::Device, id: ResourceId, dummy: Option<u64>) {
         self.fresh.extend(dummy.map(|_| id));
         self.take_changes(device);
@@ -301,6 +305,9 @@ fn mirrored(
         }
         mirror.finish(&mut base);
         batches.push(base);
+    }
+    if let Some(change) = changed.next() {
+        log::error!("a change of no batch is not mirrored: {change:?}");
     }
     batches
 }

@@ -15,7 +15,7 @@ use vulkan::calls::ResourceId;
 
 use super::{Device, Queue, fail, submit};
 
-/// How long a start on another queue is waited for, in nanoseconds. It only ever lasts where the application has made that
+/// How long one submission waits for a start on another queue, in nanoseconds. It only ever lasts where the application has made that
 /// queue wait for something it is yet to submit; then order is not worth a deadlock.
 const PATIENCE: u64 = 10_000_000_000;
 
@@ -35,6 +35,34 @@ struct List {
     spare: Vec<Spare>,
     /// Whether a thread is submitting a start.
     submitting: bool,
+    /// The parts of starts of which only the bind was submitted: nothing tells when it is over.
+    abandoned: Vec<Spare>,
+}
+
+/// Why a start was not submitted.
+struct NotRun {
+    error: vk::Result,
+    /// Whether its bind was submitted all the same.
+    bound: bool,
+}
+
+impl From<vk::Result> for NotRun {
+    fn from(error: vk::Result) -> Self {
+        NotRun {
+            error,
+            bound: false,
+        }
+    }
+}
+
+/// The turn of one thread to submit a start. It ends with this, come what may.
+struct Turn<'a>(&'a Starts);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.lock().submitting = false;
+        self.0.submitted.notify_all();
+    }
 }
 
 /// What a start is made of.
@@ -88,14 +116,13 @@ impl Spare {
         Ok(spare)
     }
 
-    /// Binds what `batches` say on the queue, and makes what is submitted to it later wait for that. After an error these
-    /// parts must not be used again: a part of it may be under way.
+    /// Binds what `batches` say on the queue, and makes what is submitted to it later wait for that.
     fn run(
         &mut self,
         device: &Device,
         queue: vk::Queue,
         batches: &[BaseBatch],
-    ) -> Result<(), vk::Result> {
+    ) -> Result<(), NotRun> {
         self.value += 1;
         let semaphores = [self.semaphore];
         let values = [self.value];
@@ -118,7 +145,8 @@ impl Spare {
         }
         // SAFETY: a queue that the application has handed over for now, a semaphore that the bind signals, a fence that is
         // not signalled.
-        unsafe { (device.table.queue_submit)(queue, 1, &wait, self.fence) }.result()
+        let waits = unsafe { (device.table.queue_submit)(queue, 1, &wait, self.fence) }.result();
+        waits.map_err(|error| NotRun { error, bound: true })
     }
 
     fn destroy(&self, device: &Device) {
@@ -141,13 +169,19 @@ impl Start {
     }
 }
 
+/// A start that a thread has looked at, and whether it was over.
+struct Seen {
+    start: Arc<Start>,
+    over: bool,
+}
+
 impl Starts {
     fn lock(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Before something is submitted to a queue: new resources are started on it, where it can bind, and those that were
-    /// started on other queues are so.
+    /// started on other queues have ended.
     ///
     /// # Errors
     /// The base driver does not take the start, or the device is lost.
@@ -157,13 +191,11 @@ impl Starts {
         };
         // 1. Starts on this queue come before what is submitted to it; those on others have to be over. While we wait for
         // them, other threads may submit starts, so we look again until there is none that we have not seen.
-        let mut seen: Vec<Arc<Start>> = Vec::new();
-        let mut over = Vec::new();
+        let mut seen: Vec<Seen> = Vec::new();
         while let Some(start) = self.next_unseen(&seen, of.binds) {
             let patience = if start.queue == queue { 0 } else { PATIENCE };
-            if start.ends(device, patience) {
-                over.push(Arc::as_ptr(&start));
-            } else if start.queue != queue {
+            let over = start.ends(device, patience);
+            if !over && start.queue != queue {
                 log::warn!(
                     "VkQueue {:#x}: new resources may be used before unbound ranges of them are bound to the dummy: VkQueue \
                      {:#x}, which does that, makes no progress",
@@ -171,71 +203,84 @@ impl Starts {
                     start.queue.as_raw()
                 );
             }
-            seen.push(start);
+            seen.push(Seen { start, over });
         }
-        drop(seen);
-        self.collect(device, &over);
-        if !of.binds {
+        let turn = of.binds.then(|| Turn(self));
+        self.collect(device, seen);
+        if turn.is_none() {
             return Ok(());
         }
         // 2. New resources are started. It is this thread's turn.
-        let mut base = |batches: &[BaseBatch]| {
-            let spare = self.lock().spare.pop();
-            let mut parts = match spare {
-                Some(spare) => spare,
-                None => Spare::new(device)?,
-            };
-            let opaque = batches.iter().flat_map(|batch| &batch.binds);
-            let tiles = batches.iter().flat_map(|batch| &batch.image_binds);
-            let resources = opaque
-                .map(|(id, _)| *id)
-                .chain(tiles.map(|(image, _)| ResourceId::Image(*image)))
-                .collect();
-            let ran = parts.run(device, queue, batches);
-            // Even if it failed, the bind may be under way. Then the fence never tells, and the device is at its end anyway.
-            self.lock().under_way.push(Arc::new(Start {
-                queue,
-                parts,
-                resources,
-            }));
-            ran
-        };
+        let mut base = |batches: &[BaseBatch]| self.submit(device, queue, batches);
         let started = hosted.start(&mut base);
-        self.lock().submitting = false;
-        self.submitted.notify_all();
+        drop(turn);
         started.map_err(|error| fail(&"binding new resources to the dummy", &error))
     }
 
-    /// A start that is under way and not among `seen`; any start that a thread is submitting now has been submitted then.
-    /// If there is none, it is this thread's turn to submit one, provided that it `submits`.
-    fn next_unseen(&self, seen: &[Arc<Start>], submits: bool) -> Option<Arc<Start>> {
+    fn submit(
+        &self,
+        device: &Device,
+        queue: vk::Queue,
+        batches: &[BaseBatch],
+    ) -> Result<(), vk::Result> {
+        let spare = self.lock().spare.pop();
+        let mut parts = match spare {
+            Some(spare) => spare,
+            None => Spare::new(device)?,
+        };
+        let ran = parts.run(device, queue, batches);
         let mut list = self.lock();
-        while list.submitting {
-            let waited = self.submitted.wait(list);
-            list = waited.unwrap_or_else(PoisonError::into_inner);
+        match ran {
+            Ok(()) => {
+                let opaque = batches.iter().flat_map(|batch| &batch.binds);
+                let tiles = batches.iter().flat_map(|batch| &batch.image_binds);
+                let images = tiles.map(|(image, _)| ResourceId::Image(*image));
+                let start = Start {
+                    queue,
+                    parts,
+                    resources: opaque.map(|(id, _)| *id).chain(images).collect(),
+                };
+                list.under_way.push(Arc::new(start));
+                return Ok(());
+            }
+            Err(NotRun { bound: true, .. }) => list.abandoned.push(parts),
+            Err(NotRun { bound: false, .. }) => list.spare.push(parts),
         }
-        let is_seen = |start: &Arc<Start>| seen.iter().any(|one| Arc::ptr_eq(one, start));
+        ran.map_err(|not_run| not_run.error)
+    }
+
+    /// Waits until no thread is submitting a start. Gives one that is under way and not in `seen`. If there is none, takes the
+    /// turn to submit one, provided that the caller `submits`.
+    fn next_unseen(&self, seen: &[Seen], submits: bool) -> Option<Arc<Start>> {
+        let mut list = self.wait_for_turn();
+        let is_seen = |start: &Arc<Start>| seen.iter().any(|one| Arc::ptr_eq(&one.start, start));
         let unseen = list.under_way.iter().find(|start| !is_seen(start)).cloned();
         list.submitting = submits && unseen.is_none();
         unseen
     }
 
-    /// Keeps the parts of starts that are over, unless another thread still looks at them.
-    fn collect(&self, device: &Device, over: &[*const Start]) {
-        let mut ended = Vec::new();
+    /// Waits until no thread is submitting a start.
+    fn wait_for_turn(&self) -> MutexGuard<'_, List> {
         let mut list = self.lock();
-        for start in std::mem::take(&mut list.under_way) {
-            if !over.contains(&Arc::as_ptr(&start)) {
-                list.under_way.push(start);
-                continue;
-            }
-            match Arc::try_unwrap(start) {
-                Ok(start) => ended.push(start.parts),
-                Err(start) => list.under_way.push(start),
-            }
+        while list.submitting {
+            let waited = self.submitted.wait(list);
+            list = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        drop(list);
-        for parts in ended {
+        list
+    }
+
+    /// Keeps the parts of starts that are over to use them again, once no thread looks at them any more.
+    fn collect(&self, device: &Device, seen: Vec<Seen>) {
+        let is_over = |start: &Arc<Start>| {
+            let is = |one: &Seen| one.over && Arc::ptr_eq(&one.start, start);
+            seen.iter().any(is)
+        };
+        self.lock().under_way.retain(|start| !is_over(start));
+        // Nobody else has what comes out of here: it is not in the list, so it is over.
+        for Start { parts, .. } in seen
+            .into_iter()
+            .filter_map(|one| Arc::into_inner(one.start))
+        {
             // SAFETY: a fence of this device that is signalled and that nobody else knows any more.
             let reset = unsafe { (device.table.reset_fences)(device.handle, 1, &parts.fence) };
             if reset == vk::Result::SUCCESS {
@@ -250,28 +295,32 @@ impl Starts {
     /// are not waited for: what they wait for may be yet to come from whoever destroys this one.
     pub fn settle(&self, device: &Device, id: ResourceId) {
         let of_it: Vec<_> = {
-            let list = self.lock();
+            let list = self.wait_for_turn();
             let starts = list.under_way.iter();
             starts
                 .filter(|start| start.resources.contains(&id))
                 .cloned()
                 .collect()
         };
+        let mut seen = Vec::new();
         for start in of_it {
-            if !start.ends(device, PATIENCE) {
+            let over = start.ends(device, PATIENCE);
+            if !over {
                 log::warn!(
                     "VkQueue {:#x} makes no progress, and {id}, which is destroyed, may be in use by it",
                     start.queue.as_raw()
                 );
             }
+            seen.push(Seen { start, over });
         }
+        self.collect(device, seen);
     }
 
     /// Before the device is destroyed, which has no work left.
     pub fn clear(&self, device: &Device) {
         let list = std::mem::take(&mut *self.lock());
         let parts = list.under_way.iter().map(|start| &start.parts);
-        for parts in parts.chain(&list.spare) {
+        for parts in parts.chain(&list.spare).chain(&list.abandoned) {
             parts.destroy(device);
         }
     }
