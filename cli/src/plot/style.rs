@@ -34,14 +34,45 @@ pub fn failed(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-pub fn text(
-    area: &Area<'_>,
-    what: &str,
-    at: (i32, i32),
-    size: i32,
-    ink: RGBColor,
-    align: HPos,
-) -> Drawn {
+/// A picture as SVG text: a sheet of so many pixels, and what `draw` puts on it.
+pub fn picture(
+    (width, height): (i32, i32),
+    draw: impl FnOnce(&Area<'_>) -> Drawn,
+) -> Result<String, String> {
+    let mut svg = String::new();
+    {
+        let size = (width as u32, height as u32);
+        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        root.fill(&SHEET).map_err(failed)?;
+        draw(&root)?;
+        root.present().map_err(failed)?;
+    }
+    Ok(svg)
+}
+
+/// How text looks: pixels, the ink, and what of it is at its place.
+pub struct Font(i32, RGBColor, HPos);
+
+pub fn ink(size: i32) -> Font {
+    Font(size, INK, HPos::Left)
+}
+
+pub fn quiet(size: i32) -> Font {
+    Font(size, QUIET, HPos::Left)
+}
+
+impl Font {
+    pub fn centred(self) -> Font {
+        Font(self.0, self.1, HPos::Center)
+    }
+
+    pub fn right(self) -> Font {
+        Font(self.0, self.1, HPos::Right)
+    }
+}
+
+pub fn text(area: &Area<'_>, what: &str, at: (i32, i32), font: Font) -> Drawn {
+    let Font(size, ink, align) = font;
     let style = ("sans-serif", size)
         .into_text_style(area)
         .color(&ink)
@@ -51,8 +82,8 @@ pub fn text(
 
 /// The first two lines of a picture, `margin` from its edges.
 pub fn heading(area: &Area<'_>, margin: i32, title: &str, subtitle: &str) -> Drawn {
-    text(area, title, (margin, margin + 2), 23, INK, HPos::Left)?;
-    text(area, subtitle, (margin, margin + 30), 15, QUIET, HPos::Left)
+    text(area, title, (margin, margin + 2), ink(23))?;
+    text(area, subtitle, (margin, margin + 30), quiet(15))
 }
 
 pub fn line(area: &Area<'_>, from: (i32, i32), to: (i32, i32), ink: RGBColor) -> Drawn {

@@ -8,7 +8,7 @@ use replay::{Counts, Replayed, Step};
 use serde::Serialize;
 
 use crate::size::thousands;
-use crate::table::{Align, render};
+use crate::table::render;
 
 pub struct Report<'a> {
     pub path: &'a Path,
@@ -112,9 +112,7 @@ impl Report<'_> {
             cut_off: self.cut_off,
             strategies: strategies.collect(),
         };
-        let line =
-            serde_json::to_string(&json).map_err(|error| format!("writing JSON: {error}"))?;
-        Ok(line + "\n")
+        crate::json(&json)
     }
 
     /// What the recording is, in a line.
@@ -165,20 +163,7 @@ impl Report<'_> {
     }
 
     fn table(&self) -> String {
-        let header = [
-            ("strategy", Align::Left),
-            ("kernel", Align::Left),
-            ("ops", Align::Right),
-            ("map", Align::Right),
-            ("null", Align::Right),
-            ("unmap", Align::Right),
-            ("sync", Align::Right),
-            ("ioctls", Align::Right),
-            ("runs", Align::Right),
-            ("elided", Align::Right),
-            ("PTE writes", Align::Right),
-            ("to kernel", Align::Right),
-        ];
+        let header = "strategy|kernel|>ops|>map|>null|>unmap|>sync|>ioctls|>runs|>elided|>PTE writes|>to kernel";
         let row = |way: &Replayed| {
             let counts = self.totals(way);
             let numbers = [
@@ -198,25 +183,15 @@ impl Report<'_> {
             row
         };
         let rows: Vec<_> = self.replayed.iter().map(row).collect();
-        render(&header, &rows)
+        render(header, &rows)
     }
 
     /// Each step that was asked for.
     fn steps(&self) -> String {
-        let header = [
-            (self.step().name(), Align::Right),
-            ("strategy", Align::Left),
-            ("calls", Align::Right),
-            ("binds", Align::Right),
-            ("elided", Align::Right),
-            ("runs", Align::Right),
-            ("ops", Align::Right),
-            ("ioctls", Align::Right),
-            ("PTE writes", Align::Right),
-            ("to kernel", Align::Right),
-            ("refused", Align::Right),
-            ("skipped", Align::Right),
-        ];
+        let header = format!(
+            ">{}|strategy|>calls|>binds|>elided|>runs|>ops|>ioctls|>PTE writes|>to kernel|>refused|>skipped",
+            self.step().name()
+        );
         let range = self.range();
         let kept = self.replayed.iter().map(|way| way.kept.steps.len()).max();
         let mut rows = Vec::new();

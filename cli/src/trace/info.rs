@@ -9,7 +9,7 @@ use trace::{DeviceCreated, Event};
 use vulkan::calls::BindCall;
 
 use super::super::size::thousands;
-use super::super::table::{Align, render};
+use super::super::table::render;
 use super::Failure;
 use super::dump::Text;
 use super::json::Handle;
@@ -131,9 +131,7 @@ pub fn run(args: &Args) -> Result<String, Failure> {
     let binds = report.binds + report.image_binds;
     report.bytes_per_bind = (binds > 0).then(|| report.bytes as f64 / binds as f64);
     match args.json {
-        true => Ok(serde_json::to_string(&report)
-            .map_err(|error| format!("writing JSON: {error}"))?
-            + "\n"),
+        true => crate::json(&report),
         false => Ok(report.for_people()),
     }
 }
@@ -308,14 +306,7 @@ impl Report {
                 ]
             })
             .collect();
-        let header = [
-            ("device", Align::Right),
-            ("name", Align::Left),
-            ("driver", Align::Left),
-            ("Vulkan", Align::Left),
-            ("sparseBinding", Align::Left),
-        ];
-        render(&header, &rows)
+        render(">device|name|driver|Vulkan|sparseBinding", &rows)
     }
 }
 
