@@ -84,23 +84,16 @@ impl Report<'_> {
 
     pub fn json(&self) -> Result<String, String> {
         let range = self.range();
-        let way = |way: &'_ Replayed| {
-            let steps = (range.start..).zip(&way.kept.steps);
-            let steps: Vec<_> = steps
+        let strategies = self.replayed.iter().map(|way| JsonWay {
+            kernel: way.kernel.to_string(),
+            strategy: way.strategy.to_string(),
+            totals: self.totals(way),
+            steps: (range.start..)
+                .zip(&way.kept.steps)
                 .map(|(step, &counts)| JsonStep { step, counts })
-                .collect();
-            (way.kernel.to_string(), way.strategy.to_string(), steps)
-        };
-        let strategies = self.replayed.iter().map(|replayed| {
-            let (kernel, strategy, steps) = way(replayed);
-            JsonWay {
-                kernel,
-                strategy,
-                totals: self.totals(replayed),
-                steps_left_out: (range.end - range.start) - steps.len() as u64,
-                steps,
-                remarks: &replayed.remarks,
-            }
+                .collect(),
+            steps_left_out: (range.end - range.start) - way.kept.steps.len() as u64,
+            remarks: &way.remarks,
         });
         let json = Json {
             trace: self.path.display().to_string(),
