@@ -16,7 +16,7 @@ use super::progress::Line;
 use super::scenario::Scenario;
 use super::size::{duration, parse_bytes, thousands, whole_pages};
 use super::stop::{Error, Stop};
-use super::table::{Align, render};
+use super::table::render;
 
 const DETAILS: &str = "\
 What is counted, over the calls of the scenario and nothing before them:
@@ -74,37 +74,16 @@ pub struct Args {
 
 /// The comparison as JSON. Names and order are relied on by scripts: new fields go last.
 #[derive(Serialize)]
-struct Report {
+struct Report<'a> {
     bytes: u64,
     kernel: String,
     scenario: String,
-    strategies: Vec<Row>,
+    strategies: &'a [Measurement],
     mapped_bytes: u64,
     /// Size of the buffer object that is bound, in bytes; 0 where the scenario binds none.
     memory_bytes: u64,
     #[serde(flatten)]
     asked: Asked,
-}
-
-#[derive(Serialize)]
-struct Row {
-    strategy: String,
-    vm_bind_ioctls: u64,
-    vm_bind_ops: u64,
-    bytes_to_kernel: u64,
-    pte_writes: Option<u64>,
-    table_pages: Option<u64>,
-    elapsed_ns: u64,
-    map_ops: u64,
-    null_ops: u64,
-    unmap_ops: u64,
-    op_stride: u64,
-    pt_calls: Option<u64>,
-    gpuvas: Option<u64>,
-    repetitions: usize,
-    ioctl_ns: u64,
-    ns_per_ioctl: Option<u64>,
-    ns_per_op: Option<u64>,
 }
 
 /// Compares, and returns what goes to stdout.
@@ -134,14 +113,12 @@ pub fn run(args: &Args) -> Result<String, Error> {
             bytes: args.bytes,
             kernel: kernel.to_string(),
             scenario: args.scenario.to_string(),
-            strategies: measured.iter().map(row).collect(),
+            strategies: &measured,
             mapped_bytes: whole_pages(args.bytes),
             memory_bytes: memory.bytes,
             asked: kernel.asked(),
         };
-        let json =
-            serde_json::to_string(&report).map_err(|error| format!("writing JSON: {error}"))?;
-        return Ok(json + "\n");
+        return Ok(super::json(&report)?);
     }
     Ok(for_people(args, &kernel, &capabilities, memory, &measured))
 }
@@ -175,28 +152,6 @@ fn measure_all(
         .collect();
     progress.clear();
     measured
-}
-
-fn row(m: &Measurement) -> Row {
-    Row {
-        strategy: m.strategy.to_string(),
-        vm_bind_ioctls: m.ioctls,
-        vm_bind_ops: m.ops,
-        bytes_to_kernel: m.bytes_to_kernel,
-        pte_writes: m.tables.map(|t| t.pte_writes),
-        table_pages: m.tables.map(|t| t.table_pages),
-        elapsed_ns: m.elapsed_ns,
-        map_ops: m.map_ops,
-        null_ops: m.null_ops,
-        unmap_ops: m.unmap_ops,
-        op_stride: m.stride,
-        pt_calls: m.tables.map(|t| t.calls),
-        gpuvas: m.tables.map(|t| t.mappings),
-        repetitions: m.repetitions,
-        ioctl_ns: m.ioctl_ns,
-        ns_per_ioctl: m.ioctl_ns.checked_div(m.ioctls),
-        ns_per_op: m.ioctl_ns.checked_div(m.ops),
-    }
 }
 
 fn for_people(
@@ -242,39 +197,37 @@ fn for_people(
 /// The numbers side by side: of page tables where the kernel is a virtual one, which tells, and of time in ioctls where
 /// it is a real one, whose time means something.
 fn table(measured: &[Measurement], real: bool) -> String {
-    let own: &[&str] = match real {
-        false => &["PTE writes", "PT calls", "tables", "mappings", "time"],
-        true => &["time", "per ioctl", "per op"],
+    let own = match real {
+        false => "|>PTE writes|>PT calls|>tables|>mappings|>time",
+        true => "|>time|>per ioctl|>per op",
     };
-    let mut header = vec![("strategy", Align::Left)];
-    let all = ["ioctls", "ops", "fewer ops", "to kernel"];
-    header.extend(all.iter().chain(own).map(|&title| (title, Align::Right)));
-    let most_ops = measured.iter().map(|m| m.ops).max().unwrap_or(0);
+    let header = "strategy|>ioctls|>ops|>fewer ops|>to kernel".to_owned() + own;
+    let most_ops = measured.iter().map(|m| m.vm_bind_ops).max().unwrap_or(0);
     let rows: Vec<Vec<String>> = measured
         .iter()
         .map(|m| {
-            let tables = |pick: fn(&super::measure::Tables) -> u64| {
-                m.tables
-                    .as_ref()
-                    .map_or("-".to_owned(), |t| thousands(pick(t)))
-            };
-            let each = |n| m.ioctl_ns.checked_div(n).map_or("-".to_owned(), duration);
+            let tables = |n: Option<u64>| n.map_or("-".to_owned(), thousands);
+            let each = |ns: Option<u64>| ns.map_or("-".to_owned(), duration);
             let mut cells = vec![
                 m.strategy.to_string(),
-                thousands(m.ioctls),
-                thousands(m.ops),
-                ratio(most_ops, m.ops),
+                thousands(m.vm_bind_ioctls),
+                thousands(m.vm_bind_ops),
+                ratio(most_ops, m.vm_bind_ops),
                 format!("{} B", thousands(m.bytes_to_kernel)),
             ];
             cells.extend(match real {
                 false => vec![
-                    tables(|t| t.pte_writes),
-                    tables(|t| t.calls),
-                    tables(|t| t.table_pages),
-                    tables(|t| t.mappings),
+                    tables(m.pte_writes),
+                    tables(m.pt_calls),
+                    tables(m.table_pages),
+                    tables(m.gpuvas),
                     duration(m.elapsed_ns),
                 ],
-                true => vec![duration(m.elapsed_ns), each(m.ioctls), each(m.ops)],
+                true => vec![
+                    duration(m.elapsed_ns),
+                    each(m.ns_per_ioctl),
+                    each(m.ns_per_op),
+                ],
             });
             cells
         })
@@ -300,22 +253,21 @@ fn conclusion(measured: &[Measurement]) -> String {
     let (Some(worst), Some(best)) = (measured.first(), measured.last()) else {
         return "No strategy works on this kernel.\n".to_owned();
     };
-    let mut out = if best.ops < worst.ops {
+    let mut out = if best.vm_bind_ops < worst.vm_bind_ops {
         format!(
             "{} needs {} where {} needs {}: {} fewer.",
             best.strategy,
-            operations(best.ops),
+            operations(best.vm_bind_ops),
             worst.strategy,
-            thousands(worst.ops),
-            ratio(worst.ops, best.ops),
+            thousands(worst.vm_bind_ops),
+            ratio(worst.vm_bind_ops, best.vm_bind_ops),
         )
     } else {
-        format!("Every strategy needs {}.", operations(best.ops))
+        format!("Every strategy needs {}.", operations(best.vm_bind_ops))
     };
     // Fewer operations are not everything: say so where the page tables cost more than with another strategy.
-    let writes = |m: &Measurement| m.tables.map(|t| t.pte_writes);
-    let cheapest = measured.iter().min_by_key(|m| writes(m));
-    let compared = cheapest.and_then(|cheapest| Some((cheapest, writes(cheapest)?, writes(best)?)));
+    let cheapest = measured.iter().min_by_key(|m| m.pte_writes);
+    let compared = cheapest.and_then(|m| Some((m, m.pte_writes?, best.pte_writes?)));
     if let Some((cheapest, least, own)) = compared.filter(|(_, least, own)| least < own) {
         let _ = write!(
             out,
@@ -356,13 +308,13 @@ fn panels(measured: &[Measurement]) -> Vec<Panel> {
         panel(
             "VM_BIND operations",
             plot::count_tick,
-            |m| Some(m.ops),
+            |m| Some(m.vm_bind_ops),
             thousands,
         ),
         panel(
             "page-table entries written",
             plot::count_tick,
-            |m| m.tables.map(|t| t.pte_writes),
+            |m| m.pte_writes,
             thousands,
         ),
         panel(

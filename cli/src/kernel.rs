@@ -12,7 +12,7 @@ use vpanthor::KernelSpec;
 
 use super::Failure;
 use super::size::{duration, thousands};
-use super::table::{Align, render};
+use super::table::render;
 
 /// The kernel of this run.
 #[derive(Debug)]
@@ -105,11 +105,6 @@ fn by_name<S: Serializer>(ioctls: &BTreeMap<u8, u64>, serializer: S) -> Result<S
 impl Asked {
     /// A table: how many calls, and how long each took on average.
     pub fn table(&self) -> String {
-        let header = [
-            ("ioctl", Align::Left),
-            ("calls", Align::Right),
-            ("mean time", Align::Right),
-        ];
         let rows: Vec<Vec<String>> = self
             .ioctls
             .iter()
@@ -122,6 +117,6 @@ impl Asked {
                 ]
             })
             .collect();
-        render(&header, &rows)
+        render("ioctl|>calls|>mean time", &rows)
     }
 }

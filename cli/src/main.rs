@@ -134,6 +134,12 @@ fn fail(message: &str, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// One line of JSON, for scripts.
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    let line = serde_json::to_string(value).map_err(|error| format!("writing JSON: {error}"))?;
+    Ok(line + "\n")
+}
+
 /// Writes `output` to stdout. A reader that has seen enough (`panvk-sparse compare | head`) is no failure.
 fn print(output: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use vpanthor::Virtual;
 
 use panvk_sparse::bind::{Memory, Request, SparseRange, Target};
+use panvk_sparse::drm::Tally;
 use panvk_sparse::drm::probe::Capabilities;
-use panvk_sparse::drm::{Device, Tally, Vm};
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::uapi::{BO_NO_MMAP, IOCTL_VM_BIND, ioctl_nr};
 use panvk_sparse::units::{BoRef, SZ_4K, Va};
 use panvk_sparse::vm::{Initial, SparseVm, VmError};
+use serde::Serialize;
 use vpanthor::VmStats;
 
 use super::kernel::Kernel;
@@ -29,42 +30,37 @@ const GRANULARITY: u64 = SZ_4K;
 const REPETITIONS: usize = 15;
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the measured calls of a scenario cost with one strategy.
-#[derive(Clone, Debug)]
+/// What the measured calls of a scenario cost with one strategy. Names and order are those of the JSON, relied on by
+/// scripts: new fields go last.
+#[derive(Clone, Debug, Serialize)]
 pub struct Measurement {
-    pub strategy: Strategy,
-    /// VM_BIND ioctls.
-    pub ioctls: u64,
+    pub strategy: &'static str,
+    pub vm_bind_ioctls: u64,
     /// Operations in them.
-    pub ops: u64,
+    pub vm_bind_ops: u64,
+    /// Bytes that the kernel copies in: structs, operations, sync operations.
+    pub bytes_to_kernel: u64,
+    /// Page-table entries written: 2 MiB and 4 KiB entries set, and those cleared. Only the virtual kernel tells.
+    pub pte_writes: Option<u64>,
+    /// Pages taken to hold page tables; as above.
+    pub table_pages: Option<u64>,
+    /// Median over the repetitions, in nanoseconds.
+    pub elapsed_ns: u64,
     /// Operations that map memory, that map the dummy, and that unmap.
     pub map_ops: u64,
     pub null_ops: u64,
     pub unmap_ops: u64,
     /// Size of one operation in the ioctl's array, in bytes.
-    pub stride: u64,
-    /// Bytes that the kernel copies in: structs, operations, sync operations.
-    pub bytes_to_kernel: u64,
-    /// What only the virtual kernel tells.
-    pub tables: Option<Tables>,
-    /// Median over the repetitions, in nanoseconds.
-    pub elapsed_ns: u64,
-    /// Of this, time in the ioctls: a median as well.
-    pub ioctl_ns: u64,
+    pub op_stride: u64,
+    /// Calls into the kernel's page-table code: each writes or clears a piece of consecutive pages. As above.
+    pub pt_calls: Option<u64>,
+    /// Mappings that the kernel keeps for the buffer at the end. As above.
+    pub gpuvas: Option<u64>,
     pub repetitions: usize,
-}
-
-/// What happened to the page tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tables {
-    /// Entries written: 2 MiB and 4 KiB entries set, and those cleared.
-    pub pte_writes: u64,
-    /// Pages taken to hold tables.
-    pub table_pages: u64,
-    /// Calls into the kernel's page-table code: each writes or clears a piece of consecutive pages.
-    pub calls: u64,
-    /// Mappings (gpuvas) that the kernel keeps for the buffer at the end.
-    pub mappings: u64,
+    /// Of `elapsed_ns`, time in the ioctls: a median as well.
+    pub ioctl_ns: u64,
+    pub ns_per_ioctl: Option<u64>,
+    pub ns_per_op: Option<u64>,
 }
 
 /// One strategy on one kernel in one scenario, measured again and again.
@@ -101,6 +97,11 @@ impl Subject<'_> {
         measurement.repetitions = times.len();
         measurement.elapsed_ns = median(times);
         measurement.ioctl_ns = median(in_ioctls);
+        let each = |n| measurement.ioctl_ns.checked_div(n);
+        (measurement.ns_per_ioctl, measurement.ns_per_op) = (
+            each(measurement.vm_bind_ioctls),
+            each(measurement.vm_bind_ops),
+        );
         Ok(measurement)
     }
 
@@ -158,7 +159,9 @@ impl Subject<'_> {
         let mut stride = 0;
         let counted_before = device.counters();
         let ioctl_ns_before = in_vm_bind(&tally);
-        let tables_before = table_counts(&device, vm.vm());
+        // A real kernel does not tell.
+        let stats = |vm: &SparseVm| device.vpanthor()?.vm_stats(vm.vm().id().0);
+        let stats_before = stats(&vm);
         let begin = Instant::now();
         for call in &calls {
             stride = submit(&mut vm, call)?.stride.max(stride);
@@ -166,25 +169,29 @@ impl Subject<'_> {
         let elapsed = begin.elapsed();
         let ioctl_ns = in_vm_bind(&tally) - ioctl_ns_before;
         let counted = device.counters().since(&counted_before);
-        let tables = tables_before.zip(table_counts(&device, vm.vm()));
+        let stats = stats_before.zip(stats(&vm));
+        let more = |of: fn(&VmStats) -> u64| {
+            let (before, after) = stats.as_ref()?;
+            Some(of(after) - of(before))
+        };
         Ok(Measurement {
-            strategy,
-            ioctls: counted.vm_bind_ioctls,
-            ops: counted.vm_bind_ops,
+            strategy: strategy.name(),
+            vm_bind_ioctls: counted.vm_bind_ioctls,
+            vm_bind_ops: counted.vm_bind_ops,
+            bytes_to_kernel: counted.bytes_to_kernel,
+            pte_writes: more(|stats| stats.pt.pte_writes()),
+            table_pages: more(|stats| stats.pt.table_pages),
+            elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
             map_ops: counted.map_ops,
             null_ops: counted.null_ops,
             unmap_ops: counted.unmap_ops,
-            stride: stride as u64,
-            bytes_to_kernel: counted.bytes_to_kernel,
-            tables: tables.map(|(before, after)| Tables {
-                pte_writes: after.pte_writes - before.pte_writes,
-                table_pages: after.table_pages - before.table_pages,
-                calls: after.calls - before.calls,
-                mappings: after.mappings,
-            }),
-            elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
-            ioctl_ns,
+            op_stride: stride as u64,
+            pt_calls: more(|stats| stats.pt.pt_calls),
+            gpuvas: stats.as_ref().map(|(_, after)| after.mappings as u64),
             repetitions: 1,
+            ioctl_ns,
+            ns_per_ioctl: None,
+            ns_per_op: None,
         })
     }
 }
@@ -214,15 +221,4 @@ fn populate(vm: &mut SparseVm, memory: BoRef) -> Result<(), VmError> {
         target: Target::memory(memory, 0),
     }])?;
     vm.remove_range(page.va)
-}
-
-/// What the virtual kernel has done to the VM's page tables so far; `None` for a real one, which does not tell.
-fn table_counts(device: &Device, vm: &Vm) -> Option<Tables> {
-    let VmStats { pt, mappings, .. } = device.vpanthor()?.vm_stats(vm.id().0)?;
-    Some(Tables {
-        pte_writes: pt.pte_writes(),
-        table_pages: pt.table_pages,
-        calls: pt.pt_calls,
-        mappings: mappings as u64,
-    })
 }

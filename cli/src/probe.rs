@@ -99,9 +99,7 @@ pub fn run(args: &Args) -> Result<String, Error> {
                 .collect(),
             asked: kernel.asked(),
         };
-        let json =
-            serde_json::to_string(&report).map_err(|error| format!("writing JSON: {error}"))?;
-        return Ok(json + "\n");
+        return Ok(super::json(&report)?);
     }
     Ok(for_people(&kernel, &capabilities))
 }

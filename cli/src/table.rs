@@ -1,16 +1,17 @@
 //! Tables for people: columns as wide as they have to be.
 
-/// How a column is aligned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Align {
-    Left,
-    Right,
-}
-
-/// Lays out `rows` under `header`, two spaces between columns and no spaces at line ends.
+/// Lays out `rows` under `header`, two spaces between columns and no spaces at line ends. The titles have `|` between
+/// them; one that begins with `>` is of a column that is aligned at the right.
 ///
 /// Width is counted in characters, which is right for the text that this command prints (ASCII and `µ`).
-pub fn render(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+pub fn render(header: &str, rows: &[Vec<String>]) -> String {
+    let header: Vec<(&str, bool)> = header
+        .split('|')
+        .map(|title| match title.strip_prefix('>') {
+            Some(title) => (title, true),
+            None => (title, false),
+        })
+        .collect();
     let widths: Vec<usize> = header
         .iter()
         .enumerate()
@@ -25,13 +26,13 @@ pub fn render(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     let mut out = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut text = String::new();
-        for ((cell, (_, align)), &width) in cells.zip(header).zip(&widths) {
+        for ((cell, (_, right)), &width) in cells.zip(&header).zip(&widths) {
             if !text.is_empty() {
                 text.push_str("  ");
             }
-            match align {
-                Align::Left => text.push_str(&format!("{cell:<width$}")),
-                Align::Right => text.push_str(&format!("{cell:>width$}")),
+            match right {
+                false => text.push_str(&format!("{cell:<width$}")),
+                true => text.push_str(&format!("{cell:>width$}")),
             }
         }
         out.push_str(text.trim_end());
@@ -54,13 +55,8 @@ mod tests {
             vec!["page".to_owned(), "24,415".to_owned(), "x".to_owned()],
             vec!["repeat".to_owned(), "1".to_owned(), "".to_owned()],
         ];
-        let header = [
-            ("strategy", Align::Left),
-            ("ops", Align::Right),
-            ("note", Align::Left),
-        ];
         assert_eq!(
-            render(&header, &rows),
+            render("strategy|>ops|note", &rows),
             "strategy     ops  note\n\
              page      24,415  x\n\
              repeat         1\n"

@@ -70,11 +70,6 @@ impl Shadow {
             .filter_map(move |extent| extent.clipped(va, end))
     }
 
-    /// Number of extents in the whole VM.
-    pub fn extent_count(&self) -> usize {
-        self.extents.count()
-    }
-
     /// Makes the bytes of `runs` map what the runs say. `runs` is sorted by address and disjoint, as a plan is.
     ///
     /// One run costs O(log n) of n extents, and as much for each extent that it replaces; many runs cost

@@ -89,37 +89,12 @@ impl Syncobj {
         self.handle
     }
 
-    /// A wait for the fence in it, for a bind.
-    pub fn wait_op(&self) -> SyncOp {
-        self.op(uapi::SYNC_OP_WAIT | uapi::SYNC_OP_HANDLE_TYPE_SYNCOBJ, 0)
-    }
-
     /// A new fence that a bind signals.
     pub fn signal_op(&self) -> SyncOp {
-        self.op(uapi::SYNC_OP_SIGNAL | uapi::SYNC_OP_HANDLE_TYPE_SYNCOBJ, 0)
-    }
-
-    /// A wait for a point of a timeline, for a bind.
-    pub fn wait_point_op(&self, point: u64) -> SyncOp {
-        self.op(
-            uapi::SYNC_OP_WAIT | uapi::SYNC_OP_HANDLE_TYPE_TIMELINE_SYNCOBJ,
-            point,
-        )
-    }
-
-    /// A point of a timeline that a bind signals.
-    pub fn signal_point_op(&self, point: u64) -> SyncOp {
-        self.op(
-            uapi::SYNC_OP_SIGNAL | uapi::SYNC_OP_HANDLE_TYPE_TIMELINE_SYNCOBJ,
-            point,
-        )
-    }
-
-    fn op(&self, flags: u32, point: u64) -> SyncOp {
         SyncOp {
-            flags,
+            flags: uapi::SYNC_OP_SIGNAL | uapi::SYNC_OP_HANDLE_TYPE_SYNCOBJ,
             handle: self.handle.0,
-            timeline_value: point,
+            timeline_value: 0,
         }
     }
 
@@ -156,21 +131,9 @@ impl Syncobj {
     /// # Errors
     /// Of SYNCOBJ_TIMELINE_SIGNAL.
     pub fn signal_point(&self, point: u64) -> Result<(), IoctlError> {
-        let (handles, points) = ([self.handle.0], [point]);
-        let buffers = [Buffer::read(&handles), Buffer::read(&points)];
-        let mut array = uapi::SyncobjTimelineArray {
-            handles: buffers[0].addr(),
-            points: buffers[1].addr(),
-            count_handles: 1,
-            flags: 0,
-        };
-        self.device.call(
-            "SYNCOBJ_TIMELINE_SIGNAL",
-            uapi::IOCTL_SYNCOBJ_TIMELINE_SIGNAL,
-            &mut array,
-            &buffers,
-        )?;
-        Ok(())
+        let points = [point];
+        let request = uapi::IOCTL_SYNCOBJ_TIMELINE_SIGNAL;
+        self.point_call("SYNCOBJ_TIMELINE_SIGNAL", request, Buffer::read(&points))
     }
 
     /// The last point of a timeline that is signalled.
@@ -178,21 +141,28 @@ impl Syncobj {
     /// # Errors
     /// Of SYNCOBJ_QUERY.
     pub fn query(&self) -> Result<u64, IoctlError> {
-        let (handles, mut points) = ([self.handle.0], [0u64]);
-        let buffers = [Buffer::read(&handles), Buffer::write(&mut points)];
+        let mut points = [0u64];
+        let request = uapi::IOCTL_SYNCOBJ_QUERY;
+        self.point_call("SYNCOBJ_QUERY", request, Buffer::write(&mut points))?;
+        Ok(points[0])
+    }
+
+    fn point_call(
+        &self,
+        name: &'static str,
+        request: u32,
+        points: Buffer<'_>,
+    ) -> Result<(), IoctlError> {
+        let handles = [self.handle.0];
+        let buffers = [Buffer::read(&handles), points];
         let mut array = uapi::SyncobjTimelineArray {
             handles: buffers[0].addr(),
             points: buffers[1].addr(),
             count_handles: 1,
             flags: 0,
         };
-        self.device.call(
-            "SYNCOBJ_QUERY",
-            uapi::IOCTL_SYNCOBJ_QUERY,
-            &mut array,
-            &buffers,
-        )?;
-        Ok(points[0])
+        self.device.call(name, request, &mut array, &buffers)?;
+        Ok(())
     }
 
     /// Waits until there is a fence and it is signalled. False if that took longer than `timeout` (None: no limit).
@@ -209,35 +179,15 @@ impl Syncobj {
             flags: uapi::SYNCOBJ_WAIT_FLAGS_WAIT_ALL | uapi::SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT,
             ..uapi::SyncobjWait::default()
         };
-        in_time(self.device.call(
-            "SYNCOBJ_WAIT",
-            uapi::IOCTL_SYNCOBJ_WAIT,
-            &mut wait,
-            &buffers,
-        ))
-    }
-
-    /// As [`wait`](Self::wait), for a point of a timeline.
-    ///
-    /// # Errors
-    /// Of SYNCOBJ_TIMELINE_WAIT, except for the timeout.
-    pub fn wait_point(&self, point: u64, timeout: Option<Duration>) -> Result<bool, IoctlError> {
-        let (handles, points) = ([self.handle.0], [point]);
-        let buffers = [Buffer::read(&handles), Buffer::read(&points)];
-        let mut wait = uapi::SyncobjTimelineWait {
-            handles: buffers[0].addr(),
-            points: buffers[1].addr(),
-            timeout_nsec: deadline(timeout),
-            count_handles: 1,
-            flags: uapi::SYNCOBJ_WAIT_FLAGS_WAIT_ALL | uapi::SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT,
-            ..uapi::SyncobjTimelineWait::default()
-        };
-        in_time(self.device.call(
-            "SYNCOBJ_TIMELINE_WAIT",
-            uapi::IOCTL_SYNCOBJ_TIMELINE_WAIT,
-            &mut wait,
-            &buffers,
-        ))
+        let request = uapi::IOCTL_SYNCOBJ_WAIT;
+        match self
+            .device
+            .call("SYNCOBJ_WAIT", request, &mut wait, &buffers)
+        {
+            Ok(_) => Ok(true),
+            Err(error) if error.errno == Errno::TIME => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -253,16 +203,6 @@ fn deadline(timeout: Option<Duration>) -> i64 {
     let now = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
     let deadline = now.saturating_add(i128::try_from(timeout.as_nanos()).unwrap_or(i128::MAX));
     i64::try_from(deadline).unwrap_or(i64::MAX)
-}
-
-fn in_time(result: Result<u32, IoctlError>) -> Result<bool, IoctlError> {
-    match result {
-        Ok(_) => Ok(true),
-        Err(IoctlError {
-            errno: Errno::TIME, ..
-        }) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 impl Drop for Syncobj {

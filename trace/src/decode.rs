@@ -3,11 +3,7 @@
 use super::spare::Spare;
 use super::state::{Class, Context, Handles};
 use super::wire::{Cursor, Decoded, fault};
-use super::{
-    BufferCreated, DeviceCreated, Event, ImageCreated, MAX_ITEMS, MemoryRequirements, Record,
-    SparseMemoryRequirements,
-};
-use super::{bind, image_bind, info, kind, memory};
+use super::{MAX_ITEMS, Record, SparseMemoryRequirements, bind, image_bind, info, memory};
 use panvk_sparse::layout::{Extent, Offset, Region};
 use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore};
 
@@ -57,7 +53,7 @@ pub fn record(
     Ok(record)
 }
 
-struct Decoder<'a, 's> {
+pub struct Decoder<'a, 's> {
     cursor: Cursor<'a>,
     state: &'s mut Context,
     spare: &'s mut Spare,
@@ -66,7 +62,7 @@ struct Decoder<'a, 's> {
 }
 
 impl Decoder<'_, '_> {
-    fn handle(&mut self, class: Class) -> Decoded<u64> {
+    pub fn handle(&mut self, class: Class) -> Decoded<u64> {
         let handles = self.state.handles(class);
         match self.cursor.byte()? {
             Handles::SAME => {}
@@ -80,7 +76,7 @@ impl Decoder<'_, '_> {
         Ok(handles.last)
     }
 
-    fn extent(&mut self) -> Decoded<Extent> {
+    pub fn extent(&mut self) -> Decoded<Extent> {
         Ok(Extent {
             width: self.cursor.number_32()?,
             height: self.cursor.number_32()?,
@@ -88,136 +84,47 @@ impl Decoder<'_, '_> {
         })
     }
 
-    fn event(&mut self, kind: u64) -> Decoded<Option<Event>> {
-        Ok(Some(match kind {
-            kind::DEVICE_CREATED => Event::DeviceCreated(self.device_created()?),
-            kind::DEVICE_DESTROYED => Event::DeviceDestroyed {
-                device: self.handle(Class::Device)?,
-            },
-            kind::MEMORY_ALLOCATED => Event::MemoryAllocated {
-                device: self.handle(Class::Device)?,
-                memory: self.handle(Class::Memory)?,
-                size: self.cursor.scaled(0)?,
-                memory_type: self.cursor.number_32()?,
-            },
-            kind::MEMORY_FREED => Event::MemoryFreed {
-                device: self.handle(Class::Device)?,
-                memory: self.handle(Class::Memory)?,
-            },
-            kind::BUFFER_CREATED => Event::BufferCreated(self.buffer_created()?),
-            kind::IMAGE_CREATED => Event::ImageCreated(self.image_created()?),
-            kind::RESOURCE_DESTROYED => Event::ResourceDestroyed {
-                device: self.handle(Class::Device)?,
-                resource: match self.cursor.flag()? {
-                    false => ResourceId::Buffer(self.handle(Class::Buffer)?),
-                    true => ResourceId::Image(self.handle(Class::Image)?),
-                },
-            },
-            kind::TIMELINE_CREATED => Event::TimelineCreated {
-                device: self.handle(Class::Device)?,
-                semaphore: self.handle(Class::Semaphore)?,
-            },
-            kind::SEMAPHORE_DESTROYED => Event::SemaphoreDestroyed {
-                device: self.handle(Class::Device)?,
-                semaphore: self.handle(Class::Semaphore)?,
-            },
-            kind::FENCE_DESTROYED => Event::FenceDestroyed {
-                device: self.handle(Class::Device)?,
-                fence: self.handle(Class::Fence)?,
-            },
-            kind::BIND_SPARSE => {
-                let device = self.handle(Class::Device)?;
-                let queue = self.handle(Class::Queue)?;
-                let result = self.cursor.signed_32()?;
-                let duration = self.cursor.number()?;
-                Event::BindSparse {
-                    device,
-                    queue,
-                    call: self.call()?,
-                    result,
-                    duration,
-                }
-            }
-            kind::PRESENT => Event::Present {
-                device: self.handle(Class::Device)?,
-                queue: self.handle(Class::Queue)?,
-            },
-            kind::SUBMIT => Event::Submit {
-                device: self.handle(Class::Device)?,
-                queue: self.handle(Class::Queue)?,
-                count: self.cursor.number_32()?,
-            },
-            kind::LOST => Event::Lost {
-                events: self.cursor.number()?,
-            },
-            _ => return Ok(None),
-        }))
+    pub fn number(&mut self) -> Decoded<u64> {
+        self.cursor.number()
     }
 
-    fn device_created(&mut self) -> Decoded<DeviceCreated> {
-        Ok(DeviceCreated {
-            device: self.handle(Class::Device)?,
-            name: self.cursor.string()?,
-            driver_name: self.cursor.string()?,
-            driver_info: self.cursor.string()?,
-            api_version: self.cursor.number_32()?,
-            driver_version: self.cursor.number_32()?,
-            vendor_id: self.cursor.number_32()?,
-            device_id: self.cursor.number_32()?,
-            sparse_binding: self.cursor.flag()?,
+    pub fn number_32(&mut self) -> Decoded<u32> {
+        self.cursor.number_32()
+    }
+
+    pub fn signed_32(&mut self) -> Decoded<i32> {
+        self.cursor.signed_32()
+    }
+
+    pub fn bytes(&mut self) -> Decoded<u64> {
+        self.cursor.scaled(0)
+    }
+
+    pub fn string(&mut self) -> Decoded<String> {
+        self.cursor.string()
+    }
+
+    pub fn flag(&mut self) -> Decoded<bool> {
+        self.cursor.flag()
+    }
+
+    pub fn resource(&mut self) -> Decoded<ResourceId> {
+        let image = self.flag()?;
+        self.resource_id(image)
+    }
+
+    fn resource_id(&mut self, image: bool) -> Decoded<ResourceId> {
+        Ok(match image {
+            false => ResourceId::Buffer(self.buffer()?),
+            true => ResourceId::Image(self.image()?),
         })
     }
 
-    fn requirements(&mut self) -> Decoded<MemoryRequirements> {
-        Ok(MemoryRequirements {
-            size: self.cursor.scaled(0)?,
-            alignment: self.cursor.scaled(0)?,
-            memory_type_bits: self.cursor.number_32()?,
-        })
-    }
-
-    fn buffer_created(&mut self) -> Decoded<BufferCreated> {
-        Ok(BufferCreated {
-            device: self.handle(Class::Device)?,
-            buffer: self.handle(Class::Buffer)?,
-            flags: self.cursor.number_32()?,
-            size: self.cursor.scaled(0)?,
-            usage: self.cursor.number_32()?,
-            requirements: self.requirements()?,
-        })
-    }
-
-    fn image_created(&mut self) -> Decoded<ImageCreated> {
-        Ok(ImageCreated {
-            device: self.handle(Class::Device)?,
-            image: self.handle(Class::Image)?,
-            flags: self.cursor.number_32()?,
-            image_type: self.cursor.signed_32()?,
-            format: self.cursor.signed_32()?,
-            extent: self.extent()?,
-            mip_levels: self.cursor.number_32()?,
-            array_layers: self.cursor.number_32()?,
-            samples: self.cursor.number_32()?,
-            tiling: self.cursor.signed_32()?,
-            usage: self.cursor.number_32()?,
-            requirements: self.requirements()?,
-            sparse_requirements: {
-                let count = self.items()?;
-                self.list(count, Self::sparse_requirements)?
-            },
-        })
-    }
-
-    fn sparse_requirements(&mut self) -> Decoded<SparseMemoryRequirements> {
-        Ok(SparseMemoryRequirements {
-            aspect_mask: self.cursor.number_32()?,
-            granularity: self.extent()?,
-            flags: self.cursor.number_32()?,
-            mip_tail_first_lod: self.cursor.number_32()?,
-            mip_tail_size: self.cursor.scaled(0)?,
-            mip_tail_offset: self.cursor.scaled(0)?,
-            mip_tail_stride: self.cursor.scaled(0)?,
-        })
+    pub fn all_sparse_requirements(&mut self) -> Decoded<Vec<SparseMemoryRequirements>> {
+        let mut all = Vec::new();
+        let count = self.items()?;
+        self.fill(&mut all, count, Self::sparse_requirements)?;
+        Ok(all)
     }
 
     /// A count of items, checked against what there can be.
@@ -251,17 +158,7 @@ impl Decoder<'_, '_> {
         }
     }
 
-    fn list<T>(
-        &mut self,
-        count: usize,
-        item: impl FnMut(&mut Self) -> Decoded<T>,
-    ) -> Decoded<Vec<T>> {
-        let mut list = Vec::new();
-        self.fill(&mut list, count, item)?;
-        Ok(list)
-    }
-
-    /// As [`Self::list`], in place of what `list` holds.
+    /// Reads `count` items in place of what `list` holds.
     fn fill<T>(
         &mut self,
         list: &mut Vec<T>,
@@ -288,7 +185,7 @@ impl Decoder<'_, '_> {
         list.iter_mut().try_for_each(|old| item(self, old))
     }
 
-    fn call(&mut self) -> Decoded<BindCall> {
+    pub fn call(&mut self) -> Decoded<BindCall> {
         let (infos, fence) = self.flagged_items()?;
         let mut call = self.spare.take();
         call.fence = match fence {
@@ -317,13 +214,13 @@ impl Decoder<'_, '_> {
             _ => self.items()?,
         };
         let empty = || (ResourceId::Buffer(0), Vec::new());
-        self.refill(&mut of.binds, resources, empty, Self::resource)?;
+        self.refill(&mut of.binds, resources, empty, Self::resource_binds)?;
         let images = match flags & info::IMAGE_BINDS {
             0 => 0,
             _ => self.items()?,
         };
         let empty = || (0, Vec::new());
-        self.refill(&mut of.image_binds, images, empty, Self::image)
+        self.refill(&mut of.image_binds, images, empty, Self::image_binds)
     }
 
     fn semaphores(&mut self, any: bool, list: &mut Vec<Semaphore>) -> Decoded<()> {
@@ -340,24 +237,21 @@ impl Decoder<'_, '_> {
         })
     }
 
-    fn resource(&mut self, (id, list): &mut (ResourceId, Vec<Bind>)) -> Decoded<()> {
+    fn resource_binds(&mut self, (id, list): &mut (ResourceId, Vec<Bind>)) -> Decoded<()> {
         let (binds, image) = self.flagged_items()?;
-        *id = match image {
-            false => ResourceId::Buffer(self.handle(Class::Buffer)?),
-            true => ResourceId::Image(self.handle(Class::Image)?),
-        };
+        *id = self.resource_id(image)?;
         self.fill(list, binds, Self::bind)
     }
 
-    fn image(&mut self, (id, list): &mut (u64, Vec<ImageBind>)) -> Decoded<()> {
+    fn image_binds(&mut self, (id, list): &mut (u64, Vec<ImageBind>)) -> Decoded<()> {
         let binds = self.items()?;
-        *id = self.handle(Class::Image)?;
+        *id = self.image()?;
         self.fill(list, binds, Self::image_bind)
     }
 
     /// The memory that `flags` speak of, and the offset in it that is expected.
     #[inline]
-    fn memory(&mut self, start: usize, flags: u8, expected: u64) -> Decoded<(Option<u64>, u64)> {
+    fn memory_of(&mut self, start: usize, flags: u8, expected: u64) -> Decoded<(Option<u64>, u64)> {
         match flags & memory::MASK {
             memory::NONE => Ok((None, 0)),
             memory::SAME => Ok((Some(self.state.handles(Class::Memory).last), expected)),
@@ -378,7 +272,7 @@ impl Decoder<'_, '_> {
             );
         }
         let last = self.state.bind;
-        let (memory, expected) = self.memory(start, flags, last.memory_end)?;
+        let (memory, expected) = self.memory_of(start, flags, last.memory_end)?;
         let resource_offset = match flags & bind::OFFSET {
             0 => last.end,
             _ => self.cursor.scaled(last.end)?,
@@ -412,7 +306,7 @@ impl Decoder<'_, '_> {
         let flags = self.cursor.byte()?;
         let last = self.state.image;
         let next = last.next();
-        let (memory, expected) = self.memory(start, flags, last.next_memory_offset())?;
+        let (memory, expected) = self.memory_of(start, flags, last.next_memory_offset())?;
         let (aspect, level, layer) = match flags & image_bind::SUBRESOURCE {
             0 => (last.region.aspect, last.region.level, last.region.layer),
             _ => (

@@ -1,19 +1,17 @@
 //! Events become bytes.
 
+use super::fields::kind_of;
 use super::state::{Class, Context, Handles};
 use super::wire::{put, put_scaled, put_signed, put_string};
-use super::{
-    BufferCreated, DeviceCreated, Event, ImageCreated, MemoryRequirements, SparseMemoryRequirements,
-};
-use super::{bind, image_bind, info, kind, memory};
+use super::{Event, SparseMemoryRequirements, bind, image_bind, info, memory};
 use panvk_sparse::layout::Extent;
 use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore};
 
 /// Appends kind, time and contents of an event.
 pub fn record(out: &mut Vec<u8>, state: &mut Context, time: u64, event: &Event) {
     let mut encoder = Encoder { out, state };
-    encoder.number(kind_of(event));
-    encoder.number(time - encoder.state.time);
+    encoder.number(&kind_of(event));
+    encoder.number(&(time - encoder.state.time));
     encoder.state.time = time;
     encoder.event(event);
 }
@@ -32,44 +30,24 @@ pub fn items(call: &BindCall) -> u64 {
     call.infos.iter().map(info).sum()
 }
 
-fn kind_of(event: &Event) -> u64 {
-    match event {
-        Event::DeviceCreated(_) => kind::DEVICE_CREATED,
-        Event::DeviceDestroyed { .. } => kind::DEVICE_DESTROYED,
-        Event::MemoryAllocated { .. } => kind::MEMORY_ALLOCATED,
-        Event::MemoryFreed { .. } => kind::MEMORY_FREED,
-        Event::BufferCreated(_) => kind::BUFFER_CREATED,
-        Event::ImageCreated(_) => kind::IMAGE_CREATED,
-        Event::ResourceDestroyed { .. } => kind::RESOURCE_DESTROYED,
-        Event::TimelineCreated { .. } => kind::TIMELINE_CREATED,
-        Event::SemaphoreDestroyed { .. } => kind::SEMAPHORE_DESTROYED,
-        Event::FenceDestroyed { .. } => kind::FENCE_DESTROYED,
-        Event::BindSparse { .. } => kind::BIND_SPARSE,
-        Event::Present { .. } => kind::PRESENT,
-        Event::Submit { .. } => kind::SUBMIT,
-        Event::Lost { .. } => kind::LOST,
+fn class_of(resource: ResourceId) -> (Class, u64) {
+    match resource {
+        ResourceId::Buffer(buffer) => (Class::Buffer, buffer),
+        ResourceId::Image(image) => (Class::Image, image),
     }
 }
 
-struct Encoder<'a> {
+pub struct Encoder<'a> {
     out: &'a mut Vec<u8>,
     state: &'a mut Context,
 }
 
 impl Encoder<'_> {
-    fn number(&mut self, value: impl Into<u64>) {
-        put(self.out, value.into());
-    }
-
-    fn signed(&mut self, value: i32) {
-        put_signed(self.out, value.into());
-    }
-
     fn count(&mut self, len: usize) {
         put(self.out, len as u64);
     }
 
-    fn handle(&mut self, class: Class, handle: u64) {
+    pub fn handle(&mut self, class: Class, handle: u64) {
         let handles = self.state.handles(class);
         let last = std::mem::replace(&mut handles.last, handle);
         if handle == last {
@@ -86,144 +64,52 @@ impl Encoder<'_> {
         put_signed(self.out, handle.wrapping_sub(last) as i64);
     }
 
-    fn extent(&mut self, extent: Extent) {
-        self.number(extent.width);
-        self.number(extent.height);
-        self.number(extent.depth);
+    pub fn number(&mut self, value: &u64) {
+        put(self.out, *value);
     }
 
-    fn event(&mut self, event: &Event) {
-        match event {
-            Event::DeviceCreated(created) => self.device_created(created),
-            Event::DeviceDestroyed { device } => self.handle(Class::Device, *device),
-            Event::MemoryAllocated {
-                device,
-                memory,
-                size,
-                memory_type,
-            } => {
-                self.handle(Class::Device, *device);
-                self.handle(Class::Memory, *memory);
-                put_scaled(self.out, *size, 0);
-                self.number(*memory_type);
-            }
-            Event::MemoryFreed { device, memory } => {
-                self.handle(Class::Device, *device);
-                self.handle(Class::Memory, *memory);
-            }
-            Event::BufferCreated(created) => self.buffer_created(created),
-            Event::ImageCreated(created) => self.image_created(created),
-            Event::ResourceDestroyed { device, resource } => {
-                self.handle(Class::Device, *device);
-                match *resource {
-                    ResourceId::Buffer(buffer) => {
-                        self.out.push(0);
-                        self.handle(Class::Buffer, buffer);
-                    }
-                    ResourceId::Image(image) => {
-                        self.out.push(1);
-                        self.handle(Class::Image, image);
-                    }
-                }
-            }
-            Event::TimelineCreated { device, semaphore }
-            | Event::SemaphoreDestroyed { device, semaphore } => {
-                self.handle(Class::Device, *device);
-                self.handle(Class::Semaphore, *semaphore);
-            }
-            Event::FenceDestroyed { device, fence } => {
-                self.handle(Class::Device, *device);
-                self.handle(Class::Fence, *fence);
-            }
-            Event::BindSparse {
-                device,
-                queue,
-                call,
-                result,
-                duration,
-            } => {
-                self.handle(Class::Device, *device);
-                self.handle(Class::Queue, *queue);
-                self.signed(*result);
-                self.number(*duration);
-                self.call(call);
-            }
-            Event::Present { device, queue } => {
-                self.handle(Class::Device, *device);
-                self.handle(Class::Queue, *queue);
-            }
-            Event::Submit {
-                device,
-                queue,
-                count,
-            } => {
-                self.handle(Class::Device, *device);
-                self.handle(Class::Queue, *queue);
-                self.number(*count);
-            }
-            Event::Lost { events } => self.number(*events),
+    pub fn number_32(&mut self, value: &u32) {
+        put(self.out, (*value).into());
+    }
+
+    pub fn signed_32(&mut self, value: &i32) {
+        put_signed(self.out, (*value).into());
+    }
+
+    pub fn bytes(&mut self, value: &u64) {
+        put_scaled(self.out, *value, 0);
+    }
+
+    pub fn string(&mut self, text: &str) {
+        put_string(self.out, text);
+    }
+
+    pub fn flag(&mut self, flag: &bool) {
+        self.out.push((*flag).into());
+    }
+
+    pub fn extent(&mut self, extent: &Extent) {
+        for part in [extent.width, extent.height, extent.depth] {
+            self.number_32(&part);
         }
     }
 
-    fn device_created(&mut self, created: &DeviceCreated) {
-        self.handle(Class::Device, created.device);
-        put_string(self.out, &created.name);
-        put_string(self.out, &created.driver_name);
-        put_string(self.out, &created.driver_info);
-        self.number(created.api_version);
-        self.number(created.driver_version);
-        self.number(created.vendor_id);
-        self.number(created.device_id);
-        self.out.push(created.sparse_binding.into());
+    pub fn resource(&mut self, resource: &ResourceId) {
+        let (class, handle) = class_of(*resource);
+        self.flag(&(class == Class::Image));
+        self.handle(class, handle);
     }
 
-    fn requirements(&mut self, requirements: &MemoryRequirements) {
-        put_scaled(self.out, requirements.size, 0);
-        put_scaled(self.out, requirements.alignment, 0);
-        self.number(requirements.memory_type_bits);
-    }
-
-    fn buffer_created(&mut self, created: &BufferCreated) {
-        self.handle(Class::Device, created.device);
-        self.handle(Class::Buffer, created.buffer);
-        self.number(created.flags);
-        put_scaled(self.out, created.size, 0);
-        self.number(created.usage);
-        self.requirements(&created.requirements);
-    }
-
-    fn image_created(&mut self, created: &ImageCreated) {
-        self.handle(Class::Device, created.device);
-        self.handle(Class::Image, created.image);
-        self.number(created.flags);
-        self.signed(created.image_type);
-        self.signed(created.format);
-        self.extent(created.extent);
-        self.number(created.mip_levels);
-        self.number(created.array_layers);
-        self.number(created.samples);
-        self.signed(created.tiling);
-        self.number(created.usage);
-        self.requirements(&created.requirements);
-        self.count(created.sparse_requirements.len());
-        for requirements in &created.sparse_requirements {
+    pub fn all_sparse_requirements(&mut self, all: &[SparseMemoryRequirements]) {
+        self.count(all.len());
+        for requirements in all {
             self.sparse_requirements(requirements);
         }
     }
 
-    fn sparse_requirements(&mut self, requirements: &SparseMemoryRequirements) {
-        self.number(requirements.aspect_mask);
-        self.extent(requirements.granularity);
-        self.number(requirements.flags);
-        self.number(requirements.mip_tail_first_lod);
-        put_scaled(self.out, requirements.mip_tail_size, 0);
-        put_scaled(self.out, requirements.mip_tail_offset, 0);
-        put_scaled(self.out, requirements.mip_tail_stride, 0);
-    }
-
-    fn call(&mut self, call: &BindCall) {
+    pub fn call(&mut self, call: &BindCall) {
         let infos = call.infos.len() as u64;
-        self.number(infos << 1 | u64::from(call.fence.is_some()));
+        self.number(&(infos << 1 | u64::from(call.fence.is_some())));
         if let Some(fence) = call.fence {
             self.handle(Class::Fence, fence);
         }
@@ -249,7 +135,9 @@ impl Encoder<'_> {
         if !of.binds.is_empty() {
             self.count(of.binds.len());
             for (resource, binds) in &of.binds {
-                self.resource(*resource, binds.len());
+                let (class, handle) = class_of(*resource);
+                self.count(binds.len() << 1 | usize::from(class == Class::Image));
+                self.handle(class, handle);
                 self.out.reserve(binds.len());
                 for bind in binds {
                     self.bind(bind);
@@ -278,23 +166,9 @@ impl Encoder<'_> {
         }
     }
 
-    fn resource(&mut self, resource: ResourceId, binds: usize) {
-        let binds = (binds as u64) << 1;
-        match resource {
-            ResourceId::Buffer(buffer) => {
-                self.number(binds);
-                self.handle(Class::Buffer, buffer);
-            }
-            ResourceId::Image(image) => {
-                self.number(binds | 1);
-                self.handle(Class::Image, image);
-            }
-        }
-    }
-
     /// The bits for the memory, and the offset in it that is expected.
     #[inline]
-    fn memory(&mut self, memory: Option<u64>, expected: u64) -> (u8, u64) {
+    fn memory_flags(&mut self, memory: Option<u64>, expected: u64) -> (u8, u64) {
         match memory {
             None => (memory::NONE, 0),
             Some(handle) if handle == self.state.handles(Class::Memory).last => {
@@ -307,7 +181,7 @@ impl Encoder<'_> {
     #[inline]
     fn bind(&mut self, of: &Bind) {
         let last = self.state.bind;
-        let (mut flags, memory_offset) = self.memory(of.memory, last.memory_end);
+        let (mut flags, memory_offset) = self.memory_flags(of.memory, last.memory_end);
         if of.resource_offset != last.end {
             flags |= bind::OFFSET;
         }
@@ -348,7 +222,7 @@ impl Encoder<'_> {
         } = *of;
         let last = self.state.image;
         let next = last.next();
-        let (mut flags, expected) = self.memory(memory, last.next_memory_offset());
+        let (mut flags, expected) = self.memory_flags(memory, last.next_memory_offset());
         let here = (region.aspect, region.level, region.layer);
         if here != (last.region.aspect, last.region.level, last.region.layer) {
             flags |= image_bind::SUBRESOURCE;
@@ -371,12 +245,12 @@ impl Encoder<'_> {
         self.out.push(flags);
         self.other_memory(flags, memory);
         if flags & image_bind::SUBRESOURCE != 0 {
-            self.number(region.aspect);
-            self.number(region.level);
-            self.number(region.layer);
+            for number in [region.aspect, region.level, region.layer] {
+                self.number_32(&number);
+            }
         }
         if flags & image_bind::EXTENT != 0 {
-            self.extent(region.extent);
+            self.extent(&region.extent);
         }
         if flags & image_bind::X != 0 {
             self.texels(region.offset.x, next.x, region.extent.width);
@@ -410,6 +284,6 @@ impl Encoder<'_> {
             Ok(extent) if extent > 0 && difference % extent == 0 => (difference / extent, 0),
             _ => (difference, 1),
         };
-        self.number(super::wire::zigzag(number.into()) << 1 | unit);
+        self.number(&(super::wire::zigzag(number.into()) << 1 | unit));
     }
 }

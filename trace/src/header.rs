@@ -72,28 +72,8 @@ impl Header {
         if found < HEAD {
             return Err(truncated(found as u64, HEAD as u64));
         }
-        let [
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            a,
-            b,
-            c,
-            d,
-            l0,
-            l1,
-            l2,
-            l3,
-            c0,
-            c1,
-            c2,
-            c3,
-        ] = head;
+        let [_, _, _, _, _, _, _, _, a, b, c, d, l @ ..] = head;
+        let [l0, l1, l2, l3, c0, c1, c2, c3] = l;
         let version = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
         if version.0 > VERSION.0 {
             return Err(ReadError::NewerVersion { found: version });

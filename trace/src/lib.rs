@@ -15,6 +15,7 @@ mod decode;
 mod encode;
 mod error;
 mod event;
+mod fields;
 mod header;
 mod reader;
 mod spare;
@@ -54,24 +55,6 @@ const TAG_RECORDS: [u8; 4] = *b"PVSB";
 const TAG_END: [u8; 4] = *b"PVSE";
 /// Tag, length of the contents, checksum.
 const BLOCK_HEAD: usize = 12;
-
-/// What stands for an event in the file.
-mod kind {
-    pub const DEVICE_CREATED: u64 = 1;
-    pub const DEVICE_DESTROYED: u64 = 2;
-    pub const MEMORY_ALLOCATED: u64 = 3;
-    pub const MEMORY_FREED: u64 = 4;
-    pub const BUFFER_CREATED: u64 = 5;
-    pub const IMAGE_CREATED: u64 = 6;
-    pub const RESOURCE_DESTROYED: u64 = 7;
-    pub const TIMELINE_CREATED: u64 = 8;
-    pub const SEMAPHORE_DESTROYED: u64 = 9;
-    pub const FENCE_DESTROYED: u64 = 10;
-    pub const BIND_SPARSE: u64 = 11;
-    pub const PRESENT: u64 = 12;
-    pub const SUBMIT: u64 = 13;
-    pub const LOST: u64 = 14;
-}
 
 /// Bits of the byte that starts a `VkBindSparseInfo`.
 mod info {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 
-use super::fence::{Fence, FenceSet};
+use super::fence::FenceSet;
 use super::shared::{Alive, lock};
 
 /// A synchronisation object, shared by the handles and file descriptors that name it.
@@ -163,13 +163,11 @@ impl Syncobj {
         }
     }
 
-    /// Puts in the fence of work that is about to be queued: as a point, or (0) instead of what is there.
-    pub fn attach(&self, point: u64, fence: &Arc<Fence>) {
-        let fences = FenceSet::of(fence.clone());
-        if point > 0 {
-            self.add_point(point, fences);
-        } else {
-            self.replace(fences);
+    /// Puts fences in: as a point, or (0) instead of what is there.
+    pub fn put(&self, point: u64, fences: FenceSet) {
+        match point {
+            0 => self.replace(fences),
+            _ => self.add_point(point, fences),
         }
     }
 
@@ -185,6 +183,7 @@ impl Syncobj {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fence::Fence;
     use super::*;
 
     fn timeline(points: &[u64]) -> (Syncobj, Vec<Arc<Fence>>) {
@@ -196,7 +195,7 @@ mod tests {
             .iter()
             .map(|point| {
                 let fence = Arc::new(Fence::default());
-                syncobj.attach(*point, &fence);
+                syncobj.put(*point, FenceSet::of(fence.clone()));
                 fence
             })
             .collect();

@@ -61,7 +61,8 @@ pub struct Report {
 }
 
 impl Report {
-    fn all(&self) -> impl Iterator<Item = &Run> {
+    /// Every run, that on the bare base driver first.
+    pub fn all(&self) -> impl Iterator<Item = &Run> {
         let bare = self.baseline.iter().map(|(run, _)| run);
         bare.chain(self.runs.iter().map(|ours| &ours.run))
     }
@@ -110,22 +111,17 @@ impl Report {
                 "results": run.results,
             })
         };
-        let baseline = self
-            .baseline
-            .as_ref()
-            .map(|(run, judged)| base(run, judged));
-        let runs: Vec<Value> = self
-            .runs
-            .iter()
-            .map(|ours| {
-                let mut value = base(&ours.run, &ours.judged);
-                value["kernel"] = json!(ours.way.kernel.to_string_lossy());
-                value["null"] = json!(ours.way.strategy.to_string_lossy());
-                value["compared"] = json!(ours.compared);
-                value["stats"] = json!(ours.stats);
-                value
-            })
-            .collect();
+        let baseline = self.baseline.as_ref();
+        let baseline = baseline.map(|(run, judged)| base(run, judged));
+        let run = |ours: &Ours| {
+            let mut value = base(&ours.run, &ours.judged);
+            value["kernel"] = json!(ours.way.kernel.to_string_lossy());
+            value["null"] = json!(ours.way.strategy.to_string_lossy());
+            value["compared"] = json!(ours.compared);
+            value["stats"] = json!(ours.stats);
+            value
+        };
+        let runs: Vec<Value> = self.runs.iter().map(run).collect();
         let value = json!({
             "deqp_vk": self.deqp,
             "icd": self.icd,
@@ -137,7 +133,6 @@ impl Report {
             "baseline": baseline,
             "runs": runs,
         });
-        let json = serde_json::to_string(&value).map_err(|error| format!("JSON: {error}"))?;
-        Ok(json + "\n")
+        crate::json(&value)
     }
 }

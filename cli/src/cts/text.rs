@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::table::{Align, render};
+use super::super::table::render;
 use super::pool::Run;
 use super::report::{Ours, Report, SHOWN};
 use super::status::Status;
@@ -87,32 +87,21 @@ fn name(ours: &Ours) -> String {
 
 /// How many ended how, a line a run.
 fn results(report: &Report) -> String {
-    let runs = || {
-        report
-            .baseline
-            .iter()
-            .map(|(run, _)| run)
-            .chain(report.runs.iter().map(|ours| &ours.run))
-    };
     // These are always of interest.
     let asked = [Status::Pass, Status::Fail, Status::Crash, Status::Skip];
     let statuses: Vec<Status> = Status::ALL
         .into_iter()
-        .filter(|&status| asked.contains(&status) || runs().any(|run| run.count(status) > 0))
+        .filter(|&status| asked.contains(&status) || report.all().any(|run| run.count(status) > 0))
         .collect();
-    let mut header = vec![("kernel", Align::Left), ("strategy", Align::Left)];
-    header.extend(statuses.iter().map(|status| (status.said(), Align::Right)));
-    let right = ["unexpected", "worse", "better", "ioctls", "ops", "time"];
-    header.extend(right.map(|title| (title, Align::Right)));
+    let said = statuses.iter().map(|status| format!("|>{}", status.said()));
+    let header = "kernel|strategy".to_owned()
+        + &said.collect::<String>()
+        + "|>unexpected|>worse|>better|>ioctls|>ops|>time";
     let row = |names: [String; 2], run: &Run, rest: [String; 5]| -> Vec<String> {
         let counts = statuses.iter().map(|&status| run.count(status).to_string());
         let time = format!("{:.1} s", run.wall.as_secs_f64());
-        names
-            .into_iter()
-            .chain(counts)
-            .chain(rest)
-            .chain([time])
-            .collect()
+        let rest = counts.chain(rest).chain([time]);
+        names.into_iter().chain(rest).collect()
     };
     let none = || "-".to_owned();
     let bare = report.baseline.iter().map(|(run, judged)| {
@@ -187,25 +176,15 @@ fn list(out: &mut String, lines: impl ExactSizeIterator<Item = String>) {
 
 /// What each kernel was asked to do.
 fn kernel_work(runs: &[Ours]) -> String {
-    let mut header = vec![
-        ("kernel", Align::Left),
-        ("strategy", Align::Left),
-        ("devices", Align::Right),
-    ];
-    header.extend(SHOWN.map(|name| (name, Align::Right)));
+    let header = format!("kernel|strategy|>devices|>{}", SHOWN.join("|>"));
     let rows: Vec<Vec<String>> = runs
         .iter()
         .flat_map(|ours| &ours.stats)
         .map(|sum| {
-            let numbers = SHOWN.map(|name| sum.of(name).to_string());
-            [
-                sum.kernel.clone(),
-                sum.strategy.clone(),
-                sum.devices.to_string(),
-            ]
-            .into_iter()
-            .chain(numbers)
-            .collect()
+            let devices = sum.devices.to_string();
+            let mut row = vec![sum.kernel.clone(), sum.strategy.clone(), devices];
+            row.extend(SHOWN.map(|name| sum.of(name).to_string()));
+            row
         })
         .collect();
     render(&header, &rows)

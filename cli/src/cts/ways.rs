@@ -5,17 +5,11 @@ use std::ffi::OsString;
 use std::fmt;
 
 use hosted::config;
-use vpanthor::KernelSpec;
+use panvk_sparse::lower::Strategy;
+use vpanthor::{Flavour, KernelSpec};
 
 use super::Args;
-
-/// What `--all-kernels` stands for: each strategy on the first kernel that takes it.
-const ALL: [(&str, &str); 4] = [
-    ("vpanthor:1.5", "page"),
-    ("vpanthor:1.5", "chunk"),
-    ("vpanthor:1.8-repeat", "repeat"),
-    ("vpanthor:1.9", "sparse"),
-];
+use crate::replay::ways::FIELD;
 
 /// A kernel and a strategy, as the driver's variables have them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +22,11 @@ impl Way {
     /// All that the command line asks for: each kernel with each strategy. What it does not name, the environment does.
     pub fn all(args: &Args) -> Vec<Self> {
         if args.all_kernels {
-            let way = |(kernel, strategy): (&str, &str)| Self {
-                kernel: kernel.into(),
-                strategy: strategy.into(),
+            let way = |(flavour, strategy): (Flavour, Strategy)| Self {
+                kernel: KernelSpec::Vpanthor(flavour).to_string().into(),
+                strategy: strategy.name().into(),
             };
-            return ALL.map(way).into();
+            return FIELD.map(way).into();
         }
         let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let mut kernels: Vec<OsString> = args.kernel.iter().map(|k| k.to_string().into()).collect();

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use plotters::backend::SVGBackend;
-use plotters::prelude::*;
-use plotters::style::text_anchor::HPos;
-
-use super::style::{Area, Drawn, GRID, INK, QUIET, SHEET, colour, failed, save, text};
+use super::style::{
+    Area, Drawn, GRID, QUIET, SHEET, colour, ink, line, picture, quiet, rectangle, save, text,
+};
 
 /// One panel: a quantity of every strategy.
 #[derive(Debug)]
@@ -29,7 +27,7 @@ pub struct Bar {
     pub label: String,
 }
 
-const WIDTH: u32 = 1080;
+const WIDTH: i32 = 1080;
 const MARGIN: i32 = 32;
 const HEADER: i32 = 90;
 const PANEL_TOP: i32 = 36;
@@ -60,42 +58,23 @@ fn render(title: &str, subtitle: &str, note: &str, panels: &[Panel]) -> Result<S
         .max()
         .unwrap_or(0) as i32;
     let height = HEADER + PANEL_TOP + rows * ROW + AXIS + FOOTER;
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, height as u32)).into_drawing_area();
-        root.fill(&SHEET).map_err(failed)?;
-        text(&root, title, (MARGIN, MARGIN + 4), 24, INK, HPos::Left)?;
-        text(
-            &root,
-            subtitle,
-            (MARGIN, MARGIN + 34),
-            15,
-            QUIET,
-            HPos::Left,
-        )?;
+    picture((WIDTH, height), |root| {
+        text(root, title, (MARGIN, MARGIN + 4), ink(24))?;
+        text(root, subtitle, (MARGIN, MARGIN + 34), quiet(15))?;
         let count = panels.len().max(1) as i32;
-        let width = (WIDTH as i32 - 2 * MARGIN - NAMES - (count - 1) * PANEL_GAP) / count;
+        let width = (WIDTH - 2 * MARGIN - NAMES - (count - 1) * PANEL_GAP) / count;
         if let Some(first) = panels.first() {
             for (i, bar) in first.bars.iter().enumerate() {
                 let y = HEADER + PANEL_TOP + i as i32 * ROW + ROW / 2;
-                text(&root, &bar.name, (MARGIN, y), 16, INK, HPos::Left)?;
+                text(root, &bar.name, (MARGIN, y), ink(16))?;
             }
         }
         for (i, panel) in panels.iter().enumerate() {
             let left = MARGIN + NAMES + i as i32 * (width + PANEL_GAP);
-            draw_panel(&root, panel, left, width)?;
+            draw_panel(root, panel, left, width)?;
         }
-        text(
-            &root,
-            note,
-            (MARGIN, height - FOOTER / 2 - 2),
-            13,
-            QUIET,
-            HPos::Left,
-        )?;
-        root.present().map_err(failed)?;
-    }
-    Ok(svg)
+        text(root, note, (MARGIN, height - FOOTER / 2 - 2), quiet(13))
+    })
 }
 
 /// Where values lie between the edges of a panel: a scale from below the smallest to the largest.
@@ -147,21 +126,15 @@ fn draw_panel(root: &Area<'_>, panel: &Panel, left: i32, width: i32) -> Drawn {
     let scale_width = width - 74;
     let top = HEADER + PANEL_TOP;
     let bottom = top + panel.bars.len() as i32 * ROW;
-    text(root, &panel.title, (left, HEADER + 14), 16, INK, HPos::Left)?;
+    text(root, &panel.title, (left, HEADER + 14), ink(16))?;
     for decade in scale.decades() {
         let x = left + scale.position(10f64.powi(decade), scale_width);
-        root.draw(&PathElement::new(
-            vec![(x, top), (x, bottom + 4)],
-            GRID.stroke_width(1),
-        ))
-        .map_err(failed)?;
+        line(root, (x, top), (x, bottom + 4), GRID)?;
         text(
             root,
             &(panel.tick)(decade),
             (x, bottom + 16),
-            12,
-            QUIET,
-            HPos::Center,
+            quiet(12).centred(),
         )?;
     }
     for (i, bar) in panel.bars.iter().enumerate() {
@@ -170,23 +143,14 @@ fn draw_panel(root: &Area<'_>, panel: &Panel, left: i32, width: i32) -> Drawn {
             Some(value) if value > 0.0 => left + scale.position(value, scale_width),
             _ => left,
         };
-        let body = Rectangle::new(
-            [(left, y - BAR / 2), (end, y + BAR / 2)],
-            colour(&bar.name).filled(),
-        );
-        root.draw(&body).map_err(failed)?;
+        let (from, to) = ((left, y - BAR / 2), (end, y + BAR / 2));
+        rectangle(root, from, to, colour(&bar.name))?;
         // A patch of the sheet, so that no grid line runs through the number.
         let width = bar.label.chars().count() as i32 * 8;
-        let patch = [(end + 3, y - 9), (end + 9 + width, y + 9)];
-        root.draw(&Rectangle::new(patch, SHEET.filled()))
-            .map_err(failed)?;
-        text(root, &bar.label, (end + 7, y), 14, INK, HPos::Left)?;
+        rectangle(root, (end + 3, y - 9), (end + 9 + width, y + 9), SHEET)?;
+        text(root, &bar.label, (end + 7, y), ink(14))?;
     }
-    root.draw(&PathElement::new(
-        vec![(left, top), (left, bottom + 4)],
-        QUIET.stroke_width(1),
-    ))
-    .map_err(failed)
+    line(root, (left, top), (left, bottom + 4), QUIET)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Shares over time, as colours: a band for each thing, one above the other.
 
-use plotters::backend::SVGBackend;
 use plotters::prelude::*;
-use plotters::style::text_anchor::HPos;
 
-use super::style::{Area, Drawn, GRID, INK, QUIET, SHEET, failed, heading, line, rectangle, text};
+use super::style::{
+    Area, Drawn, GRID, QUIET, SHEET, heading, ink, line, picture, quiet, rectangle, text,
+};
 use super::ticks::whole_steps;
 
 /// The picture.
@@ -96,24 +96,18 @@ impl Heat {
         let body: i32 = heights.iter().map(|height| height + GAP).sum();
         let body = body.max(LEAST_BAND);
         let height = HEADER + body + FOOTER;
-        let mut svg = String::new();
-        {
-            let root = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32))
-                .into_drawing_area();
-            root.fill(&SHEET).map_err(failed)?;
-            heading(&root, MARGIN, &self.title, &self.subtitle)?;
+        picture((WIDTH, height), |root| {
+            heading(root, MARGIN, &self.title, &self.subtitle)?;
             let mut top = HEADER;
             for (band, height) in self.bands.iter().zip(heights) {
-                self.band(&root, band, top, height)?;
+                self.band(root, band, top, height)?;
                 top += height + GAP;
             }
-            self.axis(&root, HEADER + body)?;
-            self.scale(&root)?;
+            self.axis(root, HEADER + body)?;
+            self.scale(root)?;
             let note_at = (MARGIN, HEADER + body + FOOTER - 20);
-            text(&root, &self.note, note_at, 13, QUIET, HPos::Left)?;
-            root.present().map_err(failed)?;
-        }
-        Ok(svg)
+            text(root, &self.note, note_at, quiet(13))
+        })
     }
 
     /// Pixels of each band.
@@ -133,21 +127,12 @@ impl Heat {
 
     fn band(&self, root: &Area<'_>, band: &HeatBand, top: i32, height: i32) -> Drawn {
         let middle = top + height / 2;
-        text(
-            root,
-            &band.name,
-            (LEFT - 12, middle - 9),
-            14,
-            INK,
-            HPos::Right,
-        )?;
+        text(root, &band.name, (LEFT - 12, middle - 9), ink(14).right())?;
         text(
             root,
             &band.detail,
             (LEFT - 12, middle + 9),
-            12,
-            QUIET,
-            HPos::Right,
+            quiet(12).right(),
         )?;
         let bins = band.shares.first().map_or(1, Vec::len).max(1);
         let rows = bins.min((height / ROW) as usize).max(1);
@@ -192,24 +177,17 @@ impl Heat {
             let share = step as f64 / end.max(1) as f64;
             let x = LEFT + (share * f64::from(RIGHT - LEFT)).round() as i32;
             line(root, (x, top), (x, top + 5), QUIET)?;
-            text(
-                root,
-                &step.to_string(),
-                (x, top + 15),
-                13,
-                QUIET,
-                HPos::Center,
-            )?;
+            text(root, &step.to_string(), (x, top + 15), quiet(13).centred())?;
         }
         let middle = ((LEFT + RIGHT) / 2, top + 34);
-        text(root, &self.x_name, middle, 14, QUIET, HPos::Center)
+        text(root, &self.x_name, middle, quiet(14).centred())
     }
 
     fn scale(&self, root: &Area<'_>) -> Drawn {
         let (top, step) = (HEADER + 34, 15);
         for (i, part) in self.legend.split('\n').enumerate() {
             let at = (SCALE, HEADER + 4 + 16 * i as i32);
-            text(root, part, at, 12, INK, HPos::Left)?;
+            text(root, part, at, ink(12))?;
         }
         for level in 0..=LEVELS {
             let y = top + 8 + step * (LEVELS - level) as i32;
@@ -219,27 +197,13 @@ impl Heat {
                     0 => "0 %".to_owned(),
                     _ => format!("≤ {} %", share_of(level)),
                 };
-                text(
-                    root,
-                    &name,
-                    (SCALE + 30, y + step / 2),
-                    12,
-                    QUIET,
-                    HPos::Left,
-                )?;
+                text(root, &name, (SCALE + 30, y + step / 2), quiet(12))?;
             }
         }
         let y = top + 8 + step * (LEVELS as i32 + 2);
         rectangle(root, (SCALE, y), (SCALE + 22, y + step), GRID)?;
         rectangle(root, (SCALE + 1, y + 1), (SCALE + 21, y + step - 1), SHEET)?;
-        text(
-            root,
-            "not there",
-            (SCALE + 30, y + step / 2),
-            12,
-            QUIET,
-            HPos::Left,
-        )
+        text(root, "not there", (SCALE + 30, y + step / 2), quiet(12))
     }
 }
 

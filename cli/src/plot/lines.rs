@@ -1,12 +1,10 @@
 //! Quantities over time: one panel a quantity, one line a way.
 
-use plotters::backend::SVGBackend;
 use plotters::prelude::*;
-use plotters::style::text_anchor::HPos;
 
 use super::shared::turns;
 use super::style::{
-    Area, Drawn, GRID, INK, QUIET, SHEET, colour, failed, heading, line, rectangle, text,
+    Area, Drawn, GRID, QUIET, colour, failed, heading, ink, line, picture, quiet, rectangle, text,
 };
 use super::ticks::{count_tick, whole_steps};
 
@@ -60,20 +58,14 @@ impl Lines {
     /// The picture as SVG text.
     pub fn render(&self) -> Result<String, String> {
         let height = HEADER + PANEL * self.panels.len() as i32 + FOOTER;
-        let mut svg = String::new();
-        {
-            let root = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32))
-                .into_drawing_area();
-            root.fill(&SHEET).map_err(failed)?;
-            heading(&root, MARGIN, &self.title, &self.subtitle)?;
+        picture((WIDTH, height), |root| {
+            heading(root, MARGIN, &self.title, &self.subtitle)?;
             for (i, panel) in self.panels.iter().enumerate() {
-                self.panel(&root, panel, HEADER + PANEL * i as i32)?;
+                self.panel(root, panel, HEADER + PANEL * i as i32)?;
             }
             let note_at = (MARGIN, height - FOOTER / 2);
-            text(&root, &self.note, note_at, 13, QUIET, HPos::Left)?;
-            root.present().map_err(failed)?;
-        }
-        Ok(svg)
+            text(root, &self.note, note_at, quiet(13))
+        })
     }
 
     fn panel(&self, root: &Area<'_>, panel: &Values, top: i32) -> Drawn {
@@ -82,13 +74,13 @@ impl Lines {
             Scale::Linear(_) => panel.title.clone(),
             Scale::Logarithmic(_) => format!("{} (logarithmic)", panel.title),
         };
-        text(root, &title, (MARGIN, top + 12), 17, INK, HPos::Left)?;
+        text(root, &title, (MARGIN, top + 12), ink(17))?;
         let (from, to) = (top + 32, top + 32 + PLOT);
         let right = LEGEND - 28;
         for (value, name) in scale.ticks() {
             let y = to - scale.pixel(value);
             line(root, (LEFT, y), (right, y), GRID)?;
-            text(root, &name, (LEFT - 8, y), 13, QUIET, HPos::Right)?;
+            text(root, &name, (LEFT - 8, y), quiet(13).right())?;
         }
         let points = panel.lines.iter().map(|line| line.values.len()).max();
         let points = points.unwrap_or(0).max(1);
@@ -98,19 +90,12 @@ impl Lines {
         for step in whole_steps(self.first, end, 9) {
             let x = x_of((step - self.first) as f64 / self.stride as f64);
             line(root, (x, to), (x, to + 5), QUIET)?;
-            text(
-                root,
-                &step.to_string(),
-                (x, to + 15),
-                13,
-                QUIET,
-                HPos::Center,
-            )?;
+            text(root, &step.to_string(), (x, to + 15), quiet(13).centred())?;
         }
         line(root, (LEFT, from), (LEFT, to), QUIET)?;
         line(root, (LEFT, to), (right, to), QUIET)?;
         let middle = ((LEFT + right) / 2, to + 32);
-        text(root, &self.x_name, middle, 14, QUIET, HPos::Center)?;
+        text(root, &self.x_name, middle, quiet(14).centred())?;
 
         let path = |line: &Line| -> Vec<(i32, i32)> {
             let values = line.values.iter().enumerate();
@@ -142,15 +127,8 @@ impl Lines {
                 (LEGEND + 22, y + 3),
                 self.ink(panel, i),
             )?;
-            text(root, &drawn.name, (LEGEND + 32, y), 14, INK, HPos::Left)?;
-            text(
-                root,
-                &drawn.detail,
-                (LEGEND + 32, y + 17),
-                12,
-                QUIET,
-                HPos::Left,
-            )?;
+            text(root, &drawn.name, (LEGEND + 32, y), ink(14))?;
+            text(root, &drawn.detail, (LEGEND + 32, y + 17), quiet(12))?;
         }
         Ok(())
     }

@@ -10,5 +10,5 @@ mod ticks;
 pub use bars::{Bar, Panel, write};
 pub use heat::{Heat, HeatBand};
 pub use lines::{Line, Lines, Values};
-pub use style::save;
+pub use style::{beside, save};
 pub use ticks::{count_tick, nanoseconds_tick};

@@ -3,7 +3,7 @@
 mod frames;
 mod pictures;
 mod report;
-mod ways;
+pub mod ways;
 
 use std::path::PathBuf;
 

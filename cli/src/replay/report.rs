@@ -8,7 +8,7 @@ use replay::{Counts, Replayed, Step};
 use serde::Serialize;
 
 use crate::size::thousands;
-use crate::table::{Align, render};
+use crate::table::render;
 
 pub struct Report<'a> {
     pub path: &'a Path,
@@ -84,23 +84,16 @@ impl Report<'_> {
 
     pub fn json(&self) -> Result<String, String> {
         let range = self.range();
-        let way = |way: &'_ Replayed| {
-            let steps = (range.start..).zip(&way.kept.steps);
-            let steps: Vec<_> = steps
+        let strategies = self.replayed.iter().map(|way| JsonWay {
+            kernel: way.kernel.to_string(),
+            strategy: way.strategy.to_string(),
+            totals: self.totals(way),
+            steps: (range.start..)
+                .zip(&way.kept.steps)
                 .map(|(step, &counts)| JsonStep { step, counts })
-                .collect();
-            (way.kernel.to_string(), way.strategy.to_string(), steps)
-        };
-        let strategies = self.replayed.iter().map(|replayed| {
-            let (kernel, strategy, steps) = way(replayed);
-            JsonWay {
-                kernel,
-                strategy,
-                totals: self.totals(replayed),
-                steps_left_out: (range.end - range.start) - steps.len() as u64,
-                steps,
-                remarks: &replayed.remarks,
-            }
+                .collect(),
+            steps_left_out: (range.end - range.start) - way.kept.steps.len() as u64,
+            remarks: &way.remarks,
         });
         let json = Json {
             trace: self.path.display().to_string(),
@@ -112,9 +105,7 @@ impl Report<'_> {
             cut_off: self.cut_off,
             strategies: strategies.collect(),
         };
-        let line =
-            serde_json::to_string(&json).map_err(|error| format!("writing JSON: {error}"))?;
-        Ok(line + "\n")
+        crate::json(&json)
     }
 
     /// What the recording is, in a line.
@@ -165,20 +156,7 @@ impl Report<'_> {
     }
 
     fn table(&self) -> String {
-        let header = [
-            ("strategy", Align::Left),
-            ("kernel", Align::Left),
-            ("ops", Align::Right),
-            ("map", Align::Right),
-            ("null", Align::Right),
-            ("unmap", Align::Right),
-            ("sync", Align::Right),
-            ("ioctls", Align::Right),
-            ("runs", Align::Right),
-            ("elided", Align::Right),
-            ("PTE writes", Align::Right),
-            ("to kernel", Align::Right),
-        ];
+        let header = "strategy|kernel|>ops|>map|>null|>unmap|>sync|>ioctls|>runs|>elided|>PTE writes|>to kernel";
         let row = |way: &Replayed| {
             let counts = self.totals(way);
             let numbers = [
@@ -198,25 +176,15 @@ impl Report<'_> {
             row
         };
         let rows: Vec<_> = self.replayed.iter().map(row).collect();
-        render(&header, &rows)
+        render(header, &rows)
     }
 
     /// Each step that was asked for.
     fn steps(&self) -> String {
-        let header = [
-            (self.step().name(), Align::Right),
-            ("strategy", Align::Left),
-            ("calls", Align::Right),
-            ("binds", Align::Right),
-            ("elided", Align::Right),
-            ("runs", Align::Right),
-            ("ops", Align::Right),
-            ("ioctls", Align::Right),
-            ("PTE writes", Align::Right),
-            ("to kernel", Align::Right),
-            ("refused", Align::Right),
-            ("skipped", Align::Right),
-        ];
+        let header = format!(
+            ">{}|strategy|>calls|>binds|>elided|>runs|>ops|>ioctls|>PTE writes|>to kernel|>refused|>skipped",
+            self.step().name()
+        );
         let range = self.range();
         let kept = self.replayed.iter().map(|way| way.kept.steps.len()).max();
         let mut rows = Vec::new();

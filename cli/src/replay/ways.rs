@@ -8,7 +8,7 @@ use vpanthor::Flavour;
 use vpanthor::KernelSpec;
 
 /// The kernels in the field, each with the way that a driver takes there; the slow reference first.
-const FIELD: [(Flavour, Strategy); 4] = [
+pub const FIELD: [(Flavour, Strategy); 4] = [
     (Flavour::V1_5, Strategy::Page),
     (Flavour::V1_5, Strategy::Chunk),
     (Flavour::V1_8Repeat, Strategy::Repeat),

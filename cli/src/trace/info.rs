@@ -9,7 +9,7 @@ use trace::{DeviceCreated, Event};
 use vulkan::calls::BindCall;
 
 use super::super::size::thousands;
-use super::super::table::{Align, render};
+use super::super::table::render;
 use super::Failure;
 use super::dump::Text;
 use super::json::Handle;
@@ -131,9 +131,7 @@ pub fn run(args: &Args) -> Result<String, Failure> {
     let binds = report.binds + report.image_binds;
     report.bytes_per_bind = (binds > 0).then(|| report.bytes as f64 / binds as f64);
     match args.json {
-        true => Ok(serde_json::to_string(&report)
-            .map_err(|error| format!("writing JSON: {error}"))?
-            + "\n"),
+        true => crate::json(&report),
         false => Ok(report.for_people()),
     }
 }
@@ -152,12 +150,7 @@ impl Report {
             Event::Present { .. } => self.frames += 1,
             Event::Submit { .. } => self.submits += 1,
             Event::Lost { events } => self.lost_events = self.lost_events.saturating_add(events),
-            Event::DeviceDestroyed { .. }
-            | Event::MemoryFreed { .. }
-            | Event::ResourceDestroyed { .. }
-            | Event::TimelineCreated { .. }
-            | Event::SemaphoreDestroyed { .. }
-            | Event::FenceDestroyed { .. } => {}
+            _ => {}
         }
     }
 
@@ -165,16 +158,13 @@ impl Report {
         self.calls += 1;
         self.failed_calls += u64::from(result != 0);
         for info in &call.infos {
-            for (_, binds) in &info.binds {
-                self.binds += binds.len() as u64;
-                let unbinds = binds.iter().filter(|bind| bind.memory.is_none());
-                self.unbinds += unbinds.count() as u64;
-            }
-            for (_, binds) in &info.image_binds {
-                self.image_binds += binds.len() as u64;
-                let unbinds = binds.iter().filter(|bind| bind.memory.is_none());
-                self.unbinds += unbinds.count() as u64;
-            }
+            let binds = info.binds.iter().flat_map(|(_, binds)| binds);
+            let image_binds = info.image_binds.iter().flat_map(|(_, binds)| binds);
+            self.binds += binds.clone().count() as u64;
+            self.image_binds += image_binds.clone().count() as u64;
+            let memories = binds.map(|bind| bind.memory);
+            let memories = memories.chain(image_binds.map(|bind| bind.memory));
+            self.unbinds += memories.filter(Option::is_none).count() as u64;
         }
     }
 
@@ -184,108 +174,54 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "{name:<11} {text}");
         };
-        let process = Text(&self.process);
-        line(
-            "Process",
-            match self.pid {
-                0 => process.to_string(),
-                pid => format!("{process}, process id {pid}"),
-            },
-        );
-        line(
-            "Format",
-            format!(
-                "{}, recorded by version {}",
-                self.version,
-                Text(&self.layer_version)
-            ),
-        );
-        line(
-            "Started",
-            match self.started_unix_ns {
-                0 => "not known".to_owned(),
-                ns => humantime::format_rfc3339(UNIX_EPOCH + Duration::from_nanos(ns)).to_string(),
-            },
-        );
+        let n = thousands;
+        let mut process = Text(&self.process).to_string();
+        if self.pid != 0 {
+            process += &format!(", process id {}", self.pid);
+        }
+        line("Process", process);
+        let (version, layer) = (&self.version, Text(&self.layer_version));
+        line("Format", format!("{version}, recorded by version {layer}"));
+        let started = match self.started_unix_ns {
+            0 => "not known".to_owned(),
+            ns => humantime::format_rfc3339(UNIX_EPOCH + Duration::from_nanos(ns)).to_string(),
+        };
+        line("Started", started);
         line("Duration", format!("{} s", seconds(self.duration_ns)));
-        line(
-            "Frames",
-            format!(
-                "{}, {} queue submits",
-                thousands(self.frames),
-                thousands(self.submits)
-            ),
-        );
-        line(
-            "Resources",
-            format!(
-                "{} sparse buffers, {} sparse images",
-                thousands(self.buffers),
-                thousands(self.images)
-            ),
-        );
-        line(
-            "Memory",
-            format!(
-                "{} allocations, {} bytes",
-                thousands(self.memory_allocations),
-                thousands(self.memory_bytes)
-            ),
-        );
-        line(
-            "Calls",
-            format!(
-                "{} of vkQueueBindSparse, {} failed",
-                thousands(self.calls),
-                thousands(self.failed_calls)
-            ),
-        );
-        line(
-            "Binds",
-            format!(
-                "{} of bytes, {} of image regions; {} of them unbind",
-                thousands(self.binds),
-                thousands(self.image_binds),
-                thousands(self.unbinds)
-            ),
-        );
-        line(
-            "Size",
-            match self.bytes_per_bind {
-                Some(per_bind) => {
-                    format!("{} bytes, {per_bind:.2} a bind", thousands(self.bytes))
-                }
-                None => format!("{} bytes", thousands(self.bytes)),
-            },
-        );
+        let (frames, submits) = (n(self.frames), n(self.submits));
+        line("Frames", format!("{frames}, {submits} queue submits"));
+        let (buffers, images) = (n(self.buffers), n(self.images));
+        let resources = format!("{buffers} sparse buffers, {images} sparse images");
+        line("Resources", resources);
+        let (memories, bytes) = (n(self.memory_allocations), n(self.memory_bytes));
+        line("Memory", format!("{memories} allocations, {bytes} bytes"));
+        let (calls, failed) = (n(self.calls), n(self.failed_calls));
+        let calls = format!("{calls} of vkQueueBindSparse, {failed} failed");
+        line("Calls", calls);
+        let (bytes, regions, un) = (n(self.binds), n(self.image_binds), n(self.unbinds));
+        let binds = format!("{bytes} of bytes, {regions} of image regions; {un} of them unbind");
+        line("Binds", binds);
+        let mut size = format!("{} bytes", n(self.bytes));
+        if let Some(per_bind) = self.bytes_per_bind {
+            size += &format!(", {per_bind:.2} a bind");
+        }
+        line("Size", size);
         if self.lost_events > 0 {
-            line(
-                "Missing",
-                format!(
-                    "{} events that the recorder had no room for",
-                    thousands(self.lost_events)
-                ),
-            );
+            let lost = n(self.lost_events);
+            let lost = format!("{lost} events that the recorder had no room for");
+            line("Missing", lost);
         }
         if self.unknown_records > 0 {
-            line(
-                "Not known",
-                format!(
-                    "{} records of kinds that a newer panvk-sparse has added",
-                    thousands(self.unknown_records)
-                ),
-            );
+            let unknown = n(self.unknown_records);
+            let what = "records of kinds that a newer panvk-sparse has added";
+            line("Not known", format!("{unknown} {what}"));
         }
-        line(
-            "End",
-            match (&self.damage, self.clean_end) {
-                (Some(damage), _) => format!("damaged {damage}"),
-                (None, true) => "clean".to_owned(),
-                (None, false) => {
-                    "not marked: the process ended before the recording did".to_owned()
-                }
-            },
-        );
+        let end = match (&self.damage, self.clean_end) {
+            (Some(damage), _) => format!("damaged {damage}"),
+            (None, true) => "clean".to_owned(),
+            (None, false) => "not marked: the process ended before the recording did".to_owned(),
+        };
+        line("End", end);
         out.push('\n');
         out + &self.devices()
     }
@@ -308,14 +244,7 @@ impl Report {
                 ]
             })
             .collect();
-        let header = [
-            ("device", Align::Right),
-            ("name", Align::Left),
-            ("driver", Align::Left),
-            ("Vulkan", Align::Left),
-            ("sparseBinding", Align::Left),
-        ];
-        render(&header, &rows)
+        render(">device|name|driver|Vulkan|sparseBinding", &rows)
     }
 }
 

@@ -8,10 +8,7 @@ use std::fmt;
 use panvk_sparse::layout::Extent;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use trace::{
-    BufferCreated, DeviceCreated, Event, ImageCreated, MemoryRequirements, Record,
-    SparseMemoryRequirements,
-};
+use trace::{Event, MemoryRequirements, Record, SparseMemoryRequirements};
 use vulkan::calls::{Bind, BindInfo, ImageBind, ResourceId, Semaphore};
 
 /// A Vulkan handle, as `0x1f90`.
@@ -45,12 +42,12 @@ where
     }
 }
 
-/// Writes an object of `"name": value` pairs.
-macro_rules! object {
-    ($serializer:expr, $($name:literal: $value:expr),+ $(,)?) => {{
-        let mut map = $serializer.serialize_map(None)?;
-        $(map.serialize_entry($name, &$value)?;)+
-        map.end()
+/// Adds entries to a map: fields of a struct by their names, or what is given for a name.
+macro_rules! entries {
+    (@ $of:ident $name:ident) => { &$of.$name };
+    (@ $of:ident $name:ident $value:expr) => { &$value };
+    ($map:ident, $of:ident, $($name:ident $(: $value:expr)?),+ $(,)?) => {{
+        $($map.serialize_entry(stringify!($name), entries!(@ $of $name $($value)?))?;)+
     }};
 }
 
@@ -92,49 +89,62 @@ pub fn name(event: &Event) -> &'static str {
 
 fn fields<M: SerializeMap>(map: &mut M, event: &Event) -> Result<(), M::Error> {
     match event {
-        Event::DeviceCreated(created) => device_created(map, created),
-        Event::DeviceDestroyed { .. } => Ok(()),
+        Event::DeviceCreated(of) => entries!(
+            map,
+            of,
+            name,
+            driver_name,
+            driver_info,
+            api_version,
+            driver_version,
+            vendor_id,
+            device_id,
+            sparse_binding,
+        ),
+        Event::DeviceDestroyed { .. } => {}
         Event::MemoryAllocated {
             memory,
             size,
             memory_type,
             ..
         } => {
-            map.serialize_entry("memory", &Handle(*memory))?;
-            map.serialize_entry("size", size)?;
-            map.serialize_entry("memory_type", memory_type)
+            entries!(map, event, memory: Handle(*memory), size: size, memory_type: memory_type)
         }
-        Event::MemoryFreed { memory, .. } => map.serialize_entry("memory", &Handle(*memory)),
-        Event::BufferCreated(created) => buffer_created(map, created),
-        Event::ImageCreated(created) => image_created(map, created),
+        Event::MemoryFreed { memory, .. } => entries!(map, event, memory: Handle(*memory)),
+        Event::BufferCreated(of) => entries!(
+            map, of, buffer: Handle(of.buffer), flags, size, usage,
+            requirements: Json(&of.requirements),
+        ),
+        Event::ImageCreated(of) => entries!(
+            map, of, image: Handle(of.image), flags, image_type, format, extent: extent(of.extent),
+            mip_levels, array_layers, samples, tiling, usage, requirements: Json(&of.requirements),
+            sparse_requirements: List(&of.sparse_requirements),
+        ),
         Event::ResourceDestroyed { resource, .. } => {
             let (name, handle) = resource_entry(*resource);
-            map.serialize_entry(name, &handle)
+            map.serialize_entry(name, &handle)?;
         }
         Event::TimelineCreated { semaphore, .. } | Event::SemaphoreDestroyed { semaphore, .. } => {
-            map.serialize_entry("semaphore", &Handle(*semaphore))
+            entries!(map, event, semaphore: Handle(*semaphore))
         }
-        Event::FenceDestroyed { fence, .. } => map.serialize_entry("fence", &Handle(*fence)),
+        Event::FenceDestroyed { fence, .. } => entries!(map, event, fence: Handle(*fence)),
         Event::BindSparse {
             queue,
             call,
             result,
             duration,
             ..
-        } => {
-            map.serialize_entry("queue", &Handle(*queue))?;
-            map.serialize_entry("fence", &call.fence.map(Handle))?;
-            map.serialize_entry("result", result)?;
-            map.serialize_entry("duration_ns", duration)?;
-            map.serialize_entry("infos", &List(&call.infos))
-        }
-        Event::Present { queue, .. } => map.serialize_entry("queue", &Handle(*queue)),
+        } => entries!(
+            map, event, queue: Handle(*queue), fence: call.fence.map(Handle), result: result,
+            duration_ns: duration, infos: List(&call.infos),
+        ),
+        Event::Present { queue, .. } => entries!(map, event, queue: Handle(*queue)),
         Event::Submit { queue, count, .. } => {
-            map.serialize_entry("queue", &Handle(*queue))?;
-            map.serialize_entry("count", count)
+            entries!(map, event, queue: Handle(*queue), count: count)
         }
-        Event::Lost { events } => map.serialize_entry("events", events),
+        Event::Lost { events } => entries!(map, event, events: events),
     }
+    Ok(())
 }
 
 fn resource_entry(resource: ResourceId) -> (&'static str, Handle) {
@@ -144,90 +154,43 @@ fn resource_entry(resource: ResourceId) -> (&'static str, Handle) {
     }
 }
 
-fn device_created<M: SerializeMap>(map: &mut M, created: &DeviceCreated) -> Result<(), M::Error> {
-    map.serialize_entry("name", &created.name)?;
-    map.serialize_entry("driver_name", &created.driver_name)?;
-    map.serialize_entry("driver_info", &created.driver_info)?;
-    map.serialize_entry("api_version", &created.api_version)?;
-    map.serialize_entry("driver_version", &created.driver_version)?;
-    map.serialize_entry("vendor_id", &created.vendor_id)?;
-    map.serialize_entry("device_id", &created.device_id)?;
-    map.serialize_entry("sparse_binding", &created.sparse_binding)
-}
-
-fn buffer_created<M: SerializeMap>(map: &mut M, created: &BufferCreated) -> Result<(), M::Error> {
-    map.serialize_entry("buffer", &Handle(created.buffer))?;
-    map.serialize_entry("flags", &created.flags)?;
-    map.serialize_entry("size", &created.size)?;
-    map.serialize_entry("usage", &created.usage)?;
-    map.serialize_entry("requirements", &Json(&created.requirements))
-}
-
-fn image_created<M: SerializeMap>(map: &mut M, created: &ImageCreated) -> Result<(), M::Error> {
-    map.serialize_entry("image", &Handle(created.image))?;
-    map.serialize_entry("flags", &created.flags)?;
-    map.serialize_entry("image_type", &created.image_type)?;
-    map.serialize_entry("format", &created.format)?;
-    map.serialize_entry("extent", &extent(created.extent))?;
-    map.serialize_entry("mip_levels", &created.mip_levels)?;
-    map.serialize_entry("array_layers", &created.array_layers)?;
-    map.serialize_entry("samples", &created.samples)?;
-    map.serialize_entry("tiling", &created.tiling)?;
-    map.serialize_entry("usage", &created.usage)?;
-    map.serialize_entry("requirements", &Json(&created.requirements))?;
-    map.serialize_entry("sparse_requirements", &List(&created.sparse_requirements))
-}
-
 fn extent(extent: Extent) -> [u32; 3] {
     [extent.width, extent.height, extent.depth]
 }
 
-impl Serialize for Json<'_, MemoryRequirements> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        object!(
-            serializer,
-            "size": self.0.size,
-            "alignment": self.0.alignment,
-            "memory_type_bits": self.0.memory_type_bits,
-        )
-    }
+/// Serializes structs as objects with these entries.
+macro_rules! objects {
+    ($($ty:ty: $of:ident { $($entries:tt)+ })+) => { $(
+        impl Serialize for Json<'_, $ty> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let $of = self.0;
+                let mut map = serializer.serialize_map(None)?;
+                entries!(map, $of, $($entries)+);
+                map.end()
+            }
+        }
+    )+ };
 }
 
-impl Serialize for Json<'_, SparseMemoryRequirements> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        object!(
-            serializer,
-            "aspect_mask": self.0.aspect_mask,
-            "granularity": extent(self.0.granularity),
-            "flags": self.0.flags,
-            "mip_tail_first_lod": self.0.mip_tail_first_lod,
-            "mip_tail_size": self.0.mip_tail_size,
-            "mip_tail_offset": self.0.mip_tail_offset,
-            "mip_tail_stride": self.0.mip_tail_stride,
-        )
+objects! {
+    MemoryRequirements: of { size, alignment, memory_type_bits }
+    SparseMemoryRequirements: of {
+        aspect_mask, granularity: extent(of.granularity), flags, mip_tail_first_lod,
+        mip_tail_size, mip_tail_offset, mip_tail_stride,
     }
-}
-
-impl Serialize for Json<'_, BindInfo> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        object!(
-            serializer,
-            "joins_previous": self.0.joins_previous,
-            "waits": List(&self.0.waits),
-            "signals": List(&self.0.signals),
-            "binds": List(&self.0.binds),
-            "image_binds": List(&self.0.image_binds),
-        )
+    BindInfo: of {
+        joins_previous, waits: List(&of.waits), signals: List(&of.signals),
+        binds: List(&of.binds), image_binds: List(&of.image_binds),
     }
-}
-
-impl Serialize for Json<'_, Semaphore> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        object!(
-            serializer,
-            "semaphore": Handle(self.0.handle),
-            "value": self.0.value,
-        )
+    Semaphore: of { semaphore: Handle(of.handle), value }
+    (u64, Vec<ImageBind>): of { image: Handle(of.0), binds: List(&of.1) }
+    Bind: of {
+        resource_offset, size, memory: of.memory.map(Handle), memory_offset, metadata,
+    }
+    ImageBind: of {
+        aspect: of.region.aspect, level: of.region.level, layer: of.region.layer,
+        offset: [of.region.offset.x, of.region.offset.y, of.region.offset.z],
+        extent: extent(of.region.extent), memory: of.memory.map(Handle), memory_offset,
     }
 }
 
@@ -239,44 +202,5 @@ impl Serialize for Json<'_, (ResourceId, Vec<Bind>)> {
         map.serialize_entry(name, &handle)?;
         map.serialize_entry("binds", &List(binds))?;
         map.end()
-    }
-}
-
-impl Serialize for Json<'_, (u64, Vec<ImageBind>)> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        object!(
-            serializer,
-            "image": Handle(self.0.0),
-            "binds": List(&self.0.1),
-        )
-    }
-}
-
-impl Serialize for Json<'_, Bind> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        object!(
-            serializer,
-            "resource_offset": self.0.resource_offset,
-            "size": self.0.size,
-            "memory": self.0.memory.map(Handle),
-            "memory_offset": self.0.memory_offset,
-            "metadata": self.0.metadata,
-        )
-    }
-}
-
-impl Serialize for Json<'_, ImageBind> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let region = &self.0.region;
-        object!(
-            serializer,
-            "aspect": region.aspect,
-            "level": region.level,
-            "layer": region.layer,
-            "offset": [region.offset.x, region.offset.y, region.offset.z],
-            "extent": extent(region.extent),
-            "memory": self.0.memory.map(Handle),
-            "memory_offset": self.0.memory_offset,
-        )
     }
 }

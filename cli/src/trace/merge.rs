@@ -1,15 +1,16 @@
 //! `panvk-sparse trace merge`: several recordings on one time line.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, Metadata};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 use trace::{Header, Record, Writer};
 
 use super::Failure;
+use crate::plot;
 use crate::progress::Bar;
 use crate::recording::Recording;
 use crate::stop::{Error, Stop};
@@ -209,12 +210,7 @@ struct Output {
 impl Output {
     fn new(path: &Path, inputs: &[PathBuf]) -> Result<Self, Failure> {
         let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-        // Through links: what they lead to is replaced, not they.
-        let path_is = match fs::canonicalize(path) {
-            Ok(target) => target,
-            Err(_) => path.to_owned(),
-        };
-        if let Ok(metadata) = fs::metadata(&path_is) {
+        if let Ok(metadata) = fs::metadata(path) {
             if !metadata.is_file() {
                 return Err(failed(
                     &"found something else than a file, expected a file to replace, or none",
@@ -232,20 +228,9 @@ impl Output {
                 )));
             }
         }
-        let folder = match path_is.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let file = tempfile::Builder::new()
-            .prefix(".panvk-sparse-merge-")
-            // What is left of it is the umask's to say, as with any new file.
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder)
-            .map_err(|error| failed(&error))?;
-        Ok(Self {
-            path: path_is,
-            file,
-        })
+        let beside = plot::beside(path, ".panvk-sparse-merge-");
+        let (path, file) = beside.map_err(|error| failed(&error))?;
+        Ok(Self { path, file })
     }
 
     fn publish(self) -> Result<(), Failure> {

@@ -1,13 +1,12 @@
 //! VM_BIND: what takes effect, what is said of failures, what is counted.
 
-use super::{fail_ioctl, map_op, mappings, open, open_model, plain, scattered, unmap};
+use super::{fail_ioctl, map_op, mappings, open, open_model, plain, point_op, scattered, unmap};
 use panvk_sparse::bind::{Ranges, Run, Shadow, Target};
 use panvk_sparse::drm::{BindFailure, BindMode, MAX_RETRIES_EAGAIN, VmState, probe};
 use panvk_sparse::lower::{Attach, Lowering, OpArray, OpCounts, Ops, PlannedBatch, Strategy};
 use panvk_sparse::uapi::{self, ObjArray, SyncOp, VmBindOpRepeat};
 use panvk_sparse::units::{SZ_2M, SZ_4K, SZ_64K, Va};
 use rustix::io::Errno;
-use std::time::Duration;
 use vpanthor::{Fault, Flavour, OpStage, Virtual};
 
 const VA: u64 = 1 << 30;
@@ -85,18 +84,25 @@ fn an_asynchronous_bind_waits_and_signals() {
         let ops = with_syncs(
             scattered(&bo, 3),
             0,
-            &[start.wait_op(), timeline.wait_point_op(1)],
+            &[
+                SyncOp {
+                    flags: uapi::SYNC_OP_WAIT | uapi::SYNC_OP_HANDLE_TYPE_SYNCOBJ,
+                    handle: start.handle().0,
+                    timeline_value: 0,
+                },
+                point_op(&timeline, uapi::SYNC_OP_WAIT, 1),
+            ],
         );
-        let mut ops = with_syncs(ops, 2, &[timeline.signal_point_op(2)]);
+        let mut ops = with_syncs(ops, 2, &[point_op(&timeline, uapi::SYNC_OP_SIGNAL, 2)]);
         vm.bind(&mut ops, BindMode::Async).unwrap();
         assert_eq!(mappings(&vm), 0);
-        assert_eq!(timeline.wait_point(2, Some(Duration::ZERO)), Ok(false));
+        assert_eq!(timeline.query(), Ok(1));
         gate.signal();
-        assert_eq!(timeline.wait_point(2, None), Ok(true));
+        assert_eq!(timeline.query(), Ok(2));
         assert_eq!(mappings(&vm), 3);
         let done = device.create_syncobj(false).unwrap();
         vm.bind(
-            &mut sync_only(&[timeline.wait_point_op(2), done.signal_op()]),
+            &mut sync_only(&[point_op(&timeline, uapi::SYNC_OP_WAIT, 2), done.signal_op()]),
             BindMode::Async,
         )
         .unwrap();

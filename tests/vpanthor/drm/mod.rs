@@ -4,9 +4,9 @@ mod bind;
 mod device;
 mod probe;
 
-use panvk_sparse::drm::{Bo, Device, Vm};
+use panvk_sparse::drm::{Bo, Device, Syncobj, Vm};
 use panvk_sparse::lower::{OpArray, OpCounts, Ops, unmap_op};
-use panvk_sparse::uapi::{self, VmBindOp, ioctl_nr};
+use panvk_sparse::uapi::{self, SyncOp, VmBindOp, ioctl_nr};
 use panvk_sparse::units::{SZ_4K, Va};
 use rustix::io::Errno;
 use vpanthor::{Fault, Flavour, Kernel, Objects, OpenOptions};
@@ -93,4 +93,13 @@ fn mappings(vm: &Vm) -> usize {
         .vm_stats(vm.id().0)
         .unwrap()
         .mappings
+}
+
+/// A wait for a point of a timeline, or a signal of it, for a bind.
+pub fn point_op(timeline: &Syncobj, wait_or_signal: u32, point: u64) -> SyncOp {
+    SyncOp {
+        flags: wait_or_signal | uapi::SYNC_OP_HANDLE_TYPE_TIMELINE_SYNCOBJ,
+        handle: timeline.handle().0,
+        timeline_value: point,
+    }
 }

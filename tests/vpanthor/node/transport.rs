@@ -11,7 +11,7 @@ use panvk_sparse::units::{SZ_4K, SZ_64K, Va};
 use vpanthor::Flavour;
 use vpanthor::{KernelSpec, Virtual};
 
-use crate::drm::{map_op, plain, scattered};
+use crate::drm::{map_op, plain, point_op, scattered};
 
 use super::kit::{self, NODE, calls, on_node};
 
@@ -67,18 +67,15 @@ fn exercise(device: &Device) -> Seen {
     timeline.signal_point(3).unwrap();
     let ops = || plain(vec![unmap_op(Va(VA), SZ_64K)]);
     let syncs = [
-        timeline.wait_point_op(3),
+        point_op(&timeline, uapi::SYNC_OP_WAIT, 3),
         done.signal_op(),
-        timeline.signal_point_op(4),
+        point_op(&timeline, uapi::SYNC_OP_SIGNAL, 4),
     ];
     see!(vm.bind(&mut with_syncs(ops(), &syncs), BindMode::Async));
-    see!((
-        done.wait(Some(Duration::from_secs(10))),
-        timeline.wait_point(4, Some(Duration::from_secs(10)))
-    ));
+    see!(done.wait(Some(Duration::from_secs(10))));
     see!(timeline.query());
     see!(vm.bind(
-        &mut with_syncs(ops(), &[timeline.wait_point_op(9)]),
+        &mut with_syncs(ops(), &[point_op(&timeline, uapi::SYNC_OP_WAIT, 9)]),
         BindMode::Async
     ));
     let only = Ops {

@@ -1,6 +1,6 @@
 //! What binds cost, in numbers.
 
-use std::ops::{Add, AddAssign, Sub};
+use std::ops::{Add, Sub};
 
 use serde::Serialize;
 
@@ -64,42 +64,26 @@ impl Counts {
             ..Self::default()
         }
     }
+}
 
-    fn with(self, other: Self, f: fn(u64, u64) -> u64) -> Self {
-        Self {
-            queue_bind_sparse_calls: f(self.queue_bind_sparse_calls, other.queue_bind_sparse_calls),
-            binds: f(self.binds, other.binds),
-            binds_elided: f(self.binds_elided, other.binds_elided),
-            runs: f(self.runs, other.runs),
-            vm_bind_ioctls: f(self.vm_bind_ioctls, other.vm_bind_ioctls),
-            vm_bind_ops: f(self.vm_bind_ops, other.vm_bind_ops),
-            map_ops: f(self.map_ops, other.map_ops),
-            null_ops: f(self.null_ops, other.null_ops),
-            unmap_ops: f(self.unmap_ops, other.unmap_ops),
-            sync_ops: f(self.sync_ops, other.sync_ops),
-            bytes_to_kernel: f(self.bytes_to_kernel, other.bytes_to_kernel),
-            pte_writes: f(self.pte_writes, other.pte_writes),
-            refused: f(self.refused, other.refused),
-            failed: f(self.failed, other.failed),
-            not_taken: f(self.not_taken, other.not_taken),
-            skipped: f(self.skipped, other.skipped),
-            unplaced: f(self.unplaced, other.unplaced),
-            lost_events: f(self.lost_events, other.lost_events),
-        }
-    }
+/// Each field of one and of the other, joined by `$join`.
+macro_rules! by_field {
+    ($one:ident, $other:ident, $join:path) => {
+        by_field!($one, $other, $join:
+            queue_bind_sparse_calls binds binds_elided runs vm_bind_ioctls vm_bind_ops map_ops null_ops
+            unmap_ops sync_ops bytes_to_kernel pte_writes refused failed not_taken skipped unplaced
+            lost_events)
+    };
+    ($one:ident, $other:ident, $join:path: $($field:ident)+) => {
+        Counts { $($field: $join($one.$field, $other.$field)),+ }
+    };
 }
 
 impl Add for Counts {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        self.with(other, u64::saturating_add)
-    }
-}
-
-impl AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        *self = *self + other;
+        by_field!(self, other, u64::saturating_add)
     }
 }
 
@@ -108,6 +92,6 @@ impl Sub for Counts {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
-        self.with(other, u64::saturating_sub)
+        by_field!(self, other, u64::saturating_sub)
     }
 }

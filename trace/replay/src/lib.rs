@@ -30,7 +30,7 @@ use panvk_sparse::layout::TileMap;
 use panvk_sparse::lower::Strategy;
 use trace::{BufferCreated, DeviceCreated, Event, ImageCreated, Record};
 use vpanthor::KernelSpec;
-use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId};
+use vulkan::calls::{BindCall, BindInfo, ResourceId};
 use vulkan::handles::HandleHashMap;
 
 /// Reasons that are kept as text; the others are only counted.
@@ -74,15 +74,6 @@ enum Life {
     /// Without the feature `sparseBinding`, or destroyed. Its counts stay.
     Ended(Box<Stats>),
     Alive(Box<Alive>),
-}
-
-/// What became of a `vkQueueBindSparse`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    CarriedOut,
-    Refused,
-    Failed,
-    Lost,
 }
 
 impl Replay {
@@ -228,7 +219,7 @@ impl Replay {
             return;
         };
         if let Some(counts) = device.counts() {
-            self.gone += counts;
+            self.gone = self.gone + counts;
             device.state = Life::Ended(Box::new(device.stats()));
         }
     }
@@ -267,15 +258,7 @@ impl Replay {
             return;
         };
         let result = vk::Result::from_raw(result);
-        let (fate, skipped, why) = replay(alive, call, result);
-        match fate {
-            Fate::CarriedOut => {}
-            Fate::Refused => counts.refused += 1,
-            Fate::Failed => counts.failed += 1,
-            Fate::Lost => counts.not_taken += 1,
-        }
-        counts.skipped += skipped;
-        if let Some(why) = why {
+        if let Some(why) = replay(alive, call, result, counts) {
             self.remark(|| why);
         }
     }
@@ -303,32 +286,45 @@ impl Alive {
     }
 }
 
-/// Does with a call what the driver does. Gives what became of it, how many of its binds were skipped, and why.
-fn replay(device: &mut Alive, call: &BindCall, result: vk::Result) -> (Fate, u64, Option<String>) {
+/// Does with a call what the driver does, and counts it where it was not carried out. Gives a reason, where there is one.
+fn replay(
+    device: &mut Alive,
+    call: &BindCall,
+    result: vk::Result,
+    counts: &mut Counts,
+) -> Option<String> {
     // This driver says so where a bind breaks a rule; then nothing of the call has happened.
     if result == vk::Result::ERROR_VALIDATION_FAILED_EXT {
-        return (Fate::Refused, 0, None);
+        counts.refused += 1;
+        return None;
     }
     // What the driver below said, it says again: the operations are then taken back.
     let taken = result.as_raw() >= 0;
-    match device.bind(call, taken) {
-        Ok(()) if taken => (Fate::CarriedOut, 0, None),
-        Ok(()) => (Fate::Failed, 0, None),
-        Err(HostedError::Invalid(_)) if result.as_raw() < 0 => (Fate::Refused, 0, None),
+    let lost = match device.bind(call, taken) {
+        Ok(()) => {
+            counts.failed += u64::from(!taken);
+            return None;
+        }
+        Err(HostedError::Invalid(_)) if !taken => {
+            counts.refused += 1;
+            return None;
+        }
         Err(HostedError::Invalid(why)) => {
             // The driver of the recording took it. So will this one, but for those binds that it can't place.
             let (rest, skipped) = only_possible(&device.space, call);
-            let why = format!(
-                "skipped {skipped} of {} binds of a call: {why}",
-                binds_of(call)
-            );
+            counts.skipped += skipped;
             match device.bind(&rest, taken) {
-                Ok(()) => (Fate::CarriedOut, skipped, Some(why)),
-                Err(error) => (Fate::Lost, skipped, Some(error.to_string())),
+                Ok(()) => {
+                    let all = binds_of(call);
+                    return Some(format!("skipped {skipped} of {all} binds of a call: {why}"));
+                }
+                Err(error) => error,
             }
         }
-        Err(error) => (Fate::Lost, 0, Some(error.to_string())),
-    }
+        Err(error) => error,
+    };
+    counts.not_taken += 1;
+    Some(lost.to_string())
 }
 
 /// The call without the binds that can't be carried out, each looked at alone, and how many these are.
@@ -344,26 +340,20 @@ fn only_possible(space: &Space, call: &BindCall) -> (BindCall, u64) {
     for info in &mut rest.infos {
         for (id, binds) in &mut info.binds {
             binds.retain(|&bind| {
-                let binds = vec![(*id, vec![bind])];
-                possible(BindInfo {
-                    binds,
-                    ..BindInfo::default()
-                })
+                let mut alone = BindInfo::default();
+                alone.binds.push((*id, vec![bind]));
+                possible(alone)
             });
         }
-        info.binds
-            .retain(|(_, binds): &(_, Vec<Bind>)| !binds.is_empty());
+        info.binds.retain(|(_, binds)| !binds.is_empty());
         for (image, binds) in &mut info.image_binds {
             binds.retain(|&bind| {
-                let image_binds = vec![(*image, vec![bind])];
-                possible(BindInfo {
-                    image_binds,
-                    ..BindInfo::default()
-                })
+                let mut alone = BindInfo::default();
+                alone.image_binds.push((*image, vec![bind]));
+                possible(alone)
             });
         }
-        info.image_binds
-            .retain(|(_, binds): &(_, Vec<ImageBind>)| !binds.is_empty());
+        info.image_binds.retain(|(_, binds)| !binds.is_empty());
     }
     let skipped = binds_of(call) - binds_of(&rest);
     (rest, skipped)

@@ -41,15 +41,17 @@ pub struct Series {
     filled: u64,
 }
 
-impl Series {
-    fn new() -> Self {
+impl Default for Series {
+    fn default() -> Self {
         Self {
             stride: 1,
             points: Vec::new(),
             filled: 1,
         }
     }
+}
 
+impl Series {
     fn push(&mut self, step: [u64; 2]) {
         match self.points.last_mut() {
             Some(last) if self.filled < self.stride => {
@@ -98,7 +100,7 @@ pub struct Steps {
     calls: Option<Track>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Track {
     last: Counts,
     count: u64,
@@ -108,23 +110,13 @@ struct Track {
 }
 
 impl Track {
-    fn new() -> Self {
-        Self {
-            last: Counts::default(),
-            count: 0,
-            series: Series::new(),
-            kept: Vec::new(),
-            sum: Counts::default(),
-        }
-    }
-
     fn step(&mut self, totals: Counts, wanted: &Range<u64>) {
         let counts = totals - self.last;
         self.last = totals;
         self.series
             .push([counts.vm_bind_ops, counts.vm_bind_ioctls]);
         if wanted.contains(&self.count) {
-            self.sum += counts;
+            self.sum = self.sum + counts;
             if self.kept.len() < MOST_KEPT {
                 self.kept.push(counts);
             }
@@ -138,8 +130,8 @@ impl Steps {
     pub fn new(wanted: Range<u64>) -> Self {
         Self {
             wanted,
-            frames: Track::new(),
-            calls: Some(Track::new()),
+            frames: Track::default(),
+            calls: Some(Track::default()),
         }
     }
 
@@ -180,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_series_of_any_length_has_few_points_and_keeps_its_peaks() {
-        let mut series = Series::new();
+        let mut series = Series::default();
         let steps = 3 * MOST_POINTS as u64 + 5;
         for i in 0..steps {
             series.push([i % 7, if i == 5000 { 99 } else { 1 }]);

@@ -13,7 +13,7 @@ use super::{Kernel, Objects, OpenOptions};
 use crate::bo::{Bo, BoTable};
 use crate::changes::Change;
 use crate::faults::{Fault, Faults};
-use crate::fence::Fence;
+use crate::fence::{Fence, FenceSet};
 use crate::gpuvm::Gpuvm;
 use crate::group::Group;
 use crate::handles::Handles;
@@ -167,7 +167,7 @@ impl File {
     pub fn attach_foreign_fence(&self, handle: u32, point: u64) -> Option<ForeignFence> {
         let syncobj = self.syncobj(handle)?;
         let fence = Arc::new(Fence::default());
-        syncobj.attach(point, &fence);
+        syncobj.put(point, FenceSet::of(fence.clone()));
         self.kernel.changed();
         Some(ForeignFence {
             fence,

@@ -80,15 +80,15 @@ unsafe fn open_with(
 }
 
 macro_rules! open_functions {
-    ($($name:ident $c_name:literal, $at:ident $c_at:literal;)+) => { $(
+    ($($name:ident $c_name:literal, $at:ident $c_at:literal ($($mode:ident $dots:tt)?);)+) => { $(
         /// # Safety
         /// As the C library's.
         #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $name(path: *const c_char, flags: c_int, mode: Mode) -> c_int {
+        pub unsafe extern "C" fn $name(path: *const c_char, flags: c_int $(, $mode: Mode)?) -> c_int {
             // SAFETY: the caller's arguments.
             unsafe {
                 open_with(path, flags, |path| {
-                    real!($c_name, fn(*const c_char, c_int; ...) -> c_int, path, flags, mode => -1)
+                    real!($c_name, fn(*const c_char, c_int $(; $dots)?) -> c_int, path, flags $(, $mode)? => -1)
                 })
             }
         }
@@ -96,54 +96,23 @@ macro_rules! open_functions {
         /// # Safety
         /// As the C library's.
         #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $at(dir: c_int, path: *const c_char, flags: c_int, mode: Mode) -> c_int {
+        pub unsafe extern "C" fn $at(dir: c_int, path: *const c_char, flags: c_int $(, $mode: Mode)?) -> c_int {
             // SAFETY: the caller's arguments.
             unsafe {
-                open_with(path, flags, |path| {
-                    real!($c_at, fn(c_int, *const c_char, c_int; ...) -> c_int, dir, path, flags, mode => -1)
-                })
+                open_with(path, flags, |path| real!(
+                    $c_at, fn(c_int, *const c_char, c_int $(; $dots)?) -> c_int, dir, path, flags $(, $mode)? => -1
+                ))
             }
         }
     )+ };
 }
 
+// The latter two are what a program calls that was compiled with _FORTIFY_SOURCE and passes no mode.
 open_functions! {
-    open c"open", openat c"openat";
-    open64 c"open64", openat64 c"openat64";
-}
-
-/// What a program calls that was compiled with _FORTIFY_SOURCE and passes no mode.
-macro_rules! checked_open_functions {
-    ($($name:ident $c_name:literal, $at:ident $c_at:literal;)+) => { $(
-        /// # Safety
-        /// As the C library's.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $name(path: *const c_char, flags: c_int) -> c_int {
-            // SAFETY: the caller's arguments.
-            unsafe {
-                open_with(path, flags, |path| {
-                    real!($c_name, fn(*const c_char, c_int) -> c_int, path, flags => -1)
-                })
-            }
-        }
-
-        /// # Safety
-        /// As the C library's.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $at(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
-            // SAFETY: the caller's arguments.
-            unsafe {
-                open_with(path, flags, |path| {
-                    real!($c_at, fn(c_int, *const c_char, c_int) -> c_int, dir, path, flags => -1)
-                })
-            }
-        }
-    )+ };
-}
-
-checked_open_functions! {
-    __open_2 c"__open_2", __openat_2 c"__openat_2";
-    __open64_2 c"__open64_2", __openat64_2 c"__openat64_2";
+    open c"open", openat c"openat" (mode ...);
+    open64 c"open64", openat64 c"openat64" (mode ...);
+    __open_2 c"__open_2", __openat_2 c"__openat_2" ();
+    __open64_2 c"__open64_2", __openat64_2 c"__openat64_2" ();
 }
 
 /// The stream of a node; null with errno where it cannot be opened.

@@ -59,50 +59,27 @@ unsafe fn cut(path: *mut c_char) -> *mut c_char {
     path
 }
 
-/// # Safety
-/// As the C library's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        cut(redirected(path, |path| {
-            real!(
-                c"realpath", fn(*const c_char, *mut c_char) -> *mut c_char, path, resolved => std::ptr::null_mut()
-            )
-        }))
-    }
+macro_rules! resolving_functions {
+    ($($name:ident $c_name:literal path ($($after:ident: $after_ty:ty),*);)+) => { $(
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(path: *const c_char $(, $after: $after_ty)*) -> *mut c_char {
+            // SAFETY: the caller's arguments.
+            unsafe {
+                cut(redirected(path, |path| real!(
+                    $c_name, fn(*const c_char $(, $after_ty)*) -> *mut c_char, path $(, $after)*
+                        => std::ptr::null_mut()
+                )))
+            }
+        }
+    )+ };
 }
 
-/// # Safety
-/// As the C library's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn __realpath_chk(
-    path: *const c_char,
-    resolved: *mut c_char,
-    room: usize,
-) -> *mut c_char {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        cut(redirected(path, |path| {
-            real!(
-                c"__realpath_chk", fn(*const c_char, *mut c_char, usize) -> *mut c_char, path, resolved, room
-                    => std::ptr::null_mut()
-            )
-        }))
-    }
-}
-
-/// # Safety
-/// As the C library's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn canonicalize_file_name(path: *const c_char) -> *mut c_char {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        cut(redirected(
-            path,
-            |path| real!(c"canonicalize_file_name", fn(*const c_char) -> *mut c_char, path => std::ptr::null_mut()),
-        ))
-    }
+resolving_functions! {
+    realpath c"realpath" path (resolved: *mut c_char);
+    __realpath_chk c"__realpath_chk" path (resolved: *mut c_char, room: usize);
+    canonicalize_file_name c"canonicalize_file_name" path ();
 }
 
 /// # Safety

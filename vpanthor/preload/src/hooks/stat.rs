@@ -13,28 +13,23 @@ use super::{inside, redirected};
 /// A character device that everybody may use.
 const MODE: u32 = libc::S_IFCHR | 0o666;
 
+/// Whether anything may stand for a node.
+fn has_any() -> bool {
+    !gate::is_busy() && Process::if_any().is_some_and(Process::has_any)
+}
+
 /// Makes a node of what stands for one.
 ///
 /// # Safety
 /// `result` is what a function returned that fills `stat` if it succeeds.
 unsafe fn correct(result: c_int, stat: *mut libc::stat) -> c_int {
-    if result != 0
-        || stat.is_null()
-        || gate::is_busy()
-        || !Process::if_any().is_some_and(Process::has_any)
-    {
+    if result != 0 || stat.is_null() || !has_any() {
         return result;
     }
     // SAFETY: filled in, the caller says.
     let stat = unsafe { &mut *stat };
-    let minor = inside(|state| {
-        Some(
-            state
-                .node_of(stat.st_mode, stat.st_size, file_id(stat))?
-                .entry
-                .minor,
-        )
-    });
+    let (mode, size, id) = (stat.st_mode, stat.st_size, file_id(stat));
+    let minor = inside(|state| Some(state.node_of(mode, size, id)?.entry.minor));
     if let Some(minor) = minor.flatten() {
         stat.st_mode = MODE;
         stat.st_rdev = libc::makedev(MAJOR, minor);
@@ -45,99 +40,58 @@ unsafe fn correct(result: c_int, stat: *mut libc::stat) -> c_int {
 }
 
 macro_rules! stat_functions {
-    ($(by_path $name:ident $c_name:literal $old:ident $c_old:literal;)+) => { $(
+    ($($name:ident $c_name:literal ($($before:ident: $before_ty:ty),*) path, stat ($($after:ident: $after_ty:ty),*);)+) => { $(
         /// # Safety
         /// As the C library's.
         #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $name(path: *const c_char, stat: *mut libc::stat) -> c_int {
-            // SAFETY: the caller's arguments.
-            unsafe {
-                let result = redirected(path, |path| {
-                    real!($c_name, fn(*const c_char, *mut libc::stat) -> c_int, path, stat => -1)
-                });
-                correct(result, stat)
-            }
-        }
-
-        /// What programs call that were linked before glibc 2.33.
-        ///
-        /// # Safety
-        /// As the C library's.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $old(version: c_int, path: *const c_char, stat: *mut libc::stat) -> c_int {
-            // SAFETY: the caller's arguments.
-            unsafe {
-                let result = redirected(path, |path| {
-                    real!($c_old, fn(c_int, *const c_char, *mut libc::stat) -> c_int, version, path, stat => -1)
-                });
-                correct(result, stat)
-            }
-        }
-    )+ };
-    ($(by_fd $name:ident $c_name:literal $old:ident $c_old:literal;)+) => { $(
-        /// # Safety
-        /// As the C library's.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $name(fd: c_int, stat: *mut libc::stat) -> c_int {
-            // SAFETY: the caller's arguments.
-            unsafe { correct(real!($c_name, fn(c_int, *mut libc::stat) -> c_int, fd, stat => -1), stat) }
-        }
-
-        /// # Safety
-        /// As the C library's.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $old(version: c_int, fd: c_int, stat: *mut libc::stat) -> c_int {
-            let result = real!($c_old, fn(c_int, c_int, *mut libc::stat) -> c_int, version, fd, stat => -1);
-            // SAFETY: the caller's arguments.
-            unsafe { correct(result, stat) }
-        }
-    )+ };
-    ($(at $name:ident $c_name:literal $old:ident $c_old:literal;)+) => { $(
-        /// # Safety
-        /// As the C library's.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $name(dir: c_int, path: *const c_char, stat: *mut libc::stat, flags: c_int) -> c_int {
-            // SAFETY: the caller's arguments.
-            unsafe {
-                let result = redirected(path, |path| real!(
-                    $c_name, fn(c_int, *const c_char, *mut libc::stat, c_int) -> c_int, dir, path, stat, flags => -1
-                ));
-                correct(result, stat)
-            }
-        }
-
-        /// # Safety
-        /// As the C library's.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $old(
-            version: c_int, dir: c_int, path: *const c_char, stat: *mut libc::stat, flags: c_int,
+        pub unsafe extern "C" fn $name(
+            $($before: $before_ty,)* path: *const c_char, stat: *mut libc::stat $(, $after: $after_ty)*
         ) -> c_int {
             // SAFETY: the caller's arguments.
             unsafe {
                 let result = redirected(path, |path| real!(
-                    $c_old, fn(c_int, c_int, *const c_char, *mut libc::stat, c_int) -> c_int,
-                    version, dir, path, stat, flags => -1
+                    $c_name, fn($($before_ty,)* *const c_char, *mut libc::stat $(, $after_ty)*) -> c_int,
+                    $($before,)* path, stat $(, $after)* => -1
                 ));
                 correct(result, stat)
             }
         }
     )+ };
+    ($($name:ident $c_name:literal ($($before:ident: $before_ty:ty),*) fd, stat;)+) => { $(
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($before: $before_ty,)* fd: c_int, stat: *mut libc::stat) -> c_int {
+            let result = real!(
+                $c_name, fn($($before_ty,)* c_int, *mut libc::stat) -> c_int, $($before,)* fd, stat => -1
+            );
+            // SAFETY: the caller's arguments.
+            unsafe { correct(result, stat) }
+        }
+    )+ };
 }
 
-// On 64 bits, `struct stat64` is `struct stat`.
+// On 64 bits, `struct stat64` is `struct stat`. Those with a version are what programs call that were linked before
+// glibc 2.33.
 stat_functions! {
-    by_path stat c"stat" __xstat c"__xstat";
-    by_path stat64 c"stat64" __xstat64 c"__xstat64";
-    by_path lstat c"lstat" __lxstat c"__lxstat";
-    by_path lstat64 c"lstat64" __lxstat64 c"__lxstat64";
+    stat c"stat" () path, stat ();
+    stat64 c"stat64" () path, stat ();
+    lstat c"lstat" () path, stat ();
+    lstat64 c"lstat64" () path, stat ();
+    fstatat c"fstatat" (dir: c_int) path, stat (flags: c_int);
+    fstatat64 c"fstatat64" (dir: c_int) path, stat (flags: c_int);
+    __xstat c"__xstat" (version: c_int) path, stat ();
+    __xstat64 c"__xstat64" (version: c_int) path, stat ();
+    __lxstat c"__lxstat" (version: c_int) path, stat ();
+    __lxstat64 c"__lxstat64" (version: c_int) path, stat ();
+    __fxstatat c"__fxstatat" (version: c_int, dir: c_int) path, stat (flags: c_int);
+    __fxstatat64 c"__fxstatat64" (version: c_int, dir: c_int) path, stat (flags: c_int);
 }
 stat_functions! {
-    by_fd fstat c"fstat" __fxstat c"__fxstat";
-    by_fd fstat64 c"fstat64" __fxstat64 c"__fxstat64";
-}
-stat_functions! {
-    at fstatat c"fstatat" __fxstatat c"__fxstatat";
-    at fstatat64 c"fstatat64" __fxstatat64 c"__fxstatat64";
+    fstat c"fstat" () fd, stat;
+    fstat64 c"fstat64" () fd, stat;
+    __fxstat c"__fxstat" (version: c_int) fd, stat;
+    __fxstat64 c"__fxstat64" (version: c_int) fd, stat;
 }
 
 /// # Safety
@@ -159,11 +113,7 @@ pub unsafe extern "C" fn statx(
             )
         })
     };
-    if result != 0
-        || statx.is_null()
-        || gate::is_busy()
-        || !Process::if_any().is_some_and(Process::has_any)
-    {
+    if result != 0 || statx.is_null() || !has_any() {
         return result;
     }
     // SAFETY: filled in, as the call succeeded.

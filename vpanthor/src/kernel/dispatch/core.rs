@@ -7,6 +7,8 @@ use crate::shared::lock;
 use crate::user_memory::UserMemory;
 use panvk_sparse::uapi::*;
 
+use super::Answer;
+
 /// Fills the caller's buffer as far as it goes and tells the whole length.
 fn copy_text(mem: &dyn UserMemory, addr: u64, len: &mut u64, text: &str) -> Result<(), Errno> {
     let room = usize::try_from(*len).unwrap_or(usize::MAX);
@@ -18,7 +20,7 @@ fn copy_text(mem: &dyn UserMemory, addr: u64, len: &mut u64, text: &str) -> Resu
     mem.write(addr, fits)
 }
 
-pub(super) fn version(file: &File, args: &mut Version, mem: &dyn UserMemory) -> Result<u32, Errno> {
+pub(super) fn version(file: &File, args: &mut Version, mem: &dyn UserMemory) -> Answer {
     let (major, minor) = file.kernel.flavour().version();
     args.version_major = major as i32;
     args.version_minor = minor as i32;
@@ -26,10 +28,10 @@ pub(super) fn version(file: &File, args: &mut Version, mem: &dyn UserMemory) -> 
     copy_text(mem, args.name, &mut args.name_len, "panthor")?;
     copy_text(mem, args.date, &mut args.date_len, "0")?;
     copy_text(mem, args.desc, &mut args.desc_len, "Panthor DRM driver")?;
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn get_cap(_: &File, args: &mut GetCap, _: &dyn UserMemory) -> Result<u32, Errno> {
+pub(super) fn get_cap(_: &File, args: &mut GetCap, _: &dyn UserMemory) -> Answer {
     args.value = match args.capability {
         CAP_PRIME => PRIME_CAP_IMPORT | PRIME_CAP_EXPORT,
         CAP_TIMESTAMP_MONOTONIC | CAP_SYNCOBJ | CAP_SYNCOBJ_TIMELINE => 1,
@@ -39,16 +41,12 @@ pub(super) fn get_cap(_: &File, args: &mut GetCap, _: &dyn UserMemory) -> Result
             return Err(Errno::OPNOTSUPP);
         }
     };
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn gem_close(
-    file: &File,
-    args: &mut GemClose,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn gem_close(file: &File, args: &mut GemClose, _: &dyn UserMemory) -> Answer {
     let closed = lock(&file.bos).close(args.handle);
-    closed.map(|_| 0).ok_or(Errno::INVAL)
+    closed.map(|_| ()).ok_or(Errno::INVAL)
 }
 
 /// The memory leaves as a memfd. It can always be written to, with `RDWR` or without.
@@ -56,7 +54,7 @@ pub(super) fn prime_handle_to_fd(
     file: &File,
     args: &mut PrimeHandle,
     _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+) -> Answer {
     if args.flags & !(CLOEXEC | RDWR) != 0 {
         return Err(Errno::INVAL);
     }
@@ -68,7 +66,7 @@ pub(super) fn prime_handle_to_fd(
     let fd = fcntl_dupfd_cloexec(memory, 0)?;
     file.kernel.remember_exported(&bo);
     args.fd = install(fd, args.flags & CLOEXEC != 0)?;
-    Ok(0)
+    Ok(())
 }
 
 /// Only this kernel's own buffer objects can come in; `EINVAL` for memory of other drivers, of which there are none.
@@ -76,8 +74,8 @@ pub(super) fn prime_fd_to_handle(
     file: &File,
     args: &mut PrimeHandle,
     _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+) -> Answer {
     let bo = file.kernel.import_bo(args.fd)?;
     args.handle = lock(&file.bos).handle_of(bo)?;
-    Ok(0)
+    Ok(())
 }

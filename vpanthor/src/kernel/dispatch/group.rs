@@ -10,6 +10,7 @@ use crate::shared::lock;
 use crate::user_memory::{Objects, UserMemory};
 use panvk_sparse::uapi::*;
 
+use super::Answer;
 use super::syncs::{Graph, read_syncs};
 
 /// Queues that a group can have (`MAX_CS_PER_CSG`).
@@ -68,11 +69,7 @@ fn check_cores(file: &File, args: &GroupCreate) -> Result<(), Errno> {
     Ok(())
 }
 
-pub(super) fn create(
-    file: &File,
-    args: &mut GroupCreate,
-    mem: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn create(file: &File, args: &mut GroupCreate, mem: &dyn UserMemory) -> Answer {
     let count = args.queues.count;
     ensure(
         (1..=MAX_QUEUES).contains(&count),
@@ -98,31 +95,23 @@ pub(super) fn create(
     }
     let handle = lock(&file.groups).insert(Group::new(vm, count));
     args.group_handle = handle.ok_or_else(|| refuse(Errno::BUSY, "the file has 128 groups"))?;
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn destroy(
-    file: &File,
-    args: &mut GroupDestroy,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn destroy(file: &File, args: &mut GroupDestroy, _: &dyn UserMemory) -> Answer {
     ensure(args.pad == 0, "padding must be zero")?;
     let removed = lock(&file.groups).remove(args.group_handle);
     removed.ok_or_else(no_such_group)?.destroy();
     file.kernel.changed();
-    Ok(0)
+    Ok(())
 }
 
 /// Nothing goes wrong on a GPU that does nothing.
-pub(super) fn get_state(
-    file: &File,
-    args: &mut GroupGetState,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn get_state(file: &File, args: &mut GroupGetState, _: &dyn UserMemory) -> Answer {
     ensure(args.pad == 0, "padding must be zero")?;
     file.group(args.group_handle).ok_or_else(no_such_group)?;
     (args.state, args.fatal_queues) = (0, 0);
-    Ok(0)
+    Ok(())
 }
 
 fn check_job(job: &QueueSubmit, group: &Group) -> Result<(), Errno> {
@@ -142,11 +131,7 @@ fn check_job(job: &QueueSubmit, group: &Group) -> Result<(), Errno> {
 }
 
 /// All or nothing: every job is checked before any is queued.
-pub(super) fn submit(
-    file: &File,
-    args: &mut GroupSubmit,
-    mem: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn submit(file: &File, args: &mut GroupSubmit, mem: &dyn UserMemory) -> Answer {
     ensure(args.pad == 0, "padding must be zero")?;
     let size = size_of::<QueueSubmit>();
     let objects = Objects::read(mem, &args.queue_submits, size, size)?;
@@ -188,14 +173,10 @@ pub(super) fn submit(
         file.kernel.watch(&group);
     }
     file.kernel.changed();
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn heap_create(
-    file: &File,
-    args: &mut TilerHeapCreate,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn heap_create(file: &File, args: &mut TilerHeapCreate, _: &dyn UserMemory) -> Answer {
     let vm = file.vm(args.vm_id).ok_or_else(no_such_vm)?;
     ensure(
         (1..=args.max_chunks).contains(&args.initial_chunk_count),
@@ -209,17 +190,13 @@ pub(super) fn heap_create(
     args.handle = args.vm_id << 16 | heap.index;
     args.tiler_heap_ctx_gpu_va = heap.context_va;
     args.first_heap_chunk_gpu_va = heap.first_chunk_va;
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn heap_destroy(
-    file: &File,
-    args: &mut TilerHeapDestroy,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn heap_destroy(file: &File, args: &mut TilerHeapDestroy, _: &dyn UserMemory) -> Answer {
     ensure(args.pad == 0, "padding must be zero")?;
     let vm = file.vm(args.handle >> 16).ok_or_else(no_such_vm)?;
     let destroyed = vm.heaps.destroy(args.handle & 0xffff);
     destroyed.ok_or_else(|| refuse(Errno::INVAL, "no tiler heap has this handle"))?;
-    Ok(0)
+    Ok(())
 }

@@ -10,6 +10,8 @@ use crate::user_memory::{Objects, UserMemory, read_string};
 use crate::vm::Vm;
 use panvk_sparse::uapi::*;
 
+use super::Answer;
+
 /// The least that the kernel keeps of it (`PANTHOR_VM_MIN_KERNEL_VA_SIZE`).
 const MIN_KERNEL_VA_RANGE: u64 = 256 << 20;
 
@@ -35,11 +37,7 @@ fn no_such_bo() -> Errno {
     refuse(Errno::NOENT, "no buffer object has this handle")
 }
 
-pub(super) fn vm_create(
-    file: &File,
-    args: &mut VmCreate,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn vm_create(file: &File, args: &mut VmCreate, _: &dyn UserMemory) -> Answer {
     ensure(args.flags == 0, "VM_CREATE takes no flags")?;
     let range = user_va_range(1 << file.kernel.identity().va_bits(), args.user_va_range)?;
     let kernel = &file.kernel;
@@ -54,39 +52,27 @@ pub(super) fn vm_create(
     let id = lock(&file.vms).insert(vm);
     args.id = id.ok_or_else(|| refuse(Errno::BUSY, "the file has 32 VMs"))?;
     args.user_va_range = range;
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn vm_destroy(
-    file: &File,
-    args: &mut VmDestroy,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn vm_destroy(file: &File, args: &mut VmDestroy, _: &dyn UserMemory) -> Answer {
     ensure(args.pad == 0, "padding must be zero")?;
     let removed = lock(&file.vms).remove(args.id);
     removed.ok_or_else(no_such_vm)?.destroy();
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn vm_get_state(
-    file: &File,
-    args: &mut VmGetState,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn vm_get_state(file: &File, args: &mut VmGetState, _: &dyn UserMemory) -> Answer {
     let vm = file.vm(args.vm_id).ok_or_else(no_such_vm)?;
     args.state = if vm.is_unusable() {
         VM_STATE_UNUSABLE
     } else {
         VM_STATE_USABLE
     };
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn bo_create(
-    file: &File,
-    args: &mut BoCreate,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn bo_create(file: &File, args: &mut BoCreate, _: &dyn UserMemory) -> Answer {
     let known = if file.kernel.flavour().has_bo_query_info() {
         BO_NO_MMAP | BO_WB_MMAP
     } else {
@@ -106,44 +92,32 @@ pub(super) fn bo_create(
     let bo = Bo::create(args.size, args.flags, exclusive, file.kernel.count_bo())?;
     args.size = bo.size;
     args.handle = lock(&file.bos).handle_of(bo)?;
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn bo_mmap_offset(
-    file: &File,
-    args: &mut BoMmapOffset,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn bo_mmap_offset(file: &File, args: &mut BoMmapOffset, _: &dyn UserMemory) -> Answer {
     ensure(args.pad == 0, "padding must be zero")?;
     let bo = file.bo(args.handle).ok_or_else(no_such_bo)?;
     if bo.flags & BO_NO_MMAP != 0 {
         return Err(refuse(Errno::PERM, "the buffer object is NO_MMAP"));
     }
     args.offset = file.kernel.mmap_offset(&bo);
-    Ok(0)
+    Ok(())
 }
 
 /// No buffer object is another driver's: the model imports none.
-pub(super) fn bo_query_info(
-    file: &File,
-    args: &mut BoQueryInfo,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn bo_query_info(file: &File, args: &mut BoQueryInfo, _: &dyn UserMemory) -> Answer {
     let bo = file.bo(args.handle).ok_or_else(no_such_bo)?;
     args.pad = 0;
     args.create_flags = bo.flags;
     args.extra_flags = 0;
-    Ok(0)
+    Ok(())
 }
 
 /// The longest label, NUL included.
 const MAX_LABEL: usize = 4096;
 
-pub(super) fn bo_set_label(
-    file: &File,
-    args: &mut BoSetLabel,
-    mem: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn bo_set_label(file: &File, args: &mut BoSetLabel, mem: &dyn UserMemory) -> Answer {
     ensure(args.pad == 0, "padding must be zero")?;
     let bo = file.bo(args.handle).ok_or_else(no_such_bo)?;
     let label = match args.label {
@@ -156,25 +130,25 @@ pub(super) fn bo_set_label(
         ),
     };
     bo.set_label(label.map(|label| String::from_utf8_lossy(&label).into_owned()));
-    Ok(0)
+    Ok(())
 }
 
 pub(super) fn set_user_mmio_offset(
     file: &File,
     args: &mut SetUserMmioOffset,
     _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+) -> Answer {
     ensure(
         matches!(args.offset, USER_MMIO_OFFSET_32BIT | USER_MMIO_OFFSET_64BIT),
         "neither the 32-bit nor the 64-bit offset",
     )?;
     file.user_mmio_offset
         .store(args.offset, std::sync::atomic::Ordering::Relaxed);
-    Ok(0)
+    Ok(())
 }
 
 /// There is no cache between the model and its memory: all that shows is what is refused.
-pub(super) fn bo_sync(file: &File, args: &mut BoSync, mem: &dyn UserMemory) -> Result<u32, Errno> {
+pub(super) fn bo_sync(file: &File, args: &mut BoSync, mem: &dyn UserMemory) -> Answer {
     let size = size_of::<BoSyncOp>();
     for bytes in Objects::read(mem, &args.ops, size, size)?.iter() {
         let op = BoSyncOp::from_prefix(bytes);
@@ -192,7 +166,7 @@ pub(super) fn bo_sync(file: &File, args: &mut BoSync, mem: &dyn UserMemory) -> R
             "the range exceeds the buffer object",
         )?;
     }
-    Ok(0)
+    Ok(())
 }
 
 #[cfg(test)]

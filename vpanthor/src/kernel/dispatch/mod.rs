@@ -24,6 +24,9 @@ const DIR_IN: u32 = 1 << 30;
 /// The kernel writes, the caller reads.
 const DIR_OUT: u32 = 2 << 30;
 
+/// What a handler says of a call.
+type Answer = Result<(), Errno>;
+
 /// One call.
 struct Call<'a> {
     file: &'a File,
@@ -37,7 +40,7 @@ impl Call<'_> {
     fn run<T: Plain>(
         &self,
         ours: u32,
-        handler: impl FnOnce(&File, &mut T, &dyn UserMemory) -> Result<u32, Errno>,
+        handler: impl FnOnce(&File, &mut T, &dyn UserMemory) -> Answer,
     ) -> Result<u32, Errno> {
         let size = ioctl_size(self.request);
         let common = size.min(size_of::<T>());
@@ -58,7 +61,7 @@ impl Call<'_> {
                 )?;
             }
         }
-        result
+        result.map(|()| 0)
     }
 
     /// Bytes that only the caller knows are copied in and back unchanged: all that shows is whether they can be.

@@ -8,6 +8,8 @@ use crate::kernel::File;
 use crate::kernel::monotonic_ns;
 use crate::user_memory::{UserMemory, check_zero};
 use panvk_sparse::uapi::*;
+
+use super::Answer;
 use panvk_sparse::units::{SZ_2M, SZ_4K};
 
 /// The timer that counts for GPU and CPU, Hz.
@@ -106,11 +108,7 @@ fn timestamp_flags(args: &DevQuery, mem: &dyn UserMemory) -> Result<u32, Errno> 
     Ok(info.flags)
 }
 
-pub(super) fn dev_query(
-    file: &File,
-    args: &mut DevQuery,
-    mem: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn dev_query(file: &File, args: &mut DevQuery, mem: &dyn UserMemory) -> Answer {
     let flavour = file.kernel.flavour();
     let full_timestamp = has_timestamp_flags(flavour);
     let size = match args.r#type {
@@ -124,7 +122,7 @@ pub(super) fn dev_query(
     };
     if args.pointer == 0 {
         args.size = size as u32;
-        return Ok(0);
+        return Ok(());
     }
     match args.r#type {
         DEV_QUERY_GPU_INFO => {
@@ -162,5 +160,5 @@ pub(super) fn dev_query(
             answer(args, mem, size, info.as_bytes())?;
         }
     }
-    Ok(0)
+    Ok(())
 }

@@ -14,6 +14,8 @@ use crate::user_memory::{UserMemory, read_values};
 use crate::watches::Watch;
 use panvk_sparse::uapi::*;
 
+use super::Answer;
+
 /// How long a transfer waits for a fence that is not there yet.
 const TRANSFER_TIMEOUT_NS: i64 = 5_000_000_000;
 
@@ -45,41 +47,33 @@ fn add_handle(file: &File, syncobj: Arc<Syncobj>) -> Result<u32, Errno> {
     lock(&file.syncobjs).insert(syncobj).ok_or(Errno::NOSPC)
 }
 
-pub(super) fn create(
-    file: &File,
-    args: &mut SyncobjCreate,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn create(file: &File, args: &mut SyncobjCreate, _: &dyn UserMemory) -> Answer {
     require(args.flags & !SYNCOBJ_CREATE_SIGNALED == 0)?;
     let signalled = args.flags & SYNCOBJ_CREATE_SIGNALED != 0;
     let syncobj = Syncobj::new(signalled, file.kernel.count_syncobj());
     args.handle = add_handle(file, syncobj)?;
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn destroy(
-    file: &File,
-    args: &mut SyncobjDestroy,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn destroy(file: &File, args: &mut SyncobjDestroy, _: &dyn UserMemory) -> Answer {
     require(args.pad == 0)?;
     let removed = lock(&file.syncobjs).remove(args.handle);
-    removed.map(|_| 0).ok_or(Errno::INVAL)
+    removed.map(|_| ()).ok_or(Errno::INVAL)
 }
 
-pub(super) fn handle_to_fd(
-    file: &File,
-    args: &mut SyncobjHandle,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+/// The point that is meant: 0, the fence itself, without the flag `timeline`.
+fn point_of(args: &SyncobjHandle, timeline: u32) -> u64 {
+    match args.flags & timeline {
+        0 => 0,
+        _ => args.point,
+    }
+}
+
+pub(super) fn handle_to_fd(file: &File, args: &mut SyncobjHandle, _: &dyn UserMemory) -> Answer {
     const SYNC_FILE: u32 = SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE;
     const TIMELINE: u32 = SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE;
     require(args.pad == 0 && args.flags & !(SYNC_FILE | TIMELINE) == 0)?;
-    let point = if args.flags & TIMELINE != 0 {
-        args.point
-    } else {
-        0
-    };
+    let point = point_of(args, TIMELINE);
     let what = if args.flags & SYNC_FILE != 0 {
         let syncobj = file.syncobj(args.handle).ok_or(Errno::NOENT)?;
         Exported::SyncFile(syncobj.find_fence(point)?)
@@ -88,31 +82,19 @@ pub(super) fn handle_to_fd(
         Exported::Syncobj(file.syncobj(args.handle).ok_or(Errno::INVAL)?)
     };
     args.fd = install(file.kernel.exports.export(what)?, true)?;
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn fd_to_handle(
-    file: &File,
-    args: &mut SyncobjHandle,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn fd_to_handle(file: &File, args: &mut SyncobjHandle, _: &dyn UserMemory) -> Answer {
     const SYNC_FILE: u32 = SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE;
     const TIMELINE: u32 = SYNCOBJ_FD_TO_HANDLE_FLAGS_TIMELINE;
     require(args.pad == 0 && args.flags & !(SYNC_FILE | TIMELINE) == 0)?;
-    let point = if args.flags & TIMELINE != 0 {
-        args.point
-    } else {
-        0
-    };
+    let point = point_of(args, TIMELINE);
     let what = file.kernel.exports.find(args.fd)?;
     match what {
         Exported::SyncFile(fences) if args.flags & SYNC_FILE != 0 => {
             let syncobj = file.syncobj(args.handle).ok_or(Errno::NOENT)?;
-            if point > 0 {
-                syncobj.add_point(point, fences);
-            } else {
-                syncobj.replace(fences);
-            }
+            syncobj.put(point, fences);
             file.kernel.changed();
         }
         Exported::Syncobj(syncobj) if args.flags & SYNC_FILE == 0 => {
@@ -121,40 +103,32 @@ pub(super) fn fd_to_handle(
         }
         Exported::SyncFile(_) | Exported::Syncobj(_) => return Err(Errno::INVAL),
     }
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn reset(
-    file: &File,
-    args: &mut SyncobjArray,
-    mem: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn reset(file: &File, args: &mut SyncobjArray, mem: &dyn UserMemory) -> Answer {
     require(args.pad == 0)?;
     for syncobj in find_all(file, mem, args.handles, args.count_handles)? {
         syncobj.reset();
     }
     file.kernel.changed();
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn signal(
-    file: &File,
-    args: &mut SyncobjArray,
-    mem: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn signal(file: &File, args: &mut SyncobjArray, mem: &dyn UserMemory) -> Answer {
     require(args.pad == 0)?;
     for syncobj in find_all(file, mem, args.handles, args.count_handles)? {
         syncobj.replace(FenceSet::default());
     }
     file.kernel.changed();
-    Ok(0)
+    Ok(())
 }
 
 pub(super) fn timeline_signal(
     file: &File,
     args: &mut SyncobjTimelineArray,
     mem: &dyn UserMemory,
-) -> Result<u32, Errno> {
+) -> Answer {
     require(args.flags == 0)?;
     let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
     let points = points(mem, args.points, args.count_handles)?;
@@ -162,27 +136,19 @@ pub(super) fn timeline_signal(
         syncobj.add_point(point, FenceSet::default());
     }
     file.kernel.changed();
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn query(
-    file: &File,
-    args: &mut SyncobjTimelineArray,
-    mem: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn query(file: &File, args: &mut SyncobjTimelineArray, mem: &dyn UserMemory) -> Answer {
     require(args.flags & !SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED == 0)?;
     let submitted = args.flags & SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED != 0;
     let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
     let points: Vec<u64> = syncobjs.iter().map(|s| s.query(submitted)).collect();
     mem.write(args.points, u64::slice_as_bytes(&points))?;
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn transfer(
-    file: &File,
-    args: &mut SyncobjTransfer,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn transfer(file: &File, args: &mut SyncobjTransfer, _: &dyn UserMemory) -> Answer {
     require(args.pad == 0)?;
     let to = file.syncobj(args.dst_handle).ok_or(Errno::NOENT)?;
     let from = file.syncobj(args.src_handle).ok_or(Errno::NOENT)?;
@@ -193,13 +159,9 @@ pub(super) fn transfer(
     } else {
         from.find_fence(args.src_point)?
     };
-    if args.dst_point > 0 {
-        to.add_point(args.dst_point, fences);
-    } else {
-        to.replace(fences);
-    }
+    to.put(args.dst_point, fences);
     file.kernel.changed();
-    Ok(0)
+    Ok(())
 }
 
 /// One thing that a CPU waits for.
@@ -267,11 +229,7 @@ fn wait_for(
     })
 }
 
-pub(super) fn wait(
-    file: &File,
-    args: &mut SyncobjWait,
-    mem: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn wait(file: &File, args: &mut SyncobjWait, mem: &dyn UserMemory) -> Answer {
     // A deadline is a hint for the one who does the work.
     const KNOWN: u32 = SYNCOBJ_WAIT_FLAGS_WAIT_ALL
         | SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT
@@ -280,14 +238,14 @@ pub(super) fn wait(
     let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
     let points = vec![0; syncobjs.len()];
     args.first_signaled = wait_for(file, syncobjs, points, args.flags, args.timeout_nsec)?;
-    Ok(0)
+    Ok(())
 }
 
 pub(super) fn timeline_wait(
     file: &File,
     args: &mut SyncobjTimelineWait,
     mem: &dyn UserMemory,
-) -> Result<u32, Errno> {
+) -> Answer {
     const KNOWN: u32 = SYNCOBJ_WAIT_FLAGS_WAIT_ALL
         | SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT
         | SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE
@@ -296,14 +254,10 @@ pub(super) fn timeline_wait(
     let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
     let points = points(mem, args.points, args.count_handles)?;
     args.first_signaled = wait_for(file, syncobjs, points, args.flags, args.timeout_nsec)?;
-    Ok(0)
+    Ok(())
 }
 
-pub(super) fn eventfd(
-    file: &File,
-    args: &mut SyncobjEventfd,
-    _: &dyn UserMemory,
-) -> Result<u32, Errno> {
+pub(super) fn eventfd(file: &File, args: &mut SyncobjEventfd, _: &dyn UserMemory) -> Answer {
     require(args.flags & !SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE == 0 && args.pad == 0)?;
     let syncobj = file.syncobj(args.handle).ok_or(Errno::NOENT)?;
     file.kernel.watches.add(Watch {
@@ -314,5 +268,5 @@ pub(super) fn eventfd(
         fences: None,
     });
     file.kernel.watches.announce();
-    Ok(0)
+    Ok(())
 }

@@ -42,11 +42,7 @@ impl Signal {
     /// The syncobj gets the fence of the last op of the call that signals it.
     pub fn publish(&self) {
         let fences = self.current.clone().unwrap_or_default();
-        if self.point > 0 {
-            self.syncobj.add_point(self.point, fences);
-        } else {
-            self.syncobj.replace(fences);
-        }
+        self.syncobj.put(self.point, fences);
     }
 }
 

@@ -21,23 +21,22 @@ use crate::validate::{BindOp, Context, Mode, Validated, validate};
 use crate::vm::{QueuedBind, Vm};
 use panvk_sparse::uapi::*;
 
+use super::Answer;
 use super::syncs::{Graph, read_syncs};
 
 /// Bits other than `VM_BIND_ASYNC` in `flags` are not looked at, as in the kernel.
-pub(super) fn vm_bind(file: &File, args: &mut VmBind, mem: &dyn UserMemory) -> Result<u32, Errno> {
+pub(super) fn vm_bind(file: &File, args: &mut VmBind, mem: &dyn UserMemory) -> Answer {
     let vm = file.vm(args.vm_id);
     let vm = vm.ok_or_else(|| refuse(Errno::INVAL, "no VM has this id"))?;
     let min_size = size_of::<VmBindOp>();
     let ops = Objects::read(mem, &args.ops, min_size, file.kernel.flavour().op_size())?;
     if args.flags & VM_BIND_ASYNC != 0 {
-        bind_async(file, &vm, &ops, mem)?;
-        return Ok(0);
+        return bind_async(file, &vm, &ops, mem);
     }
     bind_sync(file, &vm, &ops).map_err(|(failed, errno)| {
         args.ops.count = failed;
         errno
-    })?;
-    Ok(0)
+    })
 }
 
 /// The fields of one op; what the caller's struct is too short for is zero.
