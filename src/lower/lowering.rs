@@ -157,8 +157,8 @@ impl<'a> Call<'a> {
 
     fn lower_null(&mut self, run: &Run, ground: &mut Cursor<'_>) {
         let run = &match *self.null {
-            // A page more would be an operation more.
-            NullMap::Page { .. } => *run,
+            // A page more would be an operation more, or one more repetition.
+            NullMap::Page { .. } | NullMap::Repeat { max_range: 0, .. } => *run,
             _ => Run {
                 len: self.ranges.end_of_null(run.end()).0 - run.va.0,
                 ..*run

@@ -1,6 +1,5 @@
 //! Events become bytes.
 
-use super::fields::kind_of;
 use super::state::{Class, Context, Handles};
 use super::wire::{put, put_scaled, put_signed, put_string};
 use super::{Event, SparseMemoryRequirements, bind, image_bind, info, memory};
@@ -10,7 +9,7 @@ use vulkan::calls::{Bind, BindCall, BindInfo, ImageBind, ResourceId, Semaphore};
 /// Appends kind, time and contents of an event.
 pub fn record(out: &mut Vec<u8>, state: &mut Context, time: u64, event: &Event) {
     let mut encoder = Encoder { out, state };
-    encoder.number(&kind_of(event));
+    encoder.number(&event.kind());
     encoder.number(&(time - encoder.state.time));
     encoder.state.time = time;
     encoder.event(event);

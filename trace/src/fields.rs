@@ -50,10 +50,12 @@ structs! {
 
 macro_rules! events {
     ($($kind:literal: $name:ident { $($field:tt: $form:ident),+ })+) => {
-        /// What stands for an event in the file.
-        pub fn kind_of(event: &Event) -> u64 {
-            match event {
-                $(Event::$name { .. } => $kind,)+
+        impl Event {
+            /// What stands for it in the file.
+            pub(crate) fn kind(&self) -> u64 {
+                match self {
+                    $(Event::$name { .. } => $kind,)+
+                }
             }
         }
 
