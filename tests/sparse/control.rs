@@ -131,6 +131,10 @@ const HUNDREDS: &[&str] = &[
 ];
 
 #[test]
+#[cfg_attr(
+    not(feature = "all-pairs"),
+    ignore = "as in conformance::v1_9_alias; runs with --features all-pairs"
+)]
 fn every_case_passes_where_nothing_is_lost() {
     let test = common::name_of!(every_case_passes_where_nothing_is_lost);
     for outcome in run(test, None, &cases().collect::<Vec<_>>()) {

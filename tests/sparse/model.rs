@@ -5,7 +5,11 @@ use common::objects::Staging;
 use common::work::Work;
 use common::{Batch, Buffer, Gpu, Memory, Random, pattern};
 
-const SEQUENCES: u64 = 500;
+const SEQUENCES: u64 = if cfg!(feature = "all-pairs") {
+    500
+} else {
+    150
+};
 const STEPS: u64 = 6;
 /// Blocks of the two buffers, and of the three memories.
 const BUFFERS: [u64; 2] = [24, 40];
