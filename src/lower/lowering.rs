@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::bridge::{Bridge, LONGEST_BRIDGE};
 use super::ops::Ops;
-use super::order::{Piece, Slots};
+use super::order::{Ground, Piece, Slots};
 use super::sink::{Kind, Sink};
 use super::{MAX_OPS_PER_IOCTL, NullMap};
-use crate::bind::{BindFlags, Cursor, Ranges, Run, Shadow, Target};
+use crate::bind::{BindFlags, Ranges, Run, Shadow, Target};
 use crate::uapi::{
     ObjArray, SyncOp, VM_BIND_OP_MAP_NOEXEC, VM_BIND_OP_MAP_READONLY, VM_BIND_OP_MAP_REPEAT,
     VM_BIND_OP_MAP_SPARSE, VM_BIND_OP_MAP_UNCACHED, VM_BIND_OP_TYPE_MAP, VM_BIND_OP_TYPE_SYNC_ONLY,
@@ -105,7 +105,7 @@ impl<'a> Call<'a> {
         let mut runs = batch.runs.iter().filter(|run| run.len > 0);
         if let Some(&run) = runs.next() {
             let mut bridge = Bridge::new(shadow, self.longest_bridge, self.null);
-            let mut ground = shadow.cursor();
+            let mut ground = Ground::new(shadow, self.reserving());
             let mut pending = run;
             for next in runs {
                 if bridge.joins(&pending, next) {
@@ -133,8 +133,17 @@ impl<'a> Call<'a> {
         self.sink.ioctls()
     }
 
+    /// The resources, if unbound ranges go on to what they reserve.
+    fn reserving(&self) -> Option<&'a Ranges> {
+        match self.null {
+            // A page more would be an operation more, or one more repetition.
+            NullMap::Page { .. } | NullMap::Repeat { max_range: 0, .. } => None,
+            _ => Some(self.ranges),
+        }
+    }
+
     #[inline]
-    fn lower(&mut self, run: &Run, ground: &mut Cursor<'_>) {
+    fn lower(&mut self, run: &Run, ground: &mut Ground<'_>) {
         match run.target {
             Target::Memory { bo, offset, flags } => {
                 let mut op = map(run, bo.handle.0, offset);
@@ -146,7 +155,7 @@ impl<'a> Call<'a> {
     }
 
     #[inline]
-    fn push(&mut self, op: VmBindOp, repeat_range: u64, kind: Kind, ground: &mut Cursor<'_>) {
+    fn push(&mut self, op: VmBindOp, repeat_range: u64, kind: Kind, ground: &mut Ground<'_>) {
         let piece = Piece {
             op,
             repeat_range,
@@ -155,12 +164,11 @@ impl<'a> Call<'a> {
         self.slots.push(piece, ground, self.sink);
     }
 
-    fn lower_null(&mut self, run: &Run, ground: &mut Cursor<'_>) {
-        let run = &match *self.null {
-            // A page more would be an operation more, or one more repetition.
-            NullMap::Page { .. } | NullMap::Repeat { max_range: 0, .. } => *run,
-            _ => Run {
-                len: self.ranges.end_of_null(run.end()).0 - run.va.0,
+    fn lower_null(&mut self, run: &Run, ground: &mut Ground<'_>) {
+        let run = &match self.reserving() {
+            None => *run,
+            Some(ranges) => Run {
+                len: ranges.end_of_null(run.end()).0 - run.va.0,
                 ..*run
             },
         };
@@ -200,7 +208,7 @@ impl<'a> Call<'a> {
         &mut self,
         run: &Run,
         size: u64,
-        ground: &mut Cursor<'_>,
+        ground: &mut Ground<'_>,
         op: impl Fn(Va) -> VmBindOp,
     ) {
         let (mut at, end) = (run.va, run.end());

@@ -15,7 +15,7 @@
 //! The runs of a plan are disjoint, so any order has the same effect.
 
 use super::sink::{Kind, Sink};
-use crate::bind::Cursor;
+use crate::bind::{Cursor, Ranges, Shadow, Target};
 use crate::uapi::VmBindOp;
 use crate::units::{SZ_2M, Va};
 
@@ -44,6 +44,36 @@ impl Piece {
     }
 }
 
+/// The state that operations change, seen at ascending addresses.
+#[derive(Debug)]
+pub(super) struct Ground<'a> {
+    cursor: Cursor<'a>,
+    /// Where unbound ranges go on to what their resources reserve: see [`Ranges::end_of_null`].
+    reserved: Option<&'a Ranges>,
+}
+
+impl<'a> Ground<'a> {
+    pub fn new(shadow: &'a Shadow, reserved: Option<&'a Ranges>) -> Self {
+        Ground {
+            cursor: shadow.cursor(),
+            reserved,
+        }
+    }
+
+    /// First and last address (behind it) of the first mapping that ends after `va`. No call may ask for a smaller address
+    /// than the call before.
+    fn seek(&mut self, va: u64) -> Option<(u64, u64)> {
+        let extent = self.cursor.seek(Va(va));
+        let (start, end) = extent.map(|extent| (extent.va.0, extent.end()))?;
+        let goes_on = extent.is_some_and(|extent| extent.target == Target::Null);
+        let end = match self.reserved.filter(|_| goes_on) {
+            Some(ranges) => ranges.end_of_null(end),
+            None => end,
+        };
+        Some((start, end.0))
+    }
+}
+
 /// Operations that come in ascending order, and leave slot by slot in the order that suits the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
@@ -54,7 +84,7 @@ pub(super) struct Slots {
 impl Slots {
     /// Takes the next operation. `ground` is the state that the operations change, seen at no higher address than this.
     #[inline]
-    pub fn push(&mut self, piece: Piece, ground: &mut Cursor<'_>, sink: &mut Sink) {
+    pub fn push(&mut self, piece: Piece, ground: &mut Ground<'_>, sink: &mut Sink) {
         if let Some(last) = self.group.last() {
             if piece.slots().0 > last.slots().1 {
                 self.flush(ground, sink);
@@ -64,7 +94,7 @@ impl Slots {
     }
 
     /// No more operations come that share a slot with those before.
-    pub fn flush(&mut self, ground: &mut Cursor<'_>, sink: &mut Sink) {
+    pub fn flush(&mut self, ground: &mut Ground<'_>, sink: &mut Sink) {
         if self.group.len() > 1 {
             self.arrange(ground);
         }
@@ -73,7 +103,7 @@ impl Slots {
         }
     }
 
-    fn arrange(&mut self, ground: &mut Cursor<'_>) {
+    fn arrange(&mut self, ground: &mut Ground<'_>) {
         // Those that cross the edge of a slot come first: they cut both slots at their edges, where nothing needs to be
         // written twice.
         self.group.sort_by_key(|piece| !piece.crosses());
@@ -106,16 +136,16 @@ struct Cut {
 }
 
 /// Puts the pieces of one slot, which ascend, in order.
-fn arrange_slot(pieces: &mut [Piece], start: u64, cut: Cut, ground: &mut Cursor<'_>) {
+fn arrange_slot(pieces: &mut [Piece], start: u64, cut: Cut, ground: &mut Ground<'_>) {
     let end = start + SZ_2M;
     let [lowest, .., highest] = pieces else {
         return;
     };
     let (lowest, highest) = (*lowest, *highest);
     // Only a mapping that reaches an edge of the slot is written up to that edge.
-    let below = ground.seek(Va(start));
-    let covered = below.filter(|extent| extent.va.0 <= start && !cut.below);
-    let whole = covered.is_some_and(|extent| extent.end().0 >= end && !cut.above);
+    let below = ground.seek(start);
+    let covered = below.filter(|&(from, _)| from <= start && !cut.below);
+    let whole = covered.is_some_and(|(_, to)| to >= end && !cut.above);
     if whole {
         // Whichever is first writes the slot without itself; and then, unless they are first themselves, the lowest piece
         // writes what is below it once more, and the highest what is above it.
@@ -139,8 +169,11 @@ fn arrange_slot(pieces: &mut [Piece], start: u64, cut: Cut, ground: &mut Cursor<
         }
         return;
     }
-    let above = ground.seek(Va(end - 1));
-    let reaches_end = above.is_some_and(|extent| extent.va.0 < highest.op.va) && !cut.above;
+    // It may be the same one, which then reaches behind the slot's last resource only because of what that reserves.
+    let above = below
+        .filter(|&(_, to)| to >= end)
+        .or_else(|| ground.seek(end - 1));
+    let reaches_end = above.is_some_and(|(from, _)| from < highest.op.va) && !cut.above;
     if reaches_end {
         pieces.rotate_right(1);
     }
