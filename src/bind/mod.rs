@@ -45,11 +45,28 @@ pub enum Target {
 
 /// How memory is mapped, beside that no mapping of a sparse resource can be executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct BindFlags {
+pub struct BindFlags(u8);
+
+impl BindFlags {
+    /// The GPU may read and write it, through its caches.
+    pub const NONE: BindFlags = BindFlags(0);
     /// The GPU may not write to it.
-    pub readonly: bool,
+    pub const READONLY: BindFlags = BindFlags(1 << 0);
     /// The GPU does not keep it in its caches.
-    pub uncached: bool,
+    pub const UNCACHED: BindFlags = BindFlags(1 << 1);
+
+    /// These flags and those.
+    pub const fn and(self, other: BindFlags) -> BindFlags {
+        BindFlags(self.0 | other.0)
+    }
+
+    pub const fn readonly(self) -> bool {
+        self.0 & Self::READONLY.0 != 0
+    }
+
+    pub const fn uncached(self) -> bool {
+        self.0 & Self::UNCACHED.0 != 0
+    }
 }
 
 impl Target {
@@ -58,10 +75,7 @@ impl Target {
         Target::Memory {
             bo,
             offset,
-            flags: BindFlags {
-                readonly: false,
-                uncached: false,
-            },
+            flags: BindFlags::NONE,
         }
     }
 

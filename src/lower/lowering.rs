@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use super::bridge::{Bridge, LONGEST_BRIDGE};
 use super::ops::Ops;
-use super::order::{Ground, Piece, Slots};
+use super::order::{Ground, Slots};
 use super::sink::{Kind, Sink};
 use super::{MAX_OPS_PER_IOCTL, NullMap};
 use crate::bind::{BindFlags, Ranges, Run, Shadow, Target};
 use crate::uapi::{
     ObjArray, SyncOp, VM_BIND_OP_MAP_NOEXEC, VM_BIND_OP_MAP_READONLY, VM_BIND_OP_MAP_REPEAT,
     VM_BIND_OP_MAP_SPARSE, VM_BIND_OP_MAP_UNCACHED, VM_BIND_OP_TYPE_MAP, VM_BIND_OP_TYPE_SYNC_ONLY,
-    VmBindOp,
+    VmBindOp, VmBindOpRepeat,
 };
 use crate::units::{SZ_4K, Va};
 
@@ -116,7 +116,8 @@ impl<'a> Call<'a> {
                 }
             }
             self.lower(&pending, &mut ground);
-            self.slots.flush(&mut ground, self.sink);
+            let last = self.slots.finish();
+            self.sink.arrange(last, &mut ground);
         } else if !(batch.waits.is_empty() && batch.signals.is_empty()) {
             self.sink.push(sync_only(), Kind::Sync);
         }
@@ -156,12 +157,18 @@ impl<'a> Call<'a> {
 
     #[inline]
     fn push(&mut self, op: VmBindOp, repeat_range: u64, kind: Kind, ground: &mut Ground<'_>) {
-        let piece = Piece {
+        let complete = self.slots.next(&op);
+        if complete > 1 {
+            self.sink.arrange(complete, ground);
+        }
+        if repeat_range == 0 {
+            return self.sink.push(op, kind);
+        }
+        let op = VmBindOpRepeat {
             op,
-            repeat_range,
-            kind,
+            bo_repeat_range: repeat_range,
         };
-        self.slots.push(piece, ground, self.sink);
+        self.sink.push_repeat(op, kind);
     }
 
     fn lower_null(&mut self, run: &Run, ground: &mut Ground<'_>) {
@@ -242,9 +249,9 @@ impl<'a> Call<'a> {
     }
 }
 
-fn flag_bits(BindFlags { readonly, uncached }: BindFlags) -> u32 {
+fn flag_bits(flags: BindFlags) -> u32 {
     let bit = |set, bit| if set { bit } else { 0 };
-    bit(readonly, VM_BIND_OP_MAP_READONLY) | bit(uncached, VM_BIND_OP_MAP_UNCACHED)
+    bit(flags.readonly(), VM_BIND_OP_MAP_READONLY) | bit(flags.uncached(), VM_BIND_OP_MAP_UNCACHED)
 }
 
 /// The largest power of two that divides `value`, which isn't 0.

@@ -14,33 +14,38 @@
 //!
 //! The runs of a plan are disjoint, so any order has the same effect.
 
-use super::sink::{Kind, Sink};
 use crate::bind::{Cursor, Ranges, Shadow, Target};
-use crate::uapi::VmBindOp;
+use crate::uapi::{VmBindOp, VmBindOpRepeat};
 use crate::units::{SZ_2M, Va};
 
-/// An operation that waits for its turn.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub op: VmBindOp,
-    /// 0: none.
-    pub repeat_range: u64,
-    pub kind: Kind,
-}
+/// An operation, by its addresses.
+pub(super) trait Located: Copy {
+    fn op(&self) -> &VmBindOp;
 
-impl Piece {
     fn end(&self) -> u64 {
-        self.op.va.saturating_add(self.op.size)
+        self.op().va.saturating_add(self.op().size)
     }
 
     /// The number of the slot that it starts in, and of the one that it ends in.
     fn slots(&self) -> (u64, u64) {
-        (self.op.va / SZ_2M, (self.end() - 1) / SZ_2M)
+        (self.op().va / SZ_2M, (self.end() - 1) / SZ_2M)
     }
 
     fn crosses(&self) -> bool {
         let (first, last) = self.slots();
         first != last
+    }
+}
+
+impl Located for VmBindOp {
+    fn op(&self) -> &VmBindOp {
+        self
+    }
+}
+
+impl Located for VmBindOpRepeat {
+    fn op(&self) -> &VmBindOp {
+        &self.op
     }
 }
 
@@ -74,58 +79,56 @@ impl<'a> Ground<'a> {
     }
 }
 
-/// Operations that come in ascending order, and leave slot by slot in the order that suits the kernel.
+/// Follows operations that come in ascending order, and finds those that share slots.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    /// Those that share slots: each with the one before it.
-    group: Vec<Piece>,
+    /// How many operations at the end of the list share slots, each with the one before it.
+    group: usize,
+    /// The slot that the last of them ends in.
+    last: u64,
 }
 
 impl Slots {
-    /// Takes the next operation. `ground` is the state that the operations change, seen at no higher address than this.
+    /// Another operation comes. Gives the number of those before it that share slots with no later one: they are complete.
     #[inline]
-    pub fn push(&mut self, piece: Piece, ground: &mut Ground<'_>, sink: &mut Sink) {
-        if let Some(last) = self.group.last() {
-            if piece.slots().0 > last.slots().1 {
-                self.flush(ground, sink);
-            }
-        }
-        self.group.push(piece);
+    pub fn next(&mut self, op: &VmBindOp) -> usize {
+        let (first, last) = op.slots();
+        let complete = if first > self.last {
+            std::mem::take(&mut self.group)
+        } else {
+            0
+        };
+        self.group += 1;
+        self.last = last;
+        complete
     }
 
-    /// No more operations come that share a slot with those before.
-    pub fn flush(&mut self, ground: &mut Ground<'_>, sink: &mut Sink) {
-        if self.group.len() > 1 {
-            self.arrange(ground);
-        }
-        for piece in self.group.drain(..) {
-            sink.push_piece(&piece);
-        }
+    /// No more operations come. Gives the number of those at the end that share slots.
+    pub fn finish(&mut self) -> usize {
+        std::mem::take(self).group
     }
+}
 
-    fn arrange(&mut self, ground: &mut Ground<'_>) {
-        // Those that cross the edge of a slot come first: they cut both slots at their edges, where nothing needs to be
-        // written twice.
-        self.group.sort_by_key(|piece| !piece.crosses());
-        let inner = self.group.partition_point(Piece::crosses);
-        let (crossing, mut rest) = self.group.split_at_mut(inner);
-        while let Some(first) = rest.first() {
-            let slot = first.slots().0;
-            let here = rest.partition_point(|piece| piece.slots().0 == slot);
-            let (pieces, behind) = rest.split_at_mut(here);
-            let cut_below = crossing.iter().any(|piece| piece.slots().1 == slot);
-            let cut_above = crossing.iter().any(|piece| piece.slots().0 == slot);
-            arrange_slot(
-                pieces,
-                slot * SZ_2M,
-                Cut {
-                    below: cut_below,
-                    above: cut_above,
-                },
-                ground,
-            );
-            rest = behind;
-        }
+/// Puts operations that ascend, and each of which shares a slot with the one before it, in order.
+pub(super) fn arrange<T: Located>(group: &mut [T], ground: &mut Ground<'_>) {
+    // Those that cross the edge of a slot come first: they cut both slots at their edges, where nothing needs to be written
+    // twice.
+    let mut inner = 0;
+    if group.iter().any(T::crosses) {
+        group.sort_by_key(|op| !op.crosses());
+        inner = group.partition_point(T::crosses);
+    }
+    let (crossing, mut rest) = group.split_at_mut(inner);
+    while let Some(first) = rest.first() {
+        let slot = first.slots().0;
+        let here = rest.partition_point(|op| op.slots().0 == slot);
+        let (ops, behind) = rest.split_at_mut(here);
+        let cut = Cut {
+            below: crossing.iter().any(|op| op.slots().1 == slot),
+            above: crossing.iter().any(|op| op.slots().0 == slot),
+        };
+        arrange_slot(ops, slot * SZ_2M, cut, ground);
+        rest = behind;
     }
 }
 
@@ -136,7 +139,7 @@ struct Cut {
 }
 
 /// Puts the pieces of one slot, which ascend, in order.
-fn arrange_slot(pieces: &mut [Piece], start: u64, cut: Cut, ground: &mut Ground<'_>) {
+fn arrange_slot<T: Located>(pieces: &mut [T], start: u64, cut: Cut, ground: &mut Ground<'_>) {
     let end = start + SZ_2M;
     let [lowest, .., highest] = pieces else {
         return;
@@ -149,16 +152,16 @@ fn arrange_slot(pieces: &mut [Piece], start: u64, cut: Cut, ground: &mut Ground<
     if whole {
         // Whichever is first writes the slot without itself; and then, unless they are first themselves, the lowest piece
         // writes what is below it once more, and the highest what is above it.
-        let below_all = lowest.op.va - start;
+        let below_all = lowest.op().va - start;
         let above_all = end - highest.end();
-        let saved = |index: usize, piece: &Piece| {
+        let saved = |index: usize, piece: &T| {
             let again_below = if index == 0 { below_all } else { 0 };
             let again_above = if index + 1 == pieces.len() {
                 above_all
             } else {
                 0
             };
-            piece.op.size + again_below + again_above
+            piece.op().size + again_below + again_above
         };
         let best = (0..pieces.len()).max_by_key(|&index| saved(index, &pieces[index]));
         let best = best.unwrap_or(0);
@@ -173,7 +176,7 @@ fn arrange_slot(pieces: &mut [Piece], start: u64, cut: Cut, ground: &mut Ground<
     let above = below
         .filter(|&(_, to)| to >= end)
         .or_else(|| ground.seek(end - 1));
-    let reaches_end = above.is_some_and(|(from, _)| from < highest.op.va) && !cut.above;
+    let reaches_end = above.is_some_and(|(from, _)| from < highest.op().va) && !cut.above;
     if reaches_end {
         pieces.rotate_right(1);
     }

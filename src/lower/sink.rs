@@ -1,7 +1,7 @@
 //! Where operations go: into one ioctl until it is full, then into the next.
 
 use super::ops::{Attach, OpArray, OpCounts, Ops};
-use super::order::Piece;
+use super::order::{Ground, arrange};
 use crate::uapi::{ObjArray, SyncOp, VmBindOp, VmBindOpRepeat};
 
 /// Fills ioctls with operations. Every ioctl but the last is full.
@@ -64,16 +64,20 @@ impl Sink {
         }
     }
 
-    #[inline]
-    pub fn push_piece(&mut self, piece: &Piece) {
-        if piece.repeat_range == 0 {
-            return self.push(piece.op, piece.kind);
-        }
-        let op = VmBindOpRepeat {
-            op: piece.op,
-            bo_repeat_range: piece.repeat_range,
+    /// Puts the last `count` operations in the order that suits the kernel. Those that lie in two
+    /// ioctls stay as they are.
+    pub fn arrange(&mut self, count: usize, ground: &mut Ground<'_>) {
+        let Some(ops) = self.ioctls.last_mut().filter(|_| count > 1) else {
+            return;
         };
-        self.push_repeat(op, piece.kind);
+        let end = ops.len();
+        let Some(start) = end.checked_sub(count) else {
+            return;
+        };
+        match &mut ops.array {
+            OpArray::Plain(list) => arrange(&mut list[start..end], ground),
+            OpArray::Repeat(list) => arrange(&mut list[start..end], ground),
+        }
     }
 
     #[inline]
@@ -90,7 +94,7 @@ impl Sink {
     }
 
     /// An operation with a repeat range. Makes all operations of its ioctl 56 bytes.
-    fn push_repeat(&mut self, op: VmBindOpRepeat, kind: Kind) {
+    pub fn push_repeat(&mut self, op: VmBindOpRepeat, kind: Kind) {
         let spare_of = self.spare_repeat.pop();
         let ops = self.open();
         kind.count(&mut ops.counts);

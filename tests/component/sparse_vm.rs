@@ -134,9 +134,10 @@ impl World {
             Some(bo) => Target::Memory {
                 bo: self.vm.memory(self.bos[bo].handle()),
                 offset: offset * SZ_4K,
-                flags: BindFlags {
-                    readonly,
-                    uncached: false,
+                flags: if readonly {
+                    BindFlags::READONLY
+                } else {
+                    BindFlags::NONE
                 },
             },
         };
@@ -347,16 +348,16 @@ fn flags_reach_the_kernel_and_other_flags_are_another_mapping() {
     let mut vm = sparse_vm(&device, None);
     vm.add_range(range(0), Initial::Unbound).unwrap();
     let bo = new_bo(&device);
-    let target = |readonly, uncached| Target::Memory {
+    let target = |flags| Target::Memory {
         bo: vm.memory(bo.handle()),
         offset: 0,
-        flags: BindFlags { readonly, uncached },
+        flags,
     };
     let targets = [
-        target(false, false),
-        target(true, false),
-        target(false, true),
-        target(true, true),
+        target(BindFlags::NONE),
+        target(BindFlags::READONLY),
+        target(BindFlags::UNCACHED),
+        target(BindFlags::READONLY.and(BindFlags::UNCACHED)),
     ];
     let seen = targets.map(|target| {
         assert_eq!(bind_one(&mut vm, BASE, SZ_64K, target), 1);
