@@ -1,6 +1,6 @@
 //! What one VM maps now, as far as sparse resources go.
 
-use super::{Run, Target, Tentative};
+use super::{Run, Target, Tentative, Was};
 use crate::spans::{Position, Span, Spans};
 use crate::units::Va;
 
@@ -93,7 +93,12 @@ impl Shadow {
 
     /// A state on trial: dropped, it takes back all that was applied to it.
     pub fn tentative(&mut self) -> Tentative<'_> {
-        Tentative::new(self)
+        self.tentative_with(Vec::new())
+    }
+
+    /// [`Shadow::tentative`], with a buffer for what [`Tentative::commit`] gives.
+    pub fn tentative_with(&mut self, buffer: Vec<Was>) -> Tentative<'_> {
+        Tentative::new(self, buffer)
     }
 
     /// A cursor that stands before everything.

@@ -33,11 +33,9 @@ impl Was {
 }
 
 impl<'a> Tentative<'a> {
-    pub(super) fn new(shadow: &'a mut Shadow) -> Self {
-        Tentative {
-            shadow,
-            was: Vec::new(),
-        }
+    pub(super) fn new(shadow: &'a mut Shadow, mut was: Vec<Was>) -> Self {
+        was.clear();
+        Tentative { shadow, was }
     }
 
     /// The state with everything applied so far.

@@ -165,10 +165,14 @@ fn arrange_slot<T: Located>(pieces: &mut [T], start: u64, cut: Cut, ground: &mut
         };
         let best = (0..pieces.len()).max_by_key(|&index| saved(index, &pieces[index]));
         let best = best.unwrap_or(0);
-        // The first one, the lowest, the highest, and the others as they come.
-        pieces[..=best].rotate_right(1);
-        if best + 1 < pieces.len() {
-            pieces[2.min(best + 1)..].rotate_right(1);
+        // The first one, the lowest, the highest; the others cost the same in any order.
+        let last = pieces.len() - 1;
+        pieces.swap(0, best);
+        if best != 0 {
+            pieces.swap(1, best);
+        }
+        if best != last && last > 2 {
+            pieces.swap(if best == 0 { 1 } else { 2 }, last);
         }
         return;
     }
@@ -178,6 +182,9 @@ fn arrange_slot<T: Located>(pieces: &mut [T], start: u64, cut: Cut, ground: &mut
         .or_else(|| ground.seek(end - 1));
     let reaches_end = above.is_some_and(|(from, _)| from < highest.op().va) && !cut.above;
     if reaches_end {
-        pieces.rotate_right(1);
+        // The lowest, which was first, becomes the second.
+        let last = pieces.len() - 1;
+        pieces.swap(0, last);
+        pieces.swap(1, last);
     }
 }

@@ -36,7 +36,7 @@ pub struct Bound {
 }
 
 /// What a call has changed, and what takes it back: see [`SparseVm::take_back`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Changes {
     /// What each range was before, oldest change first.
     was: Vec<Was>,
@@ -104,11 +104,12 @@ impl SparseVm {
         self.alive()?;
         self.check_requests(batches)?;
         let null = self.null.map();
-        let mut runs = Vec::new();
+        let Changes { was, mut runs, .. } = std::mem::take(&mut self.spare);
+        runs.clear();
         let (mut ops, mut elided) = (Vec::with_capacity(batches.len()), 0);
 
         // Each batch is planned against what those before it leave. Dropping the trial puts the shadow back.
-        let mut trial = self.shadow.tentative();
+        let mut trial = self.shadow.tentative_with(was);
         let mut call = self.lowering.begin(&null, &self.ranges);
         for batch in batches {
             let first = runs.len();
@@ -168,6 +169,14 @@ impl SparseVm {
         }
     }
 
+    /// No call will be taken back with these changes: the next call uses their buffers. Only its time goes by that, as large
+    /// buffers are dear to make.
+    pub fn keep(&mut self, changes: Changes) {
+        if changes.runs.capacity() > self.spare.runs.capacity() {
+            self.spare = changes;
+        }
+    }
+
     /// Maps again what a call has changed as it was before. What a later call has made of it stays, unless that is the same
     /// as this call has made of it. Where memory was
     /// freed since, or what was mapped is not known, the mapping stays, and is unknown. Gives what that changes.
@@ -208,11 +217,7 @@ impl SparseVm {
             .flat_map(|&(va, len)| state.extents(va, len))
             .filter(|extent| self.is_mappable(extent.target));
         let requests: Vec<Request> = extents.map(|extent| extent.request()).collect();
-        let mut changes = Changes {
-            was: Vec::new(),
-            runs: Vec::new(),
-            totals: Totals::default(),
-        };
+        let mut changes = Changes::default();
         for &(va, len) in ranges {
             changes
                 .was

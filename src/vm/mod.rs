@@ -63,6 +63,8 @@ pub struct SparseVm {
     freed: HashMap<BoHandle, u32>,
     planner: Planner,
     lowering: Lowering,
+    /// Buffers of an earlier call.
+    spare: Changes,
     /// What the kernel was asked before there was this VM: opening, probing, the dummy.
     before: Counters,
     totals: Totals,
@@ -124,6 +126,7 @@ impl SparseVm {
             freed: HashMap::new(),
             planner: Planner::new(),
             lowering: Lowering::new(),
+            spare: Changes::default(),
             totals: Totals::default(),
             lost: None,
         }

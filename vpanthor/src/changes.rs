@@ -172,8 +172,10 @@ impl Recorder {
         self.op += 1;
     }
 
-    pub fn take(&mut self) -> Vec<Change> {
+    /// Puts the changes in the place of what is in `list`. The memory of `list` serves the next ones.
+    pub fn take(&mut self, list: &mut Vec<Change>) {
         self.op = 0;
-        std::mem::take(&mut self.changes)
+        list.clear();
+        std::mem::swap(&mut self.changes, list);
     }
 }

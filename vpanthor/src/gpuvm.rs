@@ -210,10 +210,17 @@ impl Gpuvm {
 
     /// The changes since they were last taken, in the order of the ops that made them.
     pub fn take_changes(&mut self) -> Vec<Change> {
-        self.recorder
-            .as_mut()
-            .map(Recorder::take)
-            .unwrap_or_default()
+        let mut list = Vec::new();
+        self.take_changes_into(&mut list);
+        list
+    }
+
+    /// [`Gpuvm::take_changes`] in the place of what is in `list`.
+    pub fn take_changes_into(&mut self, list: &mut Vec<Change>) {
+        match &mut self.recorder {
+            Some(recorder) => recorder.take(list),
+            None => list.clear(),
+        }
     }
 
     /// Lets pages of the buffer object with this id count as [`Location::Null`](super::changes::Location::Null) in changes, as those

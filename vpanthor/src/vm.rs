@@ -185,8 +185,8 @@ impl Vm {
         }
     }
 
-    pub fn take_changes(&self) -> Vec<Change> {
-        lock(&self.gpuvm).take_changes()
+    pub fn take_changes_into(&self, list: &mut Vec<Change>) {
+        lock(&self.gpuvm).take_changes_into(list);
     }
 
     pub fn set_dummy(&self, bo: u64) {

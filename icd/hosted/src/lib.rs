@@ -34,6 +34,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use panvk_sparse::drm;
 use panvk_sparse::layout::Image;
 use panvk_sparse::lower::Strategy;
+use panvk_sparse::units::SZ_2M;
 use vpanthor::{Change, Virtual};
 use vulkan::calls::{BindCall, ResourceId};
 
@@ -57,6 +58,8 @@ struct Books {
     fresh: Vec<ResourceId>,
     /// Calls that the kernel has taken, and the base driver may yet refuse.
     in_flight: usize,
+    /// What the latest operations have changed in the page tables.
+    changed: Vec<Change>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,6 +78,7 @@ impl Hosted {
                 space,
                 fresh: Vec::new(),
                 in_flight: 0,
+                changed: Vec::new(),
             }),
         }
     }
@@ -200,15 +204,15 @@ impl Hosted {
             let mut resolved = state.space.resolve(call)?;
             lock(&self.stand_ins).attach(&self.device, call, &mut resolved)?;
             let bound = state.space.carry_out(&resolved);
-            let page_changes = state.take_changes(&self.device);
+            state.take_changes(&self.device);
             let bound = bound?;
             let fresh = if call.infos.is_empty() {
                 Vec::new()
             } else {
                 std::mem::take(&mut state.fresh)
             };
-            let ops = &bound.ops;
-            let batches = mirrored(&state.space, call, &resolved, ops, page_changes, &fresh);
+            let Books { space, changed, .. } = &mut *state;
+            let batches = mirrored(space, call, &resolved, &bound.ops, changed, &fresh);
             state.in_flight += 1;
             (batches, bound.changes, fresh)
         };
@@ -217,7 +221,10 @@ impl Hosted {
         // 3. Where it refuses, the kernel goes back.
         let mut state = self.state();
         let back = match answer {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                state.space.vm.keep(undo);
+                Ok(())
+            }
             Err(_) => {
                 state.put_back(fresh);
                 state.space.take_back(undo)
@@ -258,11 +265,12 @@ impl Books {
         self.fresh.extend(alive);
     }
 
-    /// What has changed in the page tables since this was last asked.
-    fn take_changes(&self, device: &drm::Device) -> Vec<Change> {
-        let id = self.space.vm.vm().id().0;
-        let file = device.vpanthor();
-        file.map(|file| file.take_changes(id)).unwrap_or_default()
+    /// Notes what has changed in the page tables since this was last asked.
+    fn take_changes(&mut self, device: &drm::Device) {
+        self.changed.clear();
+        if let Some(file) = device.vpanthor() {
+            file.take_changes_into(self.space.vm.vm().id().0, &mut self.changed);
+        }
     }
 }
 
@@ -273,7 +281,7 @@ fn mirrored(
     call: &BindCall,
     resolved: &Resolved,
     ops: &[std::ops::Range<usize>],
-    changed: Vec<Change>,
+    mut changed: &mut [Change],
     fresh: &[ResourceId],
 ) -> Vec<BaseBatch> {
     if call.infos.is_empty() {
@@ -281,7 +289,6 @@ fn mirrored(
         return Vec::new();
     }
     let mut mirror = Mirror::of(space);
-    let mut changed = changed.into_iter().peekable();
     let mut batches = Vec::with_capacity(resolved.batches.len());
     for (batch, ops) in resolved.batches.iter().zip(ops) {
         let mut base = BaseBatch {
@@ -292,22 +299,30 @@ fn mirrored(
         if batches.is_empty() {
             mirror.start(fresh, &mut base);
         }
-        let mut own: Vec<Change> = Vec::new();
-        while let Some(change) = changed.next_if(|change| change.op < ops.end as u64) {
-            own.push(change);
-        }
-        // Operations come in the order that suits the kernel.
-        if !own.is_sorted_by_key(|change| change.va) {
-            own.sort_unstable_by_key(|change| change.va);
-        }
-        for change in &own {
+        let count = changed.partition_point(|change| change.op < ops.end as u64);
+        let (own, later) = std::mem::take(&mut changed).split_at_mut(count);
+        changed = later;
+        in_order_of_addresses(own);
+        for change in own {
             mirror.reflect(change, &mut base);
         }
         mirror.finish(&mut base);
         batches.push(base);
     }
-    if let Some(change) = changed.next() {
+    if let Some(change) = changed.first() {
         log::error!("a change of no batch is not mirrored: {change:?}");
     }
     batches
+}
+
+/// Operations, and so their changes, come in the order that suits the kernel: one 2 MiB slot after another, but shuffled
+/// inside a slot.
+fn in_order_of_addresses(changes: &mut [Change]) {
+    for slot in changes.chunk_by_mut(|one, next| one.va / SZ_2M == next.va / SZ_2M) {
+        slot.sort_unstable_by_key(|change| change.va);
+    }
+    // An operation that crosses from one slot into the next comes before the others of both.
+    if !changes.is_sorted_by_key(|change| change.va) {
+        changes.sort_by_key(|change| change.va);
+    }
 }

@@ -227,7 +227,9 @@ impl Space {
         let mut resolved = self.resolve(call)?;
         stand_ins.attach(&self.device, call, &mut resolved)?;
         let bound = self.carry_out(&resolved)?;
-        if !taken {
+        if taken {
+            self.vm.keep(bound.changes);
+        } else {
             self.take_back(bound.changes)?;
         }
         self.settle();

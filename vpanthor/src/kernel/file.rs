@@ -130,9 +130,17 @@ impl File {
     /// What the VM's ops have changed in its page tables since this was last asked, in the order in which they ran. Always
     /// empty unless the file was opened with [`OpenOptions::record_changes`].
     pub fn take_changes(&self, vm_id: u32) -> Vec<Change> {
-        self.vm(vm_id)
-            .map(|vm| vm.take_changes())
-            .unwrap_or_default()
+        let mut list = Vec::new();
+        self.take_changes_into(vm_id, &mut list);
+        list
+    }
+
+    /// [`File::take_changes`] in the place of what is in `list`.
+    pub fn take_changes_into(&self, vm_id: u32, list: &mut Vec<Change>) {
+        match self.vm(vm_id) {
+            Some(vm) => vm.take_changes_into(list),
+            None => list.clear(),
+        }
     }
 
     /// Lets the buffer object count as a dummy in the VM's changes ([`Gpuvm::set_dummy`]). `None`: there is no such VM.
