@@ -1,8 +1,10 @@
 //! The batches of one call become the operations of its ioctls.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::bridge::{Bridge, LONGEST_BRIDGE};
+use super::cost::{Costs, Work};
 use super::ops::Ops;
 use super::order::{Ground, Slots};
 use super::sink::{Kind, Sink};
@@ -13,7 +15,7 @@ use crate::uapi::{
     VM_BIND_OP_MAP_SPARSE, VM_BIND_OP_MAP_UNCACHED, VM_BIND_OP_TYPE_MAP, VM_BIND_OP_TYPE_SYNC_ONLY,
     VmBindOp, VmBindOpRepeat,
 };
-use crate::units::{SZ_4K, Va};
+use crate::units::{BoHandle, SZ_2M, SZ_4K, Va};
 
 /// The part of a call that waits and signals as one: the binds of one `VkBindSparseInfo`, planned.
 #[derive(Clone, Copy, Debug, Default)]
@@ -194,10 +196,26 @@ impl<'a> Call<'a> {
             NullMap::Repeat {
                 dummy, max_range, ..
             } => {
-                let mut op = map(run, dummy.0, 0);
-                op.flags |= VM_BIND_OP_MAP_REPEAT;
-                let range = self.repeat_range(run, max_range);
-                self.push(op, range, Kind::Null, ground);
+                let size = self.null.dummy_size().min(max_range);
+                let middle = framed(run, size).filter(|middle| {
+                    let range = self.repeat_range(run, max_range);
+                    repeat_cost(run, size, middle) < repeat_cost(run, range, run)
+                });
+                let Some(middle) = middle else {
+                    return self.lower_repeat(run, dummy, max_range, ground);
+                };
+                let piece = |va: Va, end: Va| {
+                    let op = map_null(va, dummy.0, va.0 % size);
+                    let len = end.0 - va.0;
+                    (len > 0).then_some(VmBindOp { size: len, ..op })
+                };
+                if let Some(head) = piece(run.va, middle.va) {
+                    self.push(head, 0, Kind::Null, ground);
+                }
+                self.lower_repeat(&middle, dummy, max_range, ground);
+                if let Some(tail) = piece(middle.end(), run.end()) {
+                    self.push(tail, 0, Kind::Null, ground);
+                }
             }
             NullMap::Chunk { dummy, .. } => {
                 // The dummy repeats at multiples of its size, so that a 2 MiB dummy and a 2 MiB slot line up.
@@ -208,6 +226,23 @@ impl<'a> Call<'a> {
                 self.lower_pieces(run, SZ_4K, ground, |va| map_null(va, dummy.0, 0));
             }
         }
+    }
+
+    /// One repeated mapping; a plain one if it fits into the dummy.
+    fn lower_repeat(
+        &mut self,
+        run: &Run,
+        dummy: BoHandle,
+        max_range: u64,
+        ground: &mut Ground<'_>,
+    ) {
+        let range = self.repeat_range(run, max_range);
+        let mut op = map(run, dummy.0, 0);
+        if range == run.len {
+            return self.push(op, 0, Kind::Null, ground);
+        }
+        op.flags |= VM_BIND_OP_MAP_REPEAT;
+        self.push(op, range, Kind::Null, ground);
     }
 
     /// One operation for each aligned piece of `size` bytes that the run touches.
@@ -247,6 +282,33 @@ impl<'a> Call<'a> {
         };
         safe.max(seen_to_work).min(self.null.dummy_size())
     }
+}
+
+/// The whole aligned pieces of `size` bytes in a run: what a repeat range of that size maps with fewest page-table calls.
+/// `None` if there are none, or the size is 0.
+fn framed(run: &Run, size: u64) -> Option<Run> {
+    let start = run.va.0.checked_next_multiple_of(size)?;
+    let end = run.end().0 - run.end().0 % size;
+    (start < end).then(|| Run {
+        va: Va(start),
+        len: end - start,
+        ..*run
+    })
+}
+
+/// What it costs to map a run so that `middle` of it repeats every `range` bytes, and the rest is mapped plainly.
+fn repeat_cost(run: &Run, range: u64, middle: &Run) -> Duration {
+    let edges = [middle.va.0 - run.va.0, run.end().0 - middle.end().0];
+    let edges = edges.iter().filter(|&&bytes| bytes > 0).count() as u64;
+    let large = range % SZ_2M == 0 && middle.va.0 % SZ_2M == 0;
+    let large_entries = if large { middle.len / SZ_2M } else { 0 };
+    Costs::PANTHOR.time(&Work {
+        ops: 1 + edges,
+        calls: middle.len / range + edges,
+        entries: run.len / SZ_4K - large_entries * (SZ_2M / SZ_4K),
+        large_entries,
+        ..Work::default()
+    })
 }
 
 fn flag_bits(flags: BindFlags) -> u32 {

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod bridge;
+mod cost;
 mod lowering;
 mod ops;
 mod order;
@@ -22,6 +23,7 @@ mod strategy;
 mod tests;
 
 pub use bridge::LONGEST_BRIDGE;
+pub use cost::{Costs, Work};
 pub use lowering::{Call, Lowering, PlannedBatch};
 pub use ops::{Attach, OpArray, OpCounts, Ops, unmap_op};
 pub use strategy::{NullMap, Strategy, UnknownStrategy};

@@ -341,20 +341,24 @@ fn a_larger_repeat_range_is_used_where_it_was_seen_to_work() {
         dummy_size: SZ_2M,
         max_range: SZ_2M,
     };
-    let range = |null, size| {
-        Vm::new(null, size, SZ_4K).lower([null_bind(0, size)])[0]
-            .array
-            .get(0)
-            .unwrap()
-            .bo_repeat_range
+    let lowered = |null, size| {
+        let ioctls = Vm::new(null, size, SZ_4K).lower([null_bind(0, size)]);
+        let ops = ioctls[0].array.iter();
+        ops.map(|op| (op.op.size, op.bo_repeat_range))
+            .collect::<Vec<_>>()
     };
-    assert_eq!(
-        (range(REPEAT, 8 * SZ_2M), range(bold, 8 * SZ_2M)),
-        (SZ_4K, SZ_2M)
-    );
-    assert_eq!(range(bold, 8 * SZ_2M + SZ_64K), SZ_64K);
-    // One operation comes first.
-    assert_eq!(range(bold, BUFFER), SZ_4K);
+    assert_eq!(lowered(REPEAT, 8 * SZ_2M), [(8 * SZ_2M, SZ_4K)]);
+    assert_eq!(lowered(bold, 8 * SZ_2M), [(8 * SZ_2M, SZ_2M)]);
+    // What is no whole slot is cheaper as an operation of its own than as more repetitions of a smaller range.
+    let tail = BUFFER % SZ_2M;
+    assert_eq!(lowered(bold, BUFFER), [(BUFFER - tail, SZ_2M), (tail, 0)]);
+    // A few repetitions more are cheaper than an operation more.
+    let small = NullMap::Repeat {
+        dummy: DUMMY,
+        dummy_size: SZ_64K,
+        max_range: SZ_64K,
+    };
+    assert_eq!(lowered(small, SZ_64K + SZ_4K), [(SZ_64K + SZ_4K, SZ_4K)]);
 }
 
 #[test]
