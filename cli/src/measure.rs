@@ -10,7 +10,7 @@ use vpanthor::Virtual;
 use panvk_sparse::bind::{Memory, Request, SparseRange, Target};
 use panvk_sparse::drm::Tally;
 use panvk_sparse::drm::probe::Capabilities;
-use panvk_sparse::lower::Strategy;
+use panvk_sparse::lower::{Costs, Strategy};
 use panvk_sparse::uapi::{BO_NO_MMAP, IOCTL_VM_BIND, ioctl_nr};
 use panvk_sparse::units::{BoRef, SZ_4K, Va};
 use panvk_sparse::vm::{Initial, SparseVm, VmError};
@@ -61,6 +61,8 @@ pub struct Measurement {
     pub ioctl_ns: u64,
     pub ns_per_ioctl: Option<u64>,
     pub ns_per_op: Option<u64>,
+    /// Time that the counts above take by the cost model ([`Costs::PANTHOR`]). Only the virtual kernel tells its counts.
+    pub estimated_ns: Option<u64>,
 }
 
 /// One strategy on one kernel in one scenario, measured again and again.
@@ -174,6 +176,12 @@ impl Subject<'_> {
             let (before, after) = stats.as_ref()?;
             Some(of(after) - of(before))
         };
+        let estimated = stats.as_ref().map(|(before, after)| {
+            let (ioctls, ops) = (counted.vm_bind_ioctls, counted.vm_bind_ops);
+            let costs = &Costs::PANTHOR;
+            // Of a synchronous bind the model is a sum, so this is the time of what was added.
+            costs.time(&after.pt.work(ioctls, ops)) - costs.time(&before.pt.work(0, 0))
+        });
         Ok(Measurement {
             strategy: strategy.name(),
             vm_bind_ioctls: counted.vm_bind_ioctls,
@@ -192,6 +200,7 @@ impl Subject<'_> {
             ioctl_ns,
             ns_per_ioctl: None,
             ns_per_op: None,
+            estimated_ns: estimated.map(|time| time.as_nanos() as u64),
         })
     }
 }

@@ -46,6 +46,14 @@ impl Costs {
     };
 
     /// The time that the work takes.
+    ///
+    /// ```
+    /// use panvk_sparse::lower::{Costs, Work};
+    /// // 100,003,840 bytes in one operation: as repetitions of 4 KiB, and as 2 MiB entries with a 4 KiB tail.
+    /// let small = Work { ops: 1, calls: 24_415, entries: 24_415, tables: 48, ..Work::default() };
+    /// let large = Work { ops: 2, calls: 48, entries: 351, large_entries: 47, tables: 1, ..Work::default() };
+    /// assert!(Costs::PANTHOR.time(&small) > 50 * Costs::PANTHOR.time(&large));
+    /// ```
     pub fn time(&self, work: &Work) -> Duration {
         let parts = [
             (self.ioctl, work.ioctls),

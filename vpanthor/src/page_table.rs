@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use panvk_sparse::lower::Work;
 use panvk_sparse::units::{SZ_2M, SZ_4K};
 
 use super::bo_table::BoIndex;
@@ -43,6 +44,18 @@ impl PtStats {
     /// Entries written or cleared, of both sizes.
     pub fn pte_writes(&self) -> u64 {
         self.map_2m + self.map_4k + self.clear_2m_block + self.clear_2m_table + self.clear_4k
+    }
+
+    /// This as the work for `ops` operations in so many ioctls, whose time a cost model tells.
+    pub fn work(&self, ioctls: u64, ops: u64) -> Work {
+        Work {
+            ioctls,
+            ops,
+            calls: self.pt_calls,
+            entries: self.map_4k + self.clear_4k,
+            large_entries: self.map_2m + self.clear_2m_block + self.clear_2m_table,
+            tables: self.table_pages,
+        }
     }
 }
 

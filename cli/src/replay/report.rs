@@ -7,7 +7,7 @@ use std::path::Path;
 use replay::{Counts, Replayed, Step};
 use serde::Serialize;
 
-use crate::size::thousands;
+use crate::size::{duration, thousands};
 use crate::table::render;
 
 pub struct Report<'a> {
@@ -156,7 +156,7 @@ impl Report<'_> {
     }
 
     fn table(&self) -> String {
-        let header = "strategy|kernel|>ops|>map|>null|>unmap|>sync|>ioctls|>runs|>elided|>PTE writes|>to kernel";
+        let header = "strategy|kernel|>ops|>map|>null|>unmap|>sync|>ioctls|>runs|>elided|>PTE writes|>to kernel|>kernel";
         let row = |way: &Replayed| {
             let counts = self.totals(way);
             let numbers = [
@@ -173,6 +173,7 @@ impl Report<'_> {
             let mut row = vec![way.strategy.to_string(), way.kernel.to_string()];
             row.extend(numbers.map(thousands));
             row.push(format!("{} B", thousands(counts.bytes_to_kernel)));
+            row.push(duration(counts.estimated_ns));
             row
         };
         let rows: Vec<_> = self.replayed.iter().map(row).collect();

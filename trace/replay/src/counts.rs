@@ -5,6 +5,7 @@ use std::ops::{Add, Sub};
 use serde::Serialize;
 
 use hosted::Space;
+use panvk_sparse::lower::Costs;
 
 /// Counts over some part of a recording. The names are relied on by scripts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,6 +30,10 @@ pub struct Counts {
     pub bytes_to_kernel: u64,
     /// Page-table entries written and cleared, of 4 KiB and of 2 MiB.
     pub pte_writes: u64,
+    /// Calls into the kernel's page-table code.
+    pub pt_calls: u64,
+    /// Nanoseconds that the VM_BINDs would take a real kernel, by the cost model.
+    pub estimated_ns: u64,
     /// Calls of which a bind broke a rule, so that nothing of them happened: the driver of the recording said so.
     pub refused: u64,
     /// Calls that failed in the recording for another reason; what was done for them was taken back.
@@ -48,6 +53,10 @@ impl Counts {
     pub(super) fn of(space: &Space) -> Self {
         let stats = space.stats();
         let work = space.work();
+        let estimated = work.map(|work| {
+            let done = work.vm.pt.work(stats.vm_bind_ioctls, stats.vm_bind_ops);
+            Costs::PANTHOR.time(&done).as_nanos() as u64
+        });
         Self {
             queue_bind_sparse_calls: stats.queue_bind_sparse_calls,
             binds: stats.binds,
@@ -61,6 +70,8 @@ impl Counts {
             sync_ops: stats.sync_ops,
             bytes_to_kernel: work.map_or(0, |work| work.bytes_to_kernel),
             pte_writes: work.map_or(0, |work| work.vm.pt.pte_writes()),
+            pt_calls: work.map_or(0, |work| work.vm.pt.pt_calls),
+            estimated_ns: estimated.unwrap_or(0),
             ..Self::default()
         }
     }
@@ -71,7 +82,7 @@ macro_rules! by_field {
     ($one:ident, $other:ident, $join:path) => {
         by_field!($one, $other, $join:
             queue_bind_sparse_calls binds binds_elided runs vm_bind_ioctls vm_bind_ops map_ops null_ops
-            unmap_ops sync_ops bytes_to_kernel pte_writes refused failed not_taken skipped unplaced
+            unmap_ops sync_ops bytes_to_kernel pte_writes pt_calls estimated_ns refused failed not_taken skipped unplaced
             lost_events)
     };
     ($one:ident, $other:ident, $join:path: $($field:ident)+) => {
