@@ -4,13 +4,17 @@
 //! runs want it, an operation over all three has the same effect, and one operation is cheaper than two:
 //! unbinding every second piece of a buffer whose other pieces are unbound is one operation.
 
-use super::NullMap;
+use super::{Costs, NullMap};
 use crate::bind::{Cursor, Run, Shadow, Target};
-use crate::units::SZ_2M;
+use crate::units::SZ_4K;
 
-/// The longest gap that is mapped again for the sake of one operation less, in bytes: beyond the reach of one
-/// large page-table entry, writing the gap costs the kernel more than the operation.
-pub const LONGEST_BRIDGE: u64 = SZ_2M;
+/// The longest gap that is mapped again for the sake of one operation less, in bytes: clearing and writing the entries of a
+/// longer one costs the kernel more than the operation.
+pub const LONGEST_BRIDGE: u64 = {
+    let costs = Costs::PANTHOR;
+    // It may lie in two slots, and in each the old entries are one call and the new ones another.
+    (costs.op - 4 * costs.call) / (2 * costs.entry) * SZ_4K
+};
 
 /// Decides which neighbours are joined. Asked for ascending runs, one pair after another.
 pub(super) struct Bridge<'a> {

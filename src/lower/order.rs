@@ -110,81 +110,124 @@ impl Slots {
 }
 
 /// Puts operations that ascend, and each of which shares a slot with the one before it, in order.
+///
+/// An operation that crosses from one slot into the next is the highest piece of one and the lowest of the other. All that
+/// cross stand between the pieces that have to come before them, one a slot at most, and the other pieces.
 pub(super) fn arrange<T: Located>(group: &mut [T], ground: &mut Ground<'_>) {
-    // Those that cross the edge of a slot come first: they cut both slots at their edges, where nothing needs to be written
-    // twice.
-    let mut inner = 0;
-    if group.iter().any(T::crosses) {
-        group.sort_by_key(|op| !op.crosses());
-        inner = group.partition_point(T::crosses);
-    }
-    let (crossing, mut rest) = group.split_at_mut(inner);
-    while let Some(first) = rest.first() {
-        let slot = first.slots().0;
-        let here = rest.partition_point(|op| op.slots().0 == slot);
-        let (ops, behind) = rest.split_at_mut(here);
-        let cut = Cut {
-            below: crossing.iter().any(|op| op.slots().1 == slot),
-            above: crossing.iter().any(|op| op.slots().0 == slot),
-        };
-        arrange_slot(ops, slot * SZ_2M, cut, ground);
-        rest = behind;
-    }
-}
-
-/// Where another operation has cut a slot already: at its start, at its end.
-struct Cut {
-    below: bool,
-    above: bool,
-}
-
-/// Puts the pieces of one slot, which ascend, in order.
-fn arrange_slot<T: Located>(pieces: &mut [T], start: u64, cut: Cut, ground: &mut Ground<'_>) {
-    let end = start + SZ_2M;
-    let [lowest, .., highest] = pieces else {
+    if !group.iter().any(T::crosses) {
+        arrange_inner(group, &[], ground, &mut |_| {});
         return;
+    }
+    group.sort_by_key(|op| !op.crosses());
+    let inner = group.partition_point(T::crosses);
+    let mut leaders = Vec::new();
+    let (crossing, rest) = group.split_at_mut(inner);
+    arrange_inner(rest, crossing, ground, &mut |index| leaders.push(index));
+    for (place, leader) in leaders.into_iter().enumerate() {
+        group[place..=inner + leader].rotate_right(1);
+    }
+}
+
+/// Puts the operations inside each slot in order. `lead` is told the index of each that has to come before those that cross.
+fn arrange_inner<T: Located>(
+    ops: &mut [T],
+    crossing: &[T],
+    ground: &mut Ground<'_>,
+    lead: &mut dyn FnMut(usize),
+) {
+    let mut first = 0;
+    while let Some(slot) = ops.get(first).map(|op| op.slots().0) {
+        let count = ops[first..].partition_point(|op| op.slots().0 == slot);
+        let edges = Edges {
+            below: crossing.iter().find(|op| op.slots().1 == slot).map(T::end),
+            above: crossing
+                .iter()
+                .find(|op| op.slots().0 == slot)
+                .map(|op| op.op().va),
+        };
+        if arrange_slot(&mut ops[first..first + count], slot * SZ_2M, &edges, ground) {
+            lead(first);
+        }
+        first += count;
+    }
+}
+
+/// What crosses the edges of a slot: where the operation ends that comes from below, and where the one starts that goes on
+/// above.
+struct Edges {
+    below: Option<u64>,
+    above: Option<u64>,
+}
+
+/// Puts the pieces of one slot, which ascend, in order. Gives whether the first of them has to come before those that cross
+/// the slot's edges.
+fn arrange_slot<T: Located>(
+    pieces: &mut [T],
+    start: u64,
+    edges: &Edges,
+    ground: &mut Ground<'_>,
+) -> bool {
+    let end = start + SZ_2M;
+    let crossed = edges.below.is_some() || edges.above.is_some();
+    let (Some(&lowest), Some(&highest)) = (pieces.first(), pieces.last()) else {
+        return false;
     };
-    let (lowest, highest) = (*lowest, *highest);
+    let last = pieces.len() - 1;
+    if last == 0 && !crossed {
+        return false;
+    }
     // Only a mapping that reaches an edge of the slot is written up to that edge.
     let below = ground.seek(start);
-    let covered = below.filter(|&(from, _)| from <= start && !cut.below);
-    let whole = covered.is_some_and(|(_, to)| to >= end && !cut.above);
-    if whole {
+    let covered = below.filter(|&(from, _)| from <= start);
+    if covered.is_some_and(|(_, to)| to >= end) {
         // Whichever is first writes the slot without itself; and then, unless they are first themselves, the lowest piece
         // writes what is below it once more, and the highest what is above it.
-        let below_all = lowest.op().va - start;
-        let above_all = end - highest.end();
-        let saved = |index: usize, piece: &T| {
+        let below_all = edges.below.map_or(lowest.op().va - start, |_| 0);
+        let above_all = edges.above.map_or(end - highest.end(), |_| 0);
+        let saved = |index: usize| {
             let again_below = if index == 0 { below_all } else { 0 };
-            let again_above = if index + 1 == pieces.len() {
-                above_all
-            } else {
-                0
-            };
-            piece.op().size + again_below + again_above
+            let again_above = if index == last { above_all } else { 0 };
+            pieces[index].op().size + again_below + again_above
         };
-        let best = (0..pieces.len()).max_by_key(|&index| saved(index, &pieces[index]));
-        let best = best.unwrap_or(0);
+        let best = (0..=last).max_by_key(|&index| saved(index)).unwrap_or(0);
+        let crossing = edges
+            .below
+            .map_or(0, |to| to - start)
+            .max(edges.above.map_or(0, |from| end - from));
+        let leads = crossed && saved(best) > crossing;
         // The first one, the lowest, the highest; the others cost the same in any order.
-        let last = pieces.len() - 1;
-        pieces.swap(0, best);
-        if best != 0 {
-            pieces.swap(1, best);
+        let mut next = 0;
+        let mut place = |pieces: &mut [T], index: usize| {
+            pieces.swap(next, index);
+            next += 1;
+        };
+        let first_of_all = leads || !crossed;
+        if first_of_all {
+            place(pieces, best);
         }
-        if best != last && last > 2 {
-            pieces.swap(if best == 0 { 1 } else { 2 }, last);
+        if !first_of_all {
+            // The lowest is the first already.
+            next = 1;
+        } else if best != 0 {
+            // The lowest lies where the best one was.
+            place(pieces, best);
         }
-        return;
+        if (best != last || !first_of_all) && next < last {
+            pieces.swap(next, last);
+        }
+        return leads;
     }
     // It may be the same one, which then reaches behind the slot's last resource only because of what that reserves.
     let above = below
         .filter(|&(_, to)| to >= end)
         .or_else(|| ground.seek(end - 1));
-    let reaches_end = above.is_some_and(|(from, _)| from < highest.op().va) && !cut.above;
-    if reaches_end {
+    let reaches_end =
+        above.is_some_and(|(from, _)| from < highest.op().va) && edges.above.is_none();
+    if reaches_end && last > 0 {
         // The lowest, which was first, becomes the second.
-        let last = pieces.len() - 1;
         pieces.swap(0, last);
         pieces.swap(1, last);
+        return false;
     }
+    covered.is_some() && edges.below.is_none() && edges.above.is_some()
 }

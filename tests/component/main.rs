@@ -4,6 +4,7 @@
 //! [`SparseVm`]: panvk_sparse::vm::SparseVm
 
 mod c_program;
+mod cost;
 mod dependencies;
 mod failures;
 mod order;
