@@ -10,7 +10,7 @@
 //!
 //! | variable | |
 //! |---|---|
-//! | `VPANTHOR` | the nodes, separated by `;`: for each the kernel (`1.5`, `1.8`, `1.6-repeat`, `1.8-repeat`, `1.9`) and `gpu=g610`, separated by `,`. What is left out is `1.8-repeat` and `g610`. With `fault=VM_BIND:3:ENODEV` the third such ioctl of every open file fails, with `fault=op:3:prepare:EINVAL` its third operation (`run`: when it is run); there can be several. A value that is not understood ends the process with status 1 before `main`, and a message that says what is expected |
+//! | `VPANTHOR` | the nodes, separated by `;`: for each the kernel (`1.0`, `1.5`, `1.8`, `1.6-repeat`, `1.8-repeat`, `1.9`) and `gpu=g610`, separated by `,`. What is left out is `1.8-repeat` and `g610`. With `fault=VM_BIND:3:ENODEV` the third such ioctl of every open file fails, with `fault=op:3:prepare:EINVAL` its third operation (`run`: when it is run); there can be several. A value that is not understood ends the process with status 1 before `main`, and a message that says what is expected |
 //! | `VPANTHOR_DUMP` | a file that gets the state of the nodes as JSON when the process ends and on SIGUSR1; `%p` in it becomes the process's id. A process that opens no node writes none |
 //!
 //! # How it works
