@@ -31,6 +31,8 @@
 //! - Each process has a kernel of its own. A forked child has a copy of its parent's, at that moment; memory of buffer
 //!   objects is shared with the parent, what is created or bound later is not. A program that is started gets a new one, and
 //!   a descriptor that it inherits is of no use to it.
+//! - Group priorities above medium go by CAP_SYS_NICE of the calling thread, as in the kernel, but in whatever user namespace
+//!   it is.
 //! - Work on the GPU ends at once and does nothing; see [`vpanthor`].
 //! - A buffer object that was ever mapped takes a file descriptor of the process. Where they run out, the library raises
 //!   RLIMIT_NOFILE to its hard limit.
