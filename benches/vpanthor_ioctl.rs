@@ -33,7 +33,7 @@ fn ops(bo_handle: u32) -> Vec<VmBindOp> {
 fn rig(unmap: bool) -> (File, Arena, u32) {
     let file = Kernel::new(Flavour::V1_9).open(OpenOptions {
         take_waits_as_met: true,
-        record_changes: false,
+        ..OpenOptions::default()
     });
     let mem = Arena::new(BASE, 1 << 20);
     let call = |code, args: &mut dyn AsMut<[u8]>| {

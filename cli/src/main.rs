@@ -55,7 +55,8 @@ Examples:
       the sparse conformance tests, through the driver and on the bare base driver
 
 Kernels:
-  vpanthor:1.5 vpanthor:1.8 vpanthor:1.9      mainline panthor of that uAPI version, modelled in this process
+  vpanthor:1.0 vpanthor:1.5 vpanthor:1.8 vpanthor:1.9
+                                              mainline panthor of that uAPI version, modelled in this process
   vpanthor:1.6-repeat vpanthor:1.8-repeat     panthor with the OP_MAP_REPEAT series, v4 and v5
   /dev/dri/renderD<N>                         the real thing
   auto                                        the first node of /dev/dri that is panthor's

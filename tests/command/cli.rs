@@ -88,6 +88,7 @@ fn a_new_buffer_of_100e6_bytes_takes_24415_ops_or_48_or_1() {
 fn each_kernel_is_compared_with_the_strategies_that_it_has() {
     let page_and_chunk = [("page", 1, 24_415), ("chunk", 1, 48)];
     for (kernel, best) in [
+        ("vpanthor:1.0", None),
         ("vpanthor:1.5", None),
         ("vpanthor:1.8", None),
         ("vpanthor:1.6-repeat", Some(("repeat", 1, 1))),

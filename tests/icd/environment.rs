@@ -52,7 +52,7 @@ macro_rules! refused {
 }
 
 refused! {
-    a_kernel_of_no_known_flavour: "PANVK_SPARSE_KERNEL" = "vpanthor:2.7", ["1.5", "1.8", "1.6-repeat", "1.8-repeat", "1.9"];
+    a_kernel_of_no_known_flavour: "PANVK_SPARSE_KERNEL" = "vpanthor:2.7", ["1.0", "1.5", "1.8", "1.6-repeat", "1.8-repeat", "1.9"];
     a_kernel_that_is_neither_flavour_nor_path: "PANVK_SPARSE_KERNEL" = "mali", ["vpanthor:", "/"];
     a_kernel_node_that_is_not_there: "PANVK_SPARSE_KERNEL" = "/dev/dri/renderD9999", [];
     a_strategy_of_no_known_name: "PANVK_SPARSE_NULL" = "fast", ["auto", "sparse", "repeat", "chunk", "page"];

@@ -129,7 +129,7 @@ fn everything_else_is_the_base_drivers() {
 
 #[test]
 fn the_summary_works_under_every_kernel() {
-    for kernel in ["1.5", "1.8", "1.6-repeat", "1.8-repeat", "1.9"] {
+    for kernel in ["1.0", "1.5", "1.8", "1.6-repeat", "1.8-repeat", "1.9"] {
         let mut command = Command::new("vulkaninfo");
         Config::Icd {
             kernel,

@@ -79,6 +79,8 @@ macro_rules! again {
 }
 
 again! {
+    v1_0_page: "1.0" "page";
+    v1_0_chunk: "1.0" "chunk";
     v1_8_page: "1.8" "page";
     v1_8_chunk: "1.8" "chunk";
     v1_6_repeat_page: "1.6-repeat" "page";

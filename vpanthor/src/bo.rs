@@ -83,15 +83,19 @@ impl Bo {
 
     /// The memory, made at the first call.
     ///
-    /// `kernel` tells the kernels of this machine apart, see [`Bo::import`].
+    /// `kernel` tells the kernels of this machine apart, see [`Bo::import`]; `offset` is [`mmap_offset`](Self::mmap_offset),
+    /// which the memory's name carries so that it can be found after the object is gone ([`is_mapped`]).
     ///
     /// # Errors
     /// Those of memfd_create and ftruncate.
-    pub(super) fn memory(&self, kernel: &str) -> Result<BorrowedFd<'_>, Errno> {
+    pub(super) fn memory(&self, kernel: &str, offset: u64) -> Result<BorrowedFd<'_>, Errno> {
         if let Some(fd) = self.memory.get() {
             return Ok(fd.as_fd());
         }
-        let name = format!("{MEMFD_NAME}:{kernel}:{}:{}", self.id, self.flags);
+        let Self {
+            id, flags, size, ..
+        } = self;
+        let name = format!("{MEMFD_NAME}:{kernel}:{id}:{flags}:{offset}:{size}");
         let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?;
         rustix::fs::ftruncate(&fd, self.size)?;
         // A second caller at the same time may have been faster: then this memfd goes away unused.
@@ -120,15 +124,14 @@ impl Bo {
     pub(super) fn import(fd: i32, kernel: &str, alive: Alive) -> Result<Arc<Self>, Errno> {
         let identity = identity(fd, kernel)?;
         let memory = fds::reopen(fd, OFlags::RDWR)?;
-        let size = rustix::fs::fstat(&memory)?.st_size;
-        let size = u64::try_from(size).map_err(|_| Errno::INVAL)?;
         let bo = Self {
             flags: identity.flags,
             _alive: alive,
-            ..Self::new(identity.id, size, None)
+            ..Self::new(identity.id, identity.size, None)
         };
         Ok(Arc::new(Self {
             memory: OnceLock::from(memory),
+            mmap_offset: OnceLock::from(identity.offset),
             ..bo
         }))
     }
@@ -141,6 +144,36 @@ const MEMFD_NAME: &str = "vpanthor-bo";
 pub(super) struct Identity {
     pub id: u64,
     pub flags: u32,
+    /// Where mmap finds the object in the device file.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What the name of a file says, with its path, if it is the memory of one of `kernel`'s buffer objects.
+fn parse(name: &str, kernel: &str) -> Option<Identity> {
+    let rest = name.strip_prefix("/memfd:")?.strip_suffix(" (deleted)")?;
+    let rest = rest.strip_prefix(MEMFD_NAME)?.strip_prefix(':')?;
+    let rest = rest.strip_prefix(kernel)?.strip_prefix(':')?;
+    let mut fields = rest.split(':');
+    let identity = Identity {
+        id: fields.next()?.parse().ok()?,
+        flags: fields.next()?.parse().ok()?,
+        offset: fields.next()?.parse().ok()?,
+        size: fields.next()?.parse().ok()?,
+    };
+    fields.next().is_none().then_some(identity)
+}
+
+/// Whether this process has a buffer object of at least `len` bytes mapped that had this offset in the device file. A
+/// mapping keeps the object alive in the real kernel, when no handle does any more.
+pub(super) fn is_mapped(kernel: &str, offset: u64, len: u64) -> bool {
+    let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
+    String::from_utf8_lossy(&maps).lines().any(|line| {
+        let name = line.find("/memfd:").and_then(|at| line.get(at..));
+        let identity = name.and_then(|name| parse(name, kernel));
+        identity.is_some_and(|bo| bo.offset == offset && len <= bo.size)
+    })
 }
 
 /// Which of `kernel`'s buffer objects a file descriptor stands for.
@@ -149,17 +182,7 @@ pub(super) struct Identity {
 /// `EINVAL` for another kernel's or none, `EBADF` for what is no file descriptor.
 pub(super) fn identity(fd: i32, kernel: &str) -> Result<Identity, Errno> {
     let name = fds::name(fd)?;
-    let parse = || {
-        let rest = name.strip_prefix("/memfd:")?.strip_suffix(" (deleted)")?;
-        let rest = rest.strip_prefix(MEMFD_NAME)?.strip_prefix(':')?;
-        let rest = rest.strip_prefix(kernel)?.strip_prefix(':')?;
-        let (id, flags) = rest.split_once(':')?;
-        Some(Identity {
-            id: id.parse().ok()?,
-            flags: flags.parse().ok()?,
-        })
-    };
-    parse().ok_or(Errno::INVAL)
+    parse(&name, kernel).ok_or(Errno::INVAL)
 }
 
 /// The GEM handles of one open file.

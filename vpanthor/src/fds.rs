@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-use super::fence::FenceSet;
+use super::payload::Payload;
 use super::shared::lock;
 use super::syncobj::Syncobj;
 
@@ -67,7 +67,7 @@ fn file_id(stat: &rustix::fs::Stat) -> FileId {
 pub(super) enum Exported {
     Syncobj(Arc<Syncobj>),
     /// A sync file: what a syncobj held when it was exported.
-    SyncFile(FenceSet),
+    SyncFile(Payload),
 }
 
 #[derive(Debug)]
@@ -142,13 +142,13 @@ impl Exports {
     fn announce_in(&self, entries: &mut [Entry]) {
         let mut left = 0;
         for entry in entries.iter_mut() {
-            let Exported::SyncFile(fences) = &entry.what else {
+            let Exported::SyncFile(held) = &entry.what else {
                 continue;
             };
             if entry.announced {
                 continue;
             }
-            if fences.is_signalled() {
+            if held.is_signalled() {
                 // The end of the stream is something to read. If the other end is closed, nobody polls it.
                 let _ = entry.ours.shutdown(Shutdown::Write);
                 entry.announced = true;

@@ -6,9 +6,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use panvk_sparse::uapi::{GROUP_PRIORITY_HIGH, GROUP_PRIORITY_REALTIME};
+
 /// One of the panthor kernels found in the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavour {
+    /// Mainline, uAPI 1.0: Linux 6.12. What its ioctls take and answer; its page tables are counted as the later kernels
+    /// write them, though it cuts a 2 MiB entry in another way.
+    V1_0,
     /// Mainline, uAPI 1.5.
     V1_5,
     /// Mainline, uAPI 1.8: no mapping for unbound ranges.
@@ -32,7 +37,8 @@ pub enum RepeatRule {
 
 impl Flavour {
     /// Every flavour, oldest uAPI first.
-    pub const ALL: [Flavour; 5] = [
+    pub const ALL: [Flavour; 6] = [
+        Flavour::V1_0,
         Flavour::V1_5,
         Flavour::V1_8,
         Flavour::V1_6Repeat,
@@ -43,6 +49,7 @@ impl Flavour {
     /// The name that [`FromStr`] takes and [`fmt::Display`] writes.
     pub fn name(self) -> &'static str {
         match self {
+            Flavour::V1_0 => "1.0",
             Flavour::V1_5 => "1.5",
             Flavour::V1_8 => "1.8",
             Flavour::V1_6Repeat => "1.6-repeat",
@@ -54,6 +61,7 @@ impl Flavour {
     /// Major and minor number that `DRM_IOCTL_VERSION` answers.
     pub fn version(self) -> (u32, u32) {
         match self {
+            Flavour::V1_0 => (1, 0),
             Flavour::V1_5 => (1, 5),
             Flavour::V1_6Repeat => (1, 6),
             Flavour::V1_8 | Flavour::V1_8Repeat => (1, 8),
@@ -74,7 +82,7 @@ impl Flavour {
         match self {
             Flavour::V1_6Repeat => Some(RepeatRule::V4),
             Flavour::V1_8Repeat => Some(RepeatRule::V5),
-            Flavour::V1_5 | Flavour::V1_8 | Flavour::V1_9 => None,
+            Flavour::V1_0 | Flavour::V1_5 | Flavour::V1_8 | Flavour::V1_9 => None,
         }
     }
 
@@ -93,6 +101,42 @@ impl Flavour {
     /// The series' fourth revision branched off before that, its fifth after it.
     pub fn has_bo_query_info(self) -> bool {
         matches!(self, Flavour::V1_8 | Flavour::V1_8Repeat | Flavour::V1_9)
+    }
+
+    /// The date that `DRM_IOCTL_VERSION` answers, which later kernels have no longer.
+    pub fn date(self) -> &'static str {
+        match self {
+            Flavour::V1_0 => "20230801",
+            _ => "0",
+        }
+    }
+
+    /// The highest priority that a group can have: REALTIME since 1.2.
+    pub fn highest_priority(self) -> u8 {
+        if self.version() >= (1, 2) {
+            GROUP_PRIORITY_REALTIME
+        } else {
+            GROUP_PRIORITY_HIGH
+        }
+    }
+
+    /// Whether `BO_MMAP_OFFSET` refuses a buffer object that was created with NO_MMAP; the first version lets one find out
+    /// when one maps it.
+    pub fn refuses_offsets_of_unmappable_bos(self) -> bool {
+        self != Flavour::V1_0
+    }
+
+    /// Whether a point of a timeline can become a sync file and the other way round in one call. That is DRM's, and came
+    /// between Linux 6.12 and 7.2.
+    pub fn has_timeline_sync_files(self) -> bool {
+        self != Flavour::V1_0
+    }
+
+    /// Whether DRM keeps a file's syncobjs in an `xarray`, where handle 0 is not as well guarded as in the `idr` that was
+    /// there before. Linux 7.2 and 7.3 do, 6.12 does not; of kernels in between and of the repeat series we assume that they
+    /// are as before.
+    pub fn keeps_syncobjs_in_an_xarray(self) -> bool {
+        matches!(self, Flavour::V1_8 | Flavour::V1_9)
     }
 }
 
@@ -145,7 +189,7 @@ mod tests {
         let error = "1.7".parse::<Flavour>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "unknown kernel flavour \"1.7\", expected one of 1.5, 1.8, 1.6-repeat, 1.8-repeat, 1.9"
+            "unknown kernel flavour \"1.7\", expected one of 1.0, 1.5, 1.8, 1.6-repeat, 1.8-repeat, 1.9"
         );
     }
 

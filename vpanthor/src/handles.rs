@@ -1,11 +1,11 @@
-//! Tables of handles: small numbers that name objects within one open file (`idr`).
+//! Tables of handles: small numbers that name objects within one open file (`idr`, `xarray`).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use rustix::io::Errno;
 
-/// Handles from 1 on; a new object gets the lowest free one, and looking one up is an array access.
+/// Handles from 1 on (and see [`Handles::remove_zero`]); a new object gets the lowest free one, and looking one up is an array access.
 #[derive(Debug)]
 pub(super) struct Handles<T> {
     /// The object with handle `i + 1`.
@@ -14,6 +14,15 @@ pub(super) struct Handles<T> {
     free: BinaryHeap<Reverse<usize>>,
     /// The highest handle.
     max: u32,
+    zero: Zero<T>,
+}
+
+/// Whether handle 0 can be given out. Only [`Handles::remove_zero`] makes it so.
+#[derive(Debug)]
+enum Zero<T> {
+    Reserved,
+    Free,
+    Taken(T),
 }
 
 impl<T> Handles<T> {
@@ -23,11 +32,16 @@ impl<T> Handles<T> {
             slots: Vec::new(),
             free: BinaryHeap::new(),
             max,
+            zero: Zero::Reserved,
         }
     }
 
     /// Gives `object` a handle; `None` if there is none left.
     pub fn insert(&mut self, object: T) -> Option<u32> {
+        if let Zero::Free = self.zero {
+            self.zero = Zero::Taken(object);
+            return Some(0);
+        }
         if let Some(Reverse(slot)) = self.free.pop() {
             self.slots[slot] = Some(object);
             return u32::try_from(slot + 1).ok();
@@ -41,7 +55,12 @@ impl<T> Handles<T> {
     }
 
     pub fn get(&self, handle: u32) -> Option<&T> {
-        let slot = (handle as usize).checked_sub(1)?;
+        let Some(slot) = (handle as usize).checked_sub(1) else {
+            return match &self.zero {
+                Zero::Taken(object) => Some(object),
+                Zero::Reserved | Zero::Free => None,
+            };
+        };
         self.slots.get(slot)?.as_ref()
     }
 
@@ -52,22 +71,42 @@ impl<T> Handles<T> {
         Some(object)
     }
 
+    /// Takes handle 0 away, in a table that the kernel keeps in an `xarray`. There a place-holder keeps the number 0 from
+    /// being given out, but only while no other handle is taken is it out of reach: else it is removed like an object, which
+    /// the caller is told was not there, and from then on 0 is a handle like any other.
+    pub fn remove_zero(&mut self) -> Option<T> {
+        if self.len() == 0 {
+            return None;
+        }
+        match std::mem::replace(&mut self.zero, Zero::Free) {
+            Zero::Taken(object) => Some(object),
+            Zero::Reserved | Zero::Free => None,
+        }
+    }
+
+    fn zero(&self) -> Option<&T> {
+        self.get(0)
+    }
+
     /// The objects that have a handle.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().flatten()
+        self.zero().into_iter().chain(self.slots.iter().flatten())
     }
 
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len() - self.free.len() + usize::from(self.zero().is_some())
     }
 }
 
 impl<T: Clone> Handles<T> {
     /// The objects with their handles, ascending.
     pub fn entries(&self) -> Vec<(u32, T)> {
-        let objects = (1..).zip(&self.slots);
-        objects
-            .filter_map(|(handle, object)| Some((handle, object.clone()?)))
+        let zero = self.zero().map(|object| (0, object));
+        let others = (1..).zip(&self.slots);
+        let others = others.filter_map(|(handle, object)| Some((handle, object.as_ref()?)));
+        zero.into_iter()
+            .chain(others)
+            .map(|(handle, object)| (handle, object.clone()))
             .collect()
     }
 
@@ -103,5 +142,24 @@ mod tests {
         assert_eq!(handles.get(1), Some(&'e'));
         assert_eq!(handles.get(0), None);
         assert_eq!(handles.len(), 2);
+    }
+
+    #[test]
+    fn handle_0_is_given_out_once_it_was_removed_beside_another() {
+        let mut handles = Handles::new(9);
+        assert_eq!(handles.remove_zero(), None);
+        assert_eq!(handles.insert('a'), Some(1));
+        assert_eq!(handles.remove(0), None);
+        assert_eq!(handles.insert('b'), Some(2));
+        assert_eq!(handles.remove_zero(), None);
+        assert_eq!(handles.len(), 2);
+        assert_eq!(handles.remove(1), Some('a'));
+        assert_eq!(handles.remove(2), Some('b'));
+        assert_eq!(handles.insert('c'), Some(0));
+        assert_eq!(handles.insert('d'), Some(1));
+        assert_eq!((handles.get(0), handles.len()), (Some(&'c'), 2));
+        assert_eq!(handles.entries(), [(0, 'c'), (1, 'd')]);
+        assert_eq!(handles.remove_zero(), Some('c'));
+        assert_eq!(handles.insert('e'), Some(0));
     }
 }

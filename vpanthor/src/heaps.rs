@@ -35,6 +35,8 @@ pub(super) struct Heaps {
 
 #[derive(Debug)]
 struct Inner {
+    /// Whether somebody has asked for a heap, and be it in vain.
+    has_pool: bool,
     heaps: Handles<()>,
     contexts: u64,
     /// The lowest address that no chunk has had.
@@ -46,11 +48,21 @@ impl Heaps {
     pub fn new(kernel_va: u64) -> Self {
         Self {
             inner: Mutex::new(Inner {
+                has_pool: false,
                 heaps: Handles::new(MAX_HEAPS),
                 contexts: kernel_va,
                 next_chunk: kernel_va.saturating_add(u64::from(MAX_HEAPS) * CONTEXT_SIZE),
             }),
         }
+    }
+
+    /// The kernel's pool of heaps is there from the first request on, before anything of the request is checked.
+    pub fn make_pool(&self) {
+        lock(&self.inner).has_pool = true;
+    }
+
+    pub fn has_pool(&self) -> bool {
+        lock(&self.inner).has_pool
     }
 
     /// A heap that starts with `chunks` of `chunk_size` bytes.

@@ -27,7 +27,7 @@
 //! | `group`, `heaps`, `flush_id` | how work would reach the GPU |
 //! | `queue` | work that waits, and runs when it need not |
 //! | [`changes`] | what an op changed for the GPU |
-//! | [`bo`], `syncobj`, `fence`, `fds`, `watches` | the objects, and how they leave and come back as file descriptors |
+//! | [`bo`], `syncobj`, `payload`, `fence`, `fds`, `watches` | the objects, and how they leave and come back as file descriptors |
 //! | `refusal` | why an ioctl was refused, in words |
 //! | [`snapshot`] | what a file holds, for a look from outside |
 //! | [`faults`] | refusals on demand, for tests |
@@ -45,8 +45,8 @@
 //!
 //! # What it does not have
 //! A GPU. Groups and tiler heaps are there, so that a driver can set up its queues; a submitted job ends as soon as what it
-//! waits for has happened and signals what it should, but nothing of its command stream runs. Privileges. Memory of other
-//! drivers. `/proc` has to be there for objects to come in as file descriptors.
+//! waits for has happened and signals what it should, but nothing of its command stream runs. Memory of other drivers.
+//! `/proc` has to be there for objects to come in as file descriptors.
 
 #![forbid(unsafe_code)]
 
@@ -74,6 +74,7 @@ mod handles;
 mod heaps;
 mod in_process;
 mod mappings;
+mod payload;
 mod queue;
 mod refusal;
 mod shared;
@@ -87,7 +88,7 @@ pub use faults::{Fault, OpStage};
 pub use flavour::Flavour;
 pub use identity::Identity;
 pub use in_process::{Virtual, device};
-pub use kernel::{File, ForeignFence, Kernel, Objects, OpenOptions, Sleeper, snapshot};
+pub use kernel::{File, ForeignFence, Kernel, Objects, OpenOptions, Privileges, Sleeper, snapshot};
 pub use refusal::last_refusal;
 pub use spec::{KernelSpec, UnknownKernel};
 pub use tee::{Tee, TeeCounts, model_of};

@@ -49,6 +49,8 @@ pub fn model_of(capabilities: &Capabilities) -> Flavour {
         Flavour::V1_8Repeat
     } else if capabilities.version >= Flavour::V1_8.version() {
         Flavour::V1_8
+    } else if capabilities.version == Flavour::V1_0.version() {
+        Flavour::V1_0
     } else {
         Flavour::V1_5
     }

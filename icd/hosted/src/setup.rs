@@ -132,6 +132,7 @@ fn options(mirrors: bool) -> OpenOptions {
     OpenOptions {
         take_waits_as_met: true,
         record_changes: mirrors,
+        ..OpenOptions::default()
     }
 }
 

@@ -15,7 +15,7 @@ use vpanthor::{Fault, File, Flavour, Kernel, Objects, OpStage, OpenOptions, Virt
 /// What each kernel can do.
 fn expected(flavour: Flavour) -> &'static [Strategy] {
     match flavour {
-        Flavour::V1_5 | Flavour::V1_8 => &[Strategy::Chunk, Strategy::Page],
+        Flavour::V1_0 | Flavour::V1_5 | Flavour::V1_8 => &[Strategy::Chunk, Strategy::Page],
         Flavour::V1_6Repeat | Flavour::V1_8Repeat => {
             &[Strategy::Repeat, Strategy::Chunk, Strategy::Page]
         }
@@ -367,7 +367,7 @@ fn no_kernel_passes_for_another_whatever_version_it_announces() {
             let device = Device::new(Box::new(transport), Path::new("vpanthor")).unwrap();
             let found = probe(&device).unwrap();
             let expected = match flavour {
-                Flavour::V1_5 | Flavour::V1_8 => &Strategy::ALL[2..],
+                Flavour::V1_0 | Flavour::V1_5 | Flavour::V1_8 => &Strategy::ALL[2..],
                 Flavour::V1_6Repeat | Flavour::V1_8Repeat => &Strategy::ALL[1..],
                 Flavour::V1_9 => &[Strategy::Sparse, Strategy::Chunk, Strategy::Page],
             };

@@ -146,13 +146,25 @@ fn query_sizes_and_types_follow_the_version() {
         let p = Process::new(flavour);
         let mainline_1_8 = matches!(flavour, Flavour::V1_8 | Flavour::V1_9);
         let table = [
-            (DEV_QUERY_GPU_INFO, Ok(112)),
+            (
+                DEV_QUERY_GPU_INFO,
+                Ok(if flavour == Flavour::V1_0 { 104 } else { 112 }),
+            ),
             (DEV_QUERY_CSIF_INFO, Ok(24)),
             (
                 DEV_QUERY_TIMESTAMP_INFO,
-                Ok(if mainline_1_8 { 56 } else { 24 }),
+                match flavour {
+                    Flavour::V1_0 => Err(Errno::INVAL),
+                    _ => Ok(if mainline_1_8 { 56 } else { 24 }),
+                },
             ),
-            (DEV_QUERY_GROUP_PRIORITIES_INFO, Ok(4)),
+            (
+                DEV_QUERY_GROUP_PRIORITIES_INFO,
+                match flavour {
+                    Flavour::V1_0 => Err(Errno::INVAL),
+                    _ => Ok(4),
+                },
+            ),
             (
                 DEV_QUERY_MMU_INFO,
                 match flavour {
@@ -409,6 +421,90 @@ fn mmap_takes_only_what_mmap_offset_gave_to_this_file() {
     p.call(IOCTL_BO_CREATE, &mut create).unwrap();
     assert_eq!(mmap_offset(&p, create.handle), Err(Errno::PERM));
     assert_eq!(mmap_offset(&p, 99), Err(Errno::NOENT));
+    let old = Process::model(Flavour::V1_0);
+    old.call(IOCTL_BO_CREATE, &mut create).unwrap();
+    let offset = mmap_offset(&old, create.handle).unwrap();
+    assert_eq!(mmap(&old, offset, PAGE), Err(Errno::INVAL));
+}
+
+/// A mapping of a whole file, for as long as it lives.
+struct Mapped(*mut std::ffi::c_void, usize);
+
+impl Mapped {
+    fn of((file, at): (std::os::fd::OwnedFd, u64), len: u64) -> Self {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        let (none, len) = (std::ptr::null_mut(), len as usize);
+        // SAFETY: a new mapping, whose place the system chooses.
+        let place = unsafe { mmap(none, len, ProtFlags::READ, MapFlags::SHARED, &file, at) };
+        Self(place.unwrap(), len)
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nobody has a reference into it.
+        unsafe { rustix::mm::munmap(self.0, self.1) }.unwrap();
+    }
+}
+
+#[test]
+fn a_closed_bo_that_is_still_mapped_is_there_but_no_longer_for_this_file() {
+    let p = Process::model(Flavour::V1_9);
+    let (bo, other) = (p.bo(2 * PAGE), p.bo(2 * PAGE));
+    let offset = mmap_offset(&p, bo).unwrap();
+    let mapped = Mapped::of(p.file.mmap(offset, 2 * PAGE).unwrap(), 2 * PAGE);
+    p.close_bo(bo).unwrap();
+    let mmap = |offset, len| p.file.mmap(offset, len).map(|_| ());
+    assert_eq!(mmap(offset, PAGE), Err(Errno::ACCESS));
+    assert_eq!(mmap(offset, 2 * PAGE + 1), Err(Errno::INVAL));
+    assert_eq!(mmap(offset, 0), Err(Errno::INVAL));
+    assert_eq!(mmap(offset + PAGE, PAGE), Err(Errno::INVAL));
+    drop(mapped);
+    assert_eq!(mmap(offset, PAGE), Err(Errno::INVAL));
+    // One that is mapped nowhere is gone with its handle.
+    let offset = mmap_offset(&p, other).unwrap();
+    p.close_bo(other).unwrap();
+    assert_eq!(mmap(offset, PAGE), Err(Errno::INVAL));
+}
+
+#[test]
+fn what_came_after_1_0_is_unknown_to_it() {
+    let p = Process::new(Flavour::V1_0);
+    let bo = p.bo(PAGE);
+    let label = &mut BoSetLabel {
+        handle: bo,
+        ..Default::default()
+    };
+    assert_eq!(p.call(IOCTL_BO_SET_LABEL, label), Err(Errno::INVAL));
+    let offset = &mut SetUserMmioOffset {
+        offset: USER_MMIO_OFFSET_64BIT,
+    };
+    assert_eq!(
+        p.call(IOCTL_SET_USER_MMIO_OFFSET, offset),
+        Err(Errno::INVAL)
+    );
+    let gpu = query(&p, DEV_QUERY_GPU_INFO, 112, GpuInfo::default()).unwrap();
+    assert_eq!((gpu.selected_coherency, gpu.gpu_features), (0, 0));
+    let mut version = Version::default();
+    p.call(IOCTL_VERSION, &mut version).unwrap();
+    assert_eq!(version.date_len, 8);
+    // A timeline's point cannot become a sync file, and the field for it is not looked at.
+    let timeline = p.syncobj(false);
+    p.signal_point(timeline, 3).unwrap();
+    let mut export = SyncobjHandle {
+        handle: timeline,
+        flags: SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE | SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE,
+        fd: -1,
+        pad: 0,
+        point: 3,
+    };
+    assert_eq!(
+        p.call(IOCTL_SYNCOBJ_HANDLE_TO_FD, &mut export),
+        Err(Errno::INVAL)
+    );
+    export.flags = 0;
+    assert_eq!(p.call(IOCTL_SYNCOBJ_HANDLE_TO_FD, &mut export), Ok(()));
+    close(export.fd);
 }
 
 #[test]

@@ -89,7 +89,6 @@ fn a_wait_for_all_needs_all() {
 fn wait_arguments_are_checked() {
     let p = process();
     let s = p.syncobj(true);
-    assert_eq!(p.wait(&[], 0, 0), Err(Errno::INVAL));
     assert_eq!(p.wait(&[s], AVAILABLE, 0), Err(Errno::INVAL));
     assert_eq!(p.wait(&[s], 1 << 4, 0), Err(Errno::INVAL));
     assert_eq!(p.wait(&[s], SYNCOBJ_WAIT_FLAGS_WAIT_DEADLINE, 0), Ok(0));
@@ -100,6 +99,18 @@ fn wait_arguments_are_checked() {
         ..Default::default()
     };
     assert_eq!(p.call(IOCTL_SYNCOBJ_WAIT, &mut args), Err(Errno::FAULT));
+}
+
+#[test]
+fn a_wait_for_none_is_over_and_tells_nothing() {
+    let p = process();
+    // The index stays what it was.
+    assert_eq!(p.wait(&[], ALL, far()), Ok(1234));
+    assert_eq!(p.wait_points(&[], AVAILABLE, far()), Ok(1234));
+    assert_eq!(p.wait(&[], 1 << 4, 0), Err(Errno::INVAL));
+    assert_eq!(p.wait_points(&[], 1 << 4, 0), Err(Errno::INVAL));
+    assert_eq!(p.signal(&[]), Err(Errno::INVAL));
+    assert_eq!(p.reset(&[]), Err(Errno::INVAL));
 }
 
 #[test]
@@ -222,6 +233,74 @@ fn transfer_moves_fences_between_binary_and_timeline() {
     fence.signal();
     assert_eq!(p.query(timeline, 0), 7);
     assert!(p.is_signalled(binary));
+}
+
+#[test]
+fn transfer_may_wait_for_a_fence_and_takes_no_other_flag() {
+    let p = process();
+    let (from, to) = (p.syncobj(true), p.syncobj(false));
+    for flags in [ALL, AVAILABLE, 1 << 3, ALL | FOR_SUBMIT, 1 << 31] {
+        let result = p.transfer((from, 0), (to, 0), flags);
+        assert_eq!(result, Err(Errno::INVAL), "{flags:#x}");
+    }
+    assert_eq!(p.transfer((99, 0), (to, 0), ALL), Err(Errno::NOENT));
+    assert_eq!(p.transfer((from, 0), (to, 0), FOR_SUBMIT), Ok(()));
+    assert!(p.is_signalled(to));
+}
+
+#[test]
+fn what_is_taken_out_of_a_timeline_is_a_timeline() {
+    let p = Process::model(Flavour::V1_9);
+    let (timeline, copy) = (p.syncobj(false), p.syncobj(true));
+    let first = p.file.attach_foreign_fence(timeline, 3).unwrap();
+    let second = p.file.attach_foreign_fence(timeline, 5).unwrap();
+    let last = SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED;
+    let seen = |handle| (p.query(handle, 0), p.query(handle, last));
+    // As a whole, through a sync file.
+    let fd = p.syncobj_to_fd(timeline, TO_SYNC_FILE).unwrap();
+    assert_eq!(p.syncobj_from_fd(fd, FROM_SYNC_FILE, copy), Ok(copy));
+    close(fd);
+    assert_eq!(seen(copy), (0, 5));
+    assert_eq!(p.wait_points(&[(copy, 3)], 0, 0), Err(Errno::TIME));
+    assert_eq!(p.wait_points(&[(copy, 6)], 0, 0), Err(Errno::INVAL));
+    first.signal();
+    assert_eq!(seen(copy), (3, 5));
+    assert_eq!(p.wait_points(&[(copy, 3)], 0, 0), Ok(0));
+    // The copy goes on by itself.
+    p.signal_point(copy, 8).unwrap();
+    assert_eq!((seen(copy), seen(timeline)), ((3, 8), (3, 5)));
+    // By TRANSFER, as a whole and up to a point.
+    for point in [0, 5] {
+        p.transfer((timeline, point), (copy, 0), 0).unwrap();
+        assert_eq!(seen(copy), (3, 5), "by {point}");
+    }
+    second.signal();
+    assert_eq!(seen(copy), (5, 5));
+    // Point 3 has been reached and left behind: what stands for it is a mere fence.
+    p.transfer((timeline, 3), (copy, 0), 0).unwrap();
+    assert_eq!(seen(copy), (0, 0));
+    assert!(p.is_signalled(copy));
+}
+
+#[test]
+fn handle_0_is_free_once_it_was_destroyed_beside_another() {
+    for flavour in Flavour::ALL {
+        let p = Process::new(flavour);
+        let (bad, ok) = (Err(Errno::INVAL), Ok(()));
+        assert_eq!(p.destroy_syncobj(0), bad, "{flavour}");
+        assert_eq!((p.syncobj(true), p.syncobj(true)), (1, 2));
+        assert_eq!(p.destroy_syncobj(0), bad);
+        let zero = if matches!(flavour, Flavour::V1_8 | Flavour::V1_9) {
+            0
+        } else {
+            3
+        };
+        assert_eq!(p.syncobj(true), zero, "{flavour}");
+        assert!(p.is_signalled(zero));
+        assert_eq!(p.destroy_syncobj(zero), ok);
+        assert_eq!((p.destroy_syncobj(2), p.destroy_syncobj(1)), (ok, ok));
+        assert_eq!(p.syncobj(false), zero.min(1), "{flavour}");
+    }
 }
 
 #[test]

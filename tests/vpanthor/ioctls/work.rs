@@ -4,7 +4,7 @@
 use crate::kit::*;
 use panvk_sparse::uapi::*;
 use rustix::io::Errno;
-use vpanthor::{Flavour, last_refusal};
+use vpanthor::{Flavour, Kernel, OpenOptions, Privileges, last_refusal};
 
 /// What panvk asks for on a G610.
 fn group_args(p: &Process, vm_id: u32) -> GroupCreate {
@@ -76,14 +76,114 @@ fn a_job_ends_at_once_and_signals() {
     assert_eq!(submit(&p, group, &jobs), Ok(()));
     assert!(p.is_signalled(done));
     assert_eq!(p.query(timeline, 0), 5);
-    let mut state = GroupGetState {
-        group_handle: group,
+}
+
+#[test]
+fn the_state_of_a_group_takes_the_place_of_all_that_was_asked() {
+    let p = Process::new(Flavour::V1_9);
+    let asked = GroupGetState {
+        group_handle: group(&p, p.vm()),
         state: 7,
         fatal_queues: 7,
         pad: 0,
     };
+    let mut state = asked;
     p.call(IOCTL_GROUP_GET_STATE, &mut state).unwrap();
-    assert_eq!((state.state, state.fatal_queues), (0, 0));
+    assert_eq!(state, GroupGetState::default());
+    let unknown = GroupGetState {
+        group_handle: 99,
+        ..asked
+    };
+    state = unknown;
+    assert_eq!(p.call(IOCTL_GROUP_GET_STATE, &mut state), Err(Errno::INVAL));
+    assert_eq!(state, unknown);
+}
+
+#[test]
+fn no_jobs_are_taken_for_any_group() {
+    let p = Process::new(Flavour::V1_9);
+    assert_eq!(submit(&p, group(&p, p.vm()), &[]), Ok(()));
+    assert_eq!(submit(&p, 99, &[]), Ok(()));
+    let mut padded = GroupSubmit {
+        pad: 1,
+        ..Default::default()
+    };
+    assert_eq!(p.call(IOCTL_GROUP_SUBMIT, &mut padded), Err(Errno::INVAL));
+}
+
+#[test]
+fn a_group_has_no_more_queues_than_the_firmware_has_slots() {
+    let p = Process::new(Flavour::V1_9);
+    let good = group_args(&p, p.vm());
+    let queue = QueueCreate {
+        ringbuf_size: 4 << 10,
+        ..Default::default()
+    };
+    for (count, result) in [(8, Ok(())), (9, Err(Errno::INVAL))] {
+        let mut args = GroupCreate {
+            queues: ObjArray {
+                stride: 8,
+                count,
+                array: p.put_all(&vec![queue; count as usize]),
+            },
+            ..good
+        };
+        assert_eq!(p.call(IOCTL_GROUP_CREATE, &mut args), result, "{count}");
+    }
+}
+
+/// Priorities, and the errors of creating a group with them.
+fn priorities(p: &Process) -> (u8, Vec<Option<Errno>>) {
+    let pointer = p.put(&[0; 8]);
+    let mut query = DevQuery {
+        r#type: DEV_QUERY_GROUP_PRIORITIES_INFO,
+        size: 4,
+        pointer,
+    };
+    let mask = match p.call(IOCTL_DEV_QUERY, &mut query) {
+        Ok(()) => p.get::<GroupPrioritiesInfo>(pointer).allowed_mask,
+        Err(_) => 0,
+    };
+    let good = group_args(p, p.vm());
+    let create = |priority| {
+        let mut args = GroupCreate { priority, ..good };
+        p.call(IOCTL_GROUP_CREATE, &mut args).err()
+    };
+    (mask, (0..=4).map(create).collect())
+}
+
+#[test]
+fn high_priorities_are_for_those_who_have_privileges() {
+    let on = |flavour, privileges| {
+        let options = OpenOptions {
+            privileges,
+            ..Default::default()
+        };
+        priorities(&Process::on(&Kernel::new(flavour), options))
+    };
+    let (access, invalid) = (Some(Errno::ACCESS), Some(Errno::INVAL));
+    let ordinary = (0x3, vec![None, None, access, access, invalid]);
+    let privileged = (0xf, vec![None, None, None, None, invalid]);
+    let v1_9 = Flavour::V1_9;
+    assert_eq!(on(v1_9, Privileges::default()), ordinary);
+    assert_eq!(on(v1_9, Privileges::All), privileged);
+    let of_this_thread = if has_privileges() {
+        privileged
+    } else {
+        ordinary
+    };
+    assert_eq!(on(v1_9, Privileges::OfCaller), of_this_thread);
+    assert_eq!(priorities(&Process::new(v1_9)).0.count_ones(), {
+        if is_on_nodes() {
+            of_this_thread.0
+        } else {
+            0x3u8
+        }
+        .count_ones()
+    });
+    // The first version knows no REALTIME, and cannot be asked.
+    let v1_0 = on(Flavour::V1_0, Privileges::All);
+    assert_eq!(v1_0, (0, vec![None, None, None, invalid, invalid]));
 }
 
 #[test]
@@ -199,7 +299,7 @@ fn a_group_that_goes_lets_nobody_wait_and_its_vm_lives_as_long_as_it() {
 }
 
 #[test]
-fn a_group_takes_the_cores_and_priorities_that_there_are() {
+fn a_group_takes_the_cores_that_there_are() {
     let p = Process::new(Flavour::V1_9);
     let good = group_args(&p, p.vm());
     let queue = |ringbuf_size, priority| ObjArray {
@@ -232,13 +332,6 @@ fn a_group_takes_the_cores_and_priorities_that_there_are() {
                 ..good
             },
             Errno::INVAL,
-        ),
-        (
-            GroupCreate {
-                priority: GROUP_PRIORITY_HIGH,
-                ..good
-            },
-            Errno::ACCESS,
         ),
         (
             GroupCreate {
@@ -297,6 +390,14 @@ fn a_group_takes_the_cores_and_priorities_that_there_are() {
 fn tiler_heaps_lie_apart_in_the_kernels_addresses() {
     let p = Process::new(Flavour::V1_9);
     let vm = p.vm();
+    let destroy = |handle| {
+        p.call(
+            IOCTL_TILER_HEAP_DESTROY,
+            &mut TilerHeapDestroy { handle, pad: 0 },
+        )
+    };
+    assert_eq!(destroy(vm << 16), Err(Errno::NOENT), "there never was one");
+    assert_eq!(destroy((vm + 1) << 16), Err(Errno::INVAL), "no such VM");
     let good = TilerHeapCreate {
         vm_id: vm,
         initial_chunk_count: 5,
@@ -309,6 +410,16 @@ fn tiler_heaps_lie_apart_in_the_kernels_addresses() {
         let mut args = args;
         p.call(IOCTL_TILER_HEAP_CREATE, &mut args).map(|()| args)
     };
+    let none = TilerHeapCreate {
+        initial_chunk_count: 0,
+        ..good
+    };
+    assert_eq!(create(none).unwrap_err(), Errno::INVAL);
+    assert_eq!(
+        destroy(vm << 16),
+        Err(Errno::INVAL),
+        "somebody asked for one"
+    );
     let (first, second) = (create(good).unwrap(), create(good).unwrap());
     assert_eq!((first.handle, second.handle), (vm << 16, vm << 16 | 1));
     assert!(first.tiler_heap_ctx_gpu_va >= 1 << 47);
@@ -342,12 +453,6 @@ fn tiler_heaps_lie_apart_in_the_kernels_addresses() {
     ] {
         assert_eq!(create(bad).unwrap_err(), Errno::INVAL, "{bad:?}");
     }
-    let destroy = |handle| {
-        p.call(
-            IOCTL_TILER_HEAP_DESTROY,
-            &mut TilerHeapDestroy { handle, pad: 0 },
-        )
-    };
     assert_eq!(destroy(first.handle), Ok(()));
     assert_eq!(destroy(first.handle), Err(Errno::INVAL));
     assert_eq!(create(good).unwrap().handle, first.handle);

@@ -108,6 +108,7 @@ pub fn run(flavour: Flavour, mut data: &[u8]) -> usize {
     let options = OpenOptions {
         record_changes: true,
         take_waits_as_met: false,
+        ..OpenOptions::default()
     };
     let file = kernel.open(options);
     let mem = Arena::new(BASE, LEN);

@@ -95,9 +95,7 @@ impl Caller {
 
     /// Owns the file descriptor that a call has returned, and gives an earlier one to a call that takes one.
     fn take_fd(&mut self, number: u8) {
-        if number == ioctl_nr(IOCTL_PRIME_HANDLE_TO_FD)
-            || number == ioctl_nr(IOCTL_SYNCOBJ_HANDLE_TO_FD)
-        {
+        if GIVES_FD.iter().any(|code| ioctl_nr(*code) == number) {
             let fd: u32 = self.read(BASE + 8);
             // SAFETY: the kernel has just given this number to us, and nothing else owns it.
             self.fds.push(unsafe { OwnedFd::from_raw_fd(fd as i32) });
@@ -119,6 +117,16 @@ impl Caller {
             self.mem.write(BASE + 8, &fd.to_ne_bytes()).unwrap();
         }
     }
+}
+
+/// The calls that return a file descriptor, all of them in the third word.
+const GIVES_FD: [u32; 2] = [IOCTL_PRIME_HANDLE_TO_FD, IOCTL_SYNCOBJ_HANDLE_TO_FD];
+
+/// Whether a request is the same call as `code`, but so small or so one-sided that its third word would not come back.
+fn is_cut(request: u32, code: u32) -> bool {
+    const BOTH: u32 = 3 << 30;
+    let returns_it = request & BOTH == BOTH && ioctl_size(request) >= 12;
+    ioctl_nr(request) == ioctl_nr(code) && !returns_it
 }
 
 /// Runs `data` on a kernel of this flavour. Panics where something does not hold.
@@ -146,6 +154,10 @@ pub fn run(flavour: Flavour, mut data: &[u8]) -> usize {
             // Another size.
             request = request & !(0x3fff << 16)
                 | u32::from(u16::from_ne_bytes(take(&mut data)) & 0x3fff) << 16;
+        }
+        if let Some(whole) = GIVES_FD.into_iter().find(|code| is_cut(request, *code)) {
+            // A file descriptor that comes back nowhere is never closed.
+            request = whole;
         }
         let number = ioctl_nr(request);
         let mut args = [0; 64];

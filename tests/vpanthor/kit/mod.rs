@@ -22,6 +22,17 @@ const ARENA: usize = 1 << 20;
 /// Set in a process that has a node for each flavour, the first of which is renderD128.
 pub const NODES: &str = "PANVK_SPARSE_TEST_NODES";
 
+/// Whether the tests have a node for each flavour.
+pub fn is_on_nodes() -> bool {
+    std::env::var_os(NODES).is_some()
+}
+
+/// Whether this thread may ask the kernel for high priorities.
+pub fn has_privileges() -> bool {
+    let sets = rustix::thread::capabilities(None).unwrap();
+    (sets.effective).contains(rustix::thread::CapabilitySet::SYS_NICE)
+}
+
 pub struct Process {
     pub file: Backend,
     pub mem: Memory,
@@ -32,7 +43,7 @@ pub struct Process {
 impl Process {
     /// An open file of a kernel of this flavour: of the model, or of a node where there are nodes.
     pub fn new(flavour: Flavour) -> Self {
-        if std::env::var_os(NODES).is_none() {
+        if !is_on_nodes() {
             return Self::model(flavour);
         }
         let mem = Memory::Real(Vec::leak(vec![0; ARENA / 8]));
@@ -268,6 +279,26 @@ impl Process {
             Err(Errno::TIME) => false,
             Err(errno) => panic!("{errno}"),
         }
+    }
+
+    /// SYNCOBJ_TRANSFER of a point to a point.
+    pub fn transfer(&self, from: (u32, u64), to: (u32, u64), flags: u32) -> Result<(), Errno> {
+        let mut args = SyncobjTransfer {
+            src_handle: from.0,
+            dst_handle: to.0,
+            src_point: from.1,
+            dst_point: to.1,
+            flags,
+            pad: 0,
+        };
+        self.call(IOCTL_SYNCOBJ_TRANSFER, &mut args)
+    }
+
+    pub fn destroy_syncobj(&self, handle: u32) -> Result<(), Errno> {
+        self.call(
+            IOCTL_SYNCOBJ_DESTROY,
+            &mut SyncobjDestroy { handle, pad: 0 },
+        )
     }
 
     pub fn syncobj_to_fd(&self, handle: u32, flags: u32) -> Result<i32, Errno> {

@@ -188,7 +188,11 @@ static void maps(void)
 	CHECK((errno = 0, mmap(NULL, 16384, PROT_READ, MAP_SHARED, fd, offset) == MAP_FAILED) && errno == EINVAL);
 	CHECK((errno = 0, mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED) && errno == EINVAL);
 	CHECK((errno = 0, mmap(NULL, 4096, PROT_WRITE, MAP_PRIVATE, fd, offset) == MAP_FAILED) && errno == EINVAL);
-	CHECK(ioctl(fd, GEM_CLOSE, &(struct gem_close){ .handle = bo }) == 0 && close(fd) == 0 && one[17] == 42);
+	CHECK(ioctl(fd, GEM_CLOSE, &(struct gem_close){ .handle = bo }) == 0);
+	CHECK((errno = 0, mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, offset) == MAP_FAILED) && errno == EACCES);
+	CHECK(close(fd) == 0 && one[17] == 42);
+	CHECK(munmap(one, 8192) == 0);
+	CHECK((errno = 0, mmap(NULL, 4096, PROT_READ, MAP_SHARED, other, offset) == MAP_FAILED) && errno == EINVAL);
 
 	volatile uint32_t *flush_id = mmap(NULL, 4096, PROT_READ, MAP_SHARED, other, FLUSH_ID_OFFSET);
 	CHECK(flush_id != MAP_FAILED && *flush_id != 0);

@@ -32,7 +32,7 @@ impl Default for NodeSpec {
 }
 
 /// What a value of `VPANTHOR` may be, for messages.
-const EXPECTED: &str = "nodes separated by \";\", each a kernel (1.5, 1.8, 1.6-repeat, 1.8-repeat, 1.9), \
+const EXPECTED: &str = "nodes separated by \";\", each a kernel (1.0, 1.5, 1.8, 1.6-repeat, 1.8-repeat, 1.9), \
      gpu=g610, or both with \",\" in between, and fault=VM_BIND:N:ERRNO (any ioctl) or fault=op:N:prepare|run:ERRNO \
      as often as you like";
 

@@ -10,7 +10,7 @@
 //!
 //! | variable | |
 //! |---|---|
-//! | `VPANTHOR` | the nodes, separated by `;`: for each the kernel (`1.5`, `1.8`, `1.6-repeat`, `1.8-repeat`, `1.9`) and `gpu=g610`, separated by `,`. What is left out is `1.8-repeat` and `g610`. With `fault=VM_BIND:3:ENODEV` the third such ioctl of every open file fails, with `fault=op:3:prepare:EINVAL` its third operation (`run`: when it is run); there can be several. A value that is not understood ends the process with status 1 before `main`, and a message that says what is expected |
+//! | `VPANTHOR` | the nodes, separated by `;`: for each the kernel (`1.0`, `1.5`, `1.8`, `1.6-repeat`, `1.8-repeat`, `1.9`) and `gpu=g610`, separated by `,`. What is left out is `1.8-repeat` and `g610`. With `fault=VM_BIND:3:ENODEV` the third such ioctl of every open file fails, with `fault=op:3:prepare:EINVAL` its third operation (`run`: when it is run); there can be several. A value that is not understood ends the process with status 1 before `main`, and a message that says what is expected |
 //! | `VPANTHOR_DUMP` | a file that gets the state of the nodes as JSON when the process ends and on SIGUSR1; `%p` in it becomes the process's id. A process that opens no node writes none |
 //!
 //! # How it works
@@ -31,6 +31,8 @@
 //! - Each process has a kernel of its own. A forked child has a copy of its parent's, at that moment; memory of buffer
 //!   objects is shared with the parent, what is created or bound later is not. A program that is started gets a new one, and
 //!   a descriptor that it inherits is of no use to it.
+//! - Group priorities above medium go by CAP_SYS_NICE of the calling thread, as in the kernel, but in whatever user namespace
+//!   it is.
 //! - Work on the GPU ends at once and does nothing; see [`vpanthor`].
 //! - A buffer object that was ever mapped takes a file descriptor of the process. Where they run out, the library raises
 //!   RLIMIT_NOFILE to its hard limit.

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use vpanthor::{Kernel, OpenOptions};
+use vpanthor::{Kernel, OpenOptions, Privileges};
 
 use crate::config::{self, NodeSpec};
 use crate::gate;
@@ -192,7 +192,10 @@ impl Process {
             return Err(libc::EEXIST);
         }
         self.collect();
-        let file = node.kernel.open(OpenOptions::default());
+        let file = node.kernel.open(OpenOptions {
+            privileges: Privileges::OfCaller,
+            ..OpenOptions::default()
+        });
         for fault in &node.spec.faults {
             file.inject(*fault);
         }

@@ -17,11 +17,12 @@ use crate::fence::{Fence, FenceSet};
 use crate::gpuvm::Gpuvm;
 use crate::group::Group;
 use crate::handles::Handles;
+use crate::payload::Payload;
 use crate::shared::lock;
 use crate::syncobj::Syncobj;
 use crate::user_memory::UserMemory;
 use crate::vm::{Vm, VmStats};
-use panvk_sparse::uapi::USER_MMIO_OFFSET;
+use panvk_sparse::uapi::{BO_NO_MMAP, USER_MMIO_OFFSET};
 use panvk_sparse::units::SZ_4K;
 
 /// VMs that one file can have.
@@ -77,7 +78,7 @@ impl File {
     ///
     /// # Errors
     /// `EINVAL` where no buffer object has that offset or `len` is 0 or exceeds it, `EACCES` where this file has no handle
-    /// of it, and the errors of making a memfd.
+    /// of it (and be it that only a mapping of this process is left of it), and the errors of making a memfd.
     pub fn mmap(&self, offset: u64, len: u64) -> Result<(OwnedFd, u64), Errno> {
         if self.is_register(offset) {
             return match len {
@@ -85,16 +86,26 @@ impl File {
                 _ => Err(Errno::INVAL),
             };
         }
-        let bo = self.kernel.bo_at_mmap_offset(offset).ok_or(Errno::INVAL)?;
         let pages = len.checked_next_multiple_of(SZ_4K).unwrap_or(u64::MAX);
+        let Some(bo) = self.kernel.bo_at_mmap_offset(offset) else {
+            let lives_on = pages != 0 && self.kernel.is_only_mapped(offset, pages);
+            return Err(if lives_on {
+                Errno::ACCESS
+            } else {
+                Errno::INVAL
+            });
+        };
         if pages == 0 || pages > bo.size {
             return Err(Errno::INVAL);
         }
         if !lock(&self.bos).contains(bo.id) {
             return Err(Errno::ACCESS);
         }
-        let memory = bo.memory(self.kernel.name())?;
-        Ok((rustix::io::fcntl_dupfd_cloexec(memory, 0)?, 0))
+        if bo.flags & BO_NO_MMAP != 0 {
+            // Only the first version gives out the offset of such an object.
+            return Err(Errno::INVAL);
+        }
+        Ok((self.kernel.memory(&bo)?, 0))
     }
 
     /// Whether [`mmap`](Self::mmap) at this offset shows a register, which nobody may write to.
@@ -175,7 +186,7 @@ impl File {
     pub fn attach_foreign_fence(&self, handle: u32, point: u64) -> Option<ForeignFence> {
         let syncobj = self.syncobj(handle)?;
         let fence = Arc::new(Fence::default());
-        syncobj.put(point, FenceSet::of(fence.clone()));
+        syncobj.put(point, Payload::Fences(FenceSet::of(fence.clone())));
         self.kernel.changed();
         Some(ForeignFence {
             fence,

@@ -14,16 +14,16 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use rustix::io::Errno;
-use rustix::thread::futex;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::thread::{CapabilitySet, capabilities, futex};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::bo::{self, Bo};
 use crate::fds::{Exported, Exports};
-use crate::fence::FenceSet;
 use crate::flavour::Flavour;
 use crate::flush_id::FlushId;
 use crate::identity::Identity;
+use crate::payload::Payload;
 use crate::queue::{Queue, Queues};
 use crate::shared::{Alive, lock};
 use crate::watches::Watches;
@@ -68,6 +68,33 @@ pub struct OpenOptions {
     pub take_waits_as_met: bool,
     /// VMs record what their ops change, for [`File::take_changes`].
     pub record_changes: bool,
+    /// What the callers may do that an ordinary user may not.
+    pub privileges: Privileges,
+}
+
+/// Who may create groups of the priorities above medium. Nothing else in panthor asks for privileges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Privileges {
+    /// Nobody: the callers are ordinary users, whoever they are in the real system.
+    #[default]
+    None,
+    /// Everybody.
+    All,
+    /// A thread that has CAP_SYS_NICE when it calls, as in the kernel. (The kernel wants it in the first user namespace;
+    /// the model does not look at namespaces.)
+    OfCaller,
+}
+
+impl Privileges {
+    /// Whether the calling thread has them.
+    pub(crate) fn held(self) -> bool {
+        match self {
+            Privileges::None => false,
+            Privileges::All => true,
+            Privileges::OfCaller => capabilities(None)
+                .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_NICE)),
+        }
+    }
 }
 
 /// How many objects there are.
@@ -90,6 +117,8 @@ struct LiveObjects {
 struct MmapOffsets {
     next: u64,
     by_offset: BTreeMap<u64, Weak<Bo>>,
+    /// Whether some memory has ever been there to be mapped.
+    mapped: bool,
 }
 
 const FIRST_MMAP_OFFSET: u64 = 1 << 32;
@@ -127,6 +156,7 @@ impl Kernel {
             mmap_offsets: Mutex::new(MmapOffsets {
                 next: FIRST_MMAP_OFFSET,
                 by_offset: BTreeMap::new(),
+                mapped: false,
             }),
             exported: Mutex::default(),
             exports: Exports::default(),
@@ -173,7 +203,8 @@ impl Kernel {
     /// # Errors
     /// Those of making a file descriptor.
     pub fn signalled_sync_file(&self) -> Result<OwnedFd, Errno> {
-        self.exports.export(Exported::SyncFile(FenceSet::default()))
+        self.exports
+            .export(Exported::SyncFile(Payload::signalled()))
     }
 
     pub(crate) fn count_vm(&self) -> Alive {
@@ -191,11 +222,6 @@ impl Kernel {
     /// Unlike its id, a VM's serial is never used again.
     pub(crate) fn next_vm_serial(&self) -> u32 {
         self.next_vm.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// See [`Bo::memory`].
-    pub(crate) fn name(&self) -> &str {
-        &self.name
     }
 
     /// Where mmap finds a buffer object.
@@ -216,6 +242,25 @@ impl Kernel {
         lock(&self.mmap_offsets).by_offset.get(&offset)?.upgrade()
     }
 
+    /// Whether the buffer object that was at this offset lives on in a mapping of this process alone.
+    pub(crate) fn is_only_mapped(&self, offset: u64, len: u64) -> bool {
+        let maybe = {
+            let offsets = lock(&self.mmap_offsets);
+            offsets.mapped && (FIRST_MMAP_OFFSET..offsets.next).contains(&offset)
+        };
+        maybe && bo::is_mapped(&self.name, offset, len)
+    }
+
+    /// The buffer object's memory, for a mapping or for another process.
+    ///
+    /// # Errors
+    /// Those of making a memfd.
+    pub(crate) fn memory(&self, bo: &Arc<Bo>) -> Result<OwnedFd, Errno> {
+        let offset = self.mmap_offset(bo);
+        lock(&self.mmap_offsets).mapped = true;
+        fcntl_dupfd_cloexec(bo.memory(&self.name, offset)?, 0)
+    }
+
     /// Remembers a buffer object that leaves as a file descriptor.
     pub(crate) fn remember_exported(&self, bo: &Arc<Bo>) {
         let mut exported = lock(&self.exported);
@@ -234,6 +279,10 @@ impl Kernel {
             return Ok(bo);
         }
         let bo = Bo::import(fd, &self.name, self.count_bo())?;
+        let mut offsets = lock(&self.mmap_offsets);
+        let offset = bo.mmap_offset(|| identity.offset);
+        offsets.by_offset.insert(offset, Arc::downgrade(&bo));
+        drop(offsets);
         exported.insert(bo.id, Arc::downgrade(&bo));
         Ok(bo)
     }

@@ -1,6 +1,6 @@
 //! What DRM answers for every driver: version, capabilities, GEM handles and their way through file descriptors.
 
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 
 use crate::kernel::{File, install};
 use crate::shared::lock;
@@ -26,7 +26,12 @@ pub(super) fn version(file: &File, args: &mut Version, mem: &dyn UserMemory) -> 
     args.version_minor = minor as i32;
     args.version_patchlevel = 0;
     copy_text(mem, args.name, &mut args.name_len, "panthor")?;
-    copy_text(mem, args.date, &mut args.date_len, "0")?;
+    copy_text(
+        mem,
+        args.date,
+        &mut args.date_len,
+        file.kernel.flavour().date(),
+    )?;
     copy_text(mem, args.desc, &mut args.desc_len, "Panthor DRM driver")?;
     Ok(())
 }
@@ -62,8 +67,7 @@ pub(super) fn prime_handle_to_fd(
     if bo.exclusive_vm.is_some() {
         return Err(Errno::INVAL);
     }
-    let memory = bo.memory(file.kernel.name())?;
-    let fd = fcntl_dupfd_cloexec(memory, 0)?;
+    let fd = file.kernel.memory(&bo)?;
     file.kernel.remember_exported(&bo);
     args.fd = install(fd, args.flags & CLOEXEC != 0)?;
     Ok(())

@@ -28,13 +28,13 @@ fn no_such_group() -> Errno {
     refuse(Errno::INVAL, "no group has this handle")
 }
 
-/// The priorities that a process without privileges may use.
-fn permit(priority: u8) -> Result<(), Errno> {
+/// Whether the caller may use a priority (`group_priority_permit`).
+pub(super) fn permit(file: &File, priority: u8) -> Result<(), Errno> {
     ensure(
-        priority <= GROUP_PRIORITY_REALTIME,
+        priority <= file.kernel.flavour().highest_priority(),
         "no such group priority",
     )?;
-    if priority > GROUP_PRIORITY_MEDIUM {
+    if priority > GROUP_PRIORITY_MEDIUM && !file.options.privileges.held() {
         return Err(refuse(Errno::ACCESS, "this priority needs privileges"));
     }
     Ok(())
@@ -77,9 +77,13 @@ pub(super) fn create(file: &File, args: &mut GroupCreate, mem: &dyn UserMemory) 
     )?;
     let size = size_of::<QueueCreate>();
     let queues = Objects::read(mem, &args.queues, size, size)?;
-    permit(args.priority)?;
+    permit(file, args.priority)?;
     ensure(args.pad == 0, "padding must be zero")?;
     check_cores(file, args)?;
+    ensure(
+        count <= file.kernel.identity().csif_info().cs_slot_count,
+        "more queues than a group has slots for",
+    )?;
     let vm = file.vm(args.vm_id).ok_or_else(no_such_vm)?;
     for bytes in queues.iter() {
         let queue = QueueCreate::from_prefix(bytes);
@@ -106,11 +110,11 @@ pub(super) fn destroy(file: &File, args: &mut GroupDestroy, _: &dyn UserMemory) 
     Ok(())
 }
 
-/// Nothing goes wrong on a GPU that does nothing.
+/// Nothing goes wrong on a GPU that does nothing. The answer is the whole struct: the handle in it is gone, too.
 pub(super) fn get_state(file: &File, args: &mut GroupGetState, _: &dyn UserMemory) -> Answer {
     ensure(args.pad == 0, "padding must be zero")?;
     file.group(args.group_handle).ok_or_else(no_such_group)?;
-    (args.state, args.fatal_queues) = (0, 0);
+    *args = GroupGetState::default();
     Ok(())
 }
 
@@ -135,6 +139,10 @@ pub(super) fn submit(file: &File, args: &mut GroupSubmit, mem: &dyn UserMemory) 
     ensure(args.pad == 0, "padding must be zero")?;
     let size = size_of::<QueueSubmit>();
     let objects = Objects::read(mem, &args.queue_submits, size, size)?;
+    if objects.iter().len() == 0 {
+        // The group is that of the jobs: without one, it is not even looked for.
+        return Ok(());
+    }
     let group = file.group(args.group_handle).ok_or_else(no_such_group)?;
     let mut submits = Vec::with_capacity(objects.iter().len());
     let mut syncs = Vec::new();
@@ -178,6 +186,7 @@ pub(super) fn submit(file: &File, args: &mut GroupSubmit, mem: &dyn UserMemory) 
 
 pub(super) fn heap_create(file: &File, args: &mut TilerHeapCreate, _: &dyn UserMemory) -> Answer {
     let vm = file.vm(args.vm_id).ok_or_else(no_such_vm)?;
+    vm.heaps.make_pool();
     ensure(
         (1..=args.max_chunks).contains(&args.initial_chunk_count),
         "a heap starts with at least one chunk and at most max_chunks",
@@ -196,6 +205,9 @@ pub(super) fn heap_create(file: &File, args: &mut TilerHeapCreate, _: &dyn UserM
 pub(super) fn heap_destroy(file: &File, args: &mut TilerHeapDestroy, _: &dyn UserMemory) -> Answer {
     ensure(args.pad == 0, "padding must be zero")?;
     let vm = file.vm(args.handle >> 16).ok_or_else(no_such_vm)?;
+    if !vm.heaps.has_pool() {
+        return Err(refuse(Errno::NOENT, "the VM never had a tiler heap"));
+    }
     let destroyed = vm.heaps.destroy(args.handle & 0xffff);
     destroyed.ok_or_else(|| refuse(Errno::INVAL, "no tiler heap has this handle"))?;
     Ok(())

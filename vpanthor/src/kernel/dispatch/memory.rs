@@ -98,7 +98,8 @@ pub(super) fn bo_create(file: &File, args: &mut BoCreate, _: &dyn UserMemory) ->
 pub(super) fn bo_mmap_offset(file: &File, args: &mut BoMmapOffset, _: &dyn UserMemory) -> Answer {
     ensure(args.pad == 0, "padding must be zero")?;
     let bo = file.bo(args.handle).ok_or_else(no_such_bo)?;
-    if bo.flags & BO_NO_MMAP != 0 {
+    let refuses = file.kernel.flavour().refuses_offsets_of_unmappable_bos();
+    if refuses && bo.flags & BO_NO_MMAP != 0 {
         return Err(refuse(Errno::PERM, "the buffer object is NO_MMAP"));
     }
     args.offset = file.kernel.mmap_offset(&bo);

@@ -107,7 +107,9 @@ pub(super) fn ioctl(
         arg,
         mem,
     };
-    let since_1_7 = file.kernel.flavour().has_bo_query_info();
+    let flavour = file.kernel.flavour();
+    let since_1_7 = flavour.has_bo_query_info();
+    let since = |minor| flavour.version() >= (1, minor);
     macro_rules! dispatch {
         ($( $ours:ident => $handler:path $(, if $there:expr)?; )+) => {
             match number {
@@ -132,8 +134,8 @@ pub(super) fn ioctl(
         IOCTL_GROUP_GET_STATE => group::get_state;
         IOCTL_TILER_HEAP_CREATE => group::heap_create;
         IOCTL_TILER_HEAP_DESTROY => group::heap_destroy;
-        IOCTL_BO_SET_LABEL => memory::bo_set_label;
-        IOCTL_SET_USER_MMIO_OFFSET => memory::set_user_mmio_offset;
+        IOCTL_BO_SET_LABEL => memory::bo_set_label, if since(4);
+        IOCTL_SET_USER_MMIO_OFFSET => memory::set_user_mmio_offset, if since(5);
         IOCTL_BO_SYNC => memory::bo_sync, if since_1_7;
 
         IOCTL_VERSION => core::version;

@@ -10,6 +10,7 @@ use crate::user_memory::{UserMemory, check_zero};
 use panvk_sparse::uapi::*;
 
 use super::Answer;
+use super::group::permit;
 use panvk_sparse::units::{SZ_2M, SZ_4K};
 
 /// The timer that counts for GPU and CPU, Hz.
@@ -71,6 +72,21 @@ fn timestamp_info(flags: u32) -> Result<TimestampInfo, Errno> {
     Ok(info)
 }
 
+/// The GPU as this kernel describes it: which coherency was selected is said since 1.7, and the first version's struct
+/// ends before `gpu_features`.
+fn gpu_info(file: &File) -> Vec<u8> {
+    let flavour = file.kernel.flavour();
+    let mut info = file.kernel.identity().gpu_info();
+    if !flavour.has_bo_query_info() {
+        info.selected_coherency = 0;
+    }
+    let mut bytes = info.as_bytes().to_vec();
+    if flavour == Flavour::V1_0 {
+        bytes.truncate(std::mem::offset_of!(GpuInfo, gpu_features));
+    }
+    bytes
+}
+
 /// Copies an answer out. A caller whose struct is shorter gets less, but not less than the first version had; one whose
 /// struct is longer gets zeros at the end (`panthor_set_uobj`).
 fn answer(
@@ -111,12 +127,15 @@ fn timestamp_flags(args: &DevQuery, mem: &dyn UserMemory) -> Result<u32, Errno> 
 pub(super) fn dev_query(file: &File, args: &mut DevQuery, mem: &dyn UserMemory) -> Answer {
     let flavour = file.kernel.flavour();
     let full_timestamp = has_timestamp_flags(flavour);
+    let gpu_info = gpu_info(file);
     let size = match args.r#type {
-        DEV_QUERY_GPU_INFO => size_of::<GpuInfo>(),
+        DEV_QUERY_GPU_INFO => gpu_info.len(),
         DEV_QUERY_CSIF_INFO => size_of::<CsifInfo>(),
         DEV_QUERY_TIMESTAMP_INFO if full_timestamp => size_of::<TimestampInfo>(),
-        DEV_QUERY_TIMESTAMP_INFO => TIMESTAMP_INFO_SIZE_BEFORE_1_8,
-        DEV_QUERY_GROUP_PRIORITIES_INFO => size_of::<GroupPrioritiesInfo>(),
+        DEV_QUERY_TIMESTAMP_INFO if flavour.version() >= (1, 1) => TIMESTAMP_INFO_SIZE_BEFORE_1_8,
+        DEV_QUERY_GROUP_PRIORITIES_INFO if flavour.version() >= (1, 2) => {
+            size_of::<GroupPrioritiesInfo>()
+        }
         DEV_QUERY_MMU_INFO if flavour.has_mmu_info() => size_of::<MmuInfo>(),
         _ => return Err(Errno::INVAL),
     };
@@ -127,7 +146,7 @@ pub(super) fn dev_query(file: &File, args: &mut DevQuery, mem: &dyn UserMemory) 
     match args.r#type {
         DEV_QUERY_GPU_INFO => {
             let min = std::mem::offset_of!(GpuInfo, core_features);
-            answer(args, mem, min, file.kernel.identity().gpu_info().as_bytes())?;
+            answer(args, mem, min, &gpu_info)?;
         }
         DEV_QUERY_CSIF_INFO => answer(
             args,
@@ -146,9 +165,9 @@ pub(super) fn dev_query(file: &File, args: &mut DevQuery, mem: &dyn UserMemory) 
             answer(args, mem, min, &info.as_bytes()[..size])?;
         }
         DEV_QUERY_GROUP_PRIORITIES_INFO => {
-            // What a process without privileges may use.
+            let allowed = (0..=GROUP_PRIORITY_REALTIME).filter(|one| permit(file, *one).is_ok());
             let info = GroupPrioritiesInfo {
-                allowed_mask: 1 << GROUP_PRIORITY_LOW | 1 << GROUP_PRIORITY_MEDIUM,
+                allowed_mask: allowed.fold(0, |mask, one| mask | 1 << one),
                 pad: [0; 3],
             };
             answer(args, mem, size, info.as_bytes())?;

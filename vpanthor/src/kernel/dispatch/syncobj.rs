@@ -8,6 +8,7 @@ use crate::fds::{self, Exported};
 use crate::fence::FenceSet;
 use crate::kernel::monotonic_ns;
 use crate::kernel::{File, install};
+use crate::payload::Payload;
 use crate::shared::lock;
 use crate::syncobj::Syncobj;
 use crate::user_memory::{UserMemory, read_values};
@@ -57,7 +58,12 @@ pub(super) fn create(file: &File, args: &mut SyncobjCreate, _: &dyn UserMemory) 
 
 pub(super) fn destroy(file: &File, args: &mut SyncobjDestroy, _: &dyn UserMemory) -> Answer {
     require(args.pad == 0)?;
-    let removed = lock(&file.syncobjs).remove(args.handle);
+    let mut syncobjs = lock(&file.syncobjs);
+    let removed = match args.handle {
+        0 if file.kernel.flavour().keeps_syncobjs_in_an_xarray() => syncobjs.remove_zero(),
+        handle => syncobjs.remove(handle),
+    };
+    drop(syncobjs);
     removed.map(|_| ()).ok_or(Errno::INVAL)
 }
 
@@ -69,14 +75,27 @@ fn point_of(args: &SyncobjHandle, timeline: u32) -> u64 {
     }
 }
 
+/// The flags and the point of a call that turns syncobjs into file descriptors or back. Linux 6.12 has no point there, and
+/// does not look at that field.
+fn of_this_kernel(file: &File, args: &mut SyncobjHandle, timeline: u32) {
+    if !file.kernel.flavour().has_timeline_sync_files() {
+        args.point = 0;
+        // A flag that no kernel knows.
+        if args.flags & timeline != 0 {
+            args.flags |= 1 << 31;
+        }
+    }
+}
+
 pub(super) fn handle_to_fd(file: &File, args: &mut SyncobjHandle, _: &dyn UserMemory) -> Answer {
     const SYNC_FILE: u32 = SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE;
     const TIMELINE: u32 = SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE;
+    of_this_kernel(file, args, TIMELINE);
     require(args.pad == 0 && args.flags & !(SYNC_FILE | TIMELINE) == 0)?;
     let point = point_of(args, TIMELINE);
     let what = if args.flags & SYNC_FILE != 0 {
         let syncobj = file.syncobj(args.handle).ok_or(Errno::NOENT)?;
-        Exported::SyncFile(syncobj.find_fence(point)?)
+        Exported::SyncFile(syncobj.find(point)?)
     } else {
         require(args.point == 0)?;
         Exported::Syncobj(file.syncobj(args.handle).ok_or(Errno::INVAL)?)
@@ -88,13 +107,14 @@ pub(super) fn handle_to_fd(file: &File, args: &mut SyncobjHandle, _: &dyn UserMe
 pub(super) fn fd_to_handle(file: &File, args: &mut SyncobjHandle, _: &dyn UserMemory) -> Answer {
     const SYNC_FILE: u32 = SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE;
     const TIMELINE: u32 = SYNCOBJ_FD_TO_HANDLE_FLAGS_TIMELINE;
+    of_this_kernel(file, args, TIMELINE);
     require(args.pad == 0 && args.flags & !(SYNC_FILE | TIMELINE) == 0)?;
     let point = point_of(args, TIMELINE);
     let what = file.kernel.exports.find(args.fd)?;
     match what {
-        Exported::SyncFile(fences) if args.flags & SYNC_FILE != 0 => {
+        Exported::SyncFile(held) if args.flags & SYNC_FILE != 0 => {
             let syncobj = file.syncobj(args.handle).ok_or(Errno::NOENT)?;
-            syncobj.put(point, fences);
+            syncobj.put(point, held);
             file.kernel.changed();
         }
         Exported::Syncobj(syncobj) if args.flags & SYNC_FILE == 0 => {
@@ -118,7 +138,7 @@ pub(super) fn reset(file: &File, args: &mut SyncobjArray, mem: &dyn UserMemory) 
 pub(super) fn signal(file: &File, args: &mut SyncobjArray, mem: &dyn UserMemory) -> Answer {
     require(args.pad == 0)?;
     for syncobj in find_all(file, mem, args.handles, args.count_handles)? {
-        syncobj.replace(FenceSet::default());
+        syncobj.replace(Payload::signalled());
     }
     file.kernel.changed();
     Ok(())
@@ -152,14 +172,15 @@ pub(super) fn transfer(file: &File, args: &mut SyncobjTransfer, _: &dyn UserMemo
     require(args.pad == 0)?;
     let to = file.syncobj(args.dst_handle).ok_or(Errno::NOENT)?;
     let from = file.syncobj(args.src_handle).ok_or(Errno::NOENT)?;
-    let fences = if args.flags & SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT != 0 {
+    require(args.flags & !SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT == 0)?;
+    let held = if args.flags & SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT != 0 {
         let deadline = monotonic_ns().saturating_add(TRANSFER_TIMEOUT_NS);
         file.kernel
-            .wait_until(deadline, || from.find_fence(args.src_point).ok())?
+            .wait_until(deadline, || from.find(args.src_point).ok())?
     } else {
-        from.find_fence(args.src_point)?
+        from.find(args.src_point)?
     };
-    to.put(args.dst_point, fences);
+    to.put(args.dst_point, held);
     file.kernel.changed();
     Ok(())
 }
@@ -235,6 +256,9 @@ pub(super) fn wait(file: &File, args: &mut SyncobjWait, mem: &dyn UserMemory) ->
         | SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT
         | SYNCOBJ_WAIT_FLAGS_WAIT_DEADLINE;
     require(args.flags & !KNOWN == 0)?;
+    if args.count_handles == 0 {
+        return Ok(());
+    }
     let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
     let points = vec![0; syncobjs.len()];
     args.first_signaled = wait_for(file, syncobjs, points, args.flags, args.timeout_nsec)?;
@@ -251,6 +275,9 @@ pub(super) fn timeline_wait(
         | SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE
         | SYNCOBJ_WAIT_FLAGS_WAIT_DEADLINE;
     require(args.flags & !KNOWN == 0)?;
+    if args.count_handles == 0 {
+        return Ok(());
+    }
     let syncobjs = find_all(file, mem, args.handles, args.count_handles)?;
     let points = points(mem, args.points, args.count_handles)?;
     args.first_signaled = wait_for(file, syncobjs, points, args.flags, args.timeout_nsec)?;

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use crate::fence::{Fence, FenceSet};
 use crate::handles::Handles;
 use crate::kernel::File;
+use crate::payload::Payload;
 use crate::refusal::{ensure, refuse};
 use crate::syncobj::Syncobj;
 use crate::user_memory::{Objects, UserMemory};
@@ -42,7 +43,7 @@ impl Signal {
     /// The syncobj gets the fence of the last op of the call that signals it.
     pub fn publish(&self) {
         let fences = self.current.clone().unwrap_or_default();
-        self.syncobj.put(self.point, fences);
+        self.syncobj.put(self.point, Payload::Fences(fences));
     }
 }
 
