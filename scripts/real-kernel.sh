@@ -62,8 +62,10 @@ take_options() { # takes options from the front of "${arguments[@]}"
         arguments=("${arguments[@]:2}")
         case $option in
           --linux) [ "$value" = 7.3 ] || fail 2 "--linux $value: there is 7.3 (another kernel: --source TREE)" && linux=$value ;;
-          --source) tree=$(realpath -e -- "$value") && [ -f "$tree/drivers/gpu/drm/panthor/panthor_drv.c" ] ||
-            fail 2 "--source $value: not a Linux source tree with panthor" ;;
+          --source)
+            tree=$(realpath -m -- "$value")
+            [ -f "$tree/drivers/gpu/drm/panthor/panthor_drv.c" ] || fail 2 "--source $value: not a Linux source tree with panthor"
+            ;;
           --config) more_config=$(realpath -e -- "$value") || fail 2 "--config $value: no such file" ;;
           --memory) [[ $value =~ ^[0-9]+[MG]$ ]] || fail 2 "--memory $value: a number and M or G is wanted" && memory=$value ;;
           --writable) [ -d "$value" ] || fail 2 "--writable $value: no such folder" && writable+=("$(realpath -e -- "$value")") ;;
@@ -217,6 +219,7 @@ keep_for_modules() {
 
 build() {
   if [ -z "$tree" ] && [ -x "$kernel/linux" ] && [ -d "$guest" ]; then
+    [ "$command" != build ] || say "$(cat "$kernel/version") is there already, in $kernel"
     return 0
   fi
   install_what_is_missing
@@ -254,7 +257,8 @@ memory_folder() {
   local folder size=${memory%[MG]} try
   case $memory in *G) size=$((size * 1024)) ;; esac
   for folder in /dev/shm "${TMPDIR:-/tmp}" "$cache"; do
-    [ -d "$folder" ] && [ "$(df -m --output=avail "$folder" | tail -n 1)" -gt "$size" ] || continue
+    [ -d "$folder" ] || continue
+    [ "$(df -m --output=avail "$folder" | tail -n 1)" -gt "$size" ] || continue
     try=$(mktemp "$folder/panvk-sparse.XXXXXX" 2>/dev/null) || continue
     printf '#!/bin/sh\n' >"$try"
     chmod 700 "$try"
@@ -271,11 +275,14 @@ memory_folder() {
 readonly FAULTS='WARNING:|BUG:|Oops|Kernel panic|cut here|INFO: task .* blocked|UBSAN:|KASAN:|refcount_t:|Kernel tried|segfault in kernel'
 
 run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
-  local run shm folder=$PWD uml='' status=0 seen cats=() shell=()
-  [ -d "$guest" ] && [ -x "$kernel/linux" ] || fail 125 "there is no kernel of $tree yet: scripts/real-kernel.sh build --source $tree"
+  local run shm folder=$PWD self=$BASHPID uml='' status=0 seen cats=()
+  if [ ! -d "$guest" ] || [ ! -x "$kernel/linux" ]; then
+    fail 125 "there is no kernel of $tree yet: scripts/real-kernel.sh build --source $tree"
+  fi
   shm=$(memory_folder) || fail 125 "no folder has $memory free for the machine's memory (tried /dev/shm, ${TMPDIR:-/tmp}, $cache)" \
     "In a container, give it more shared memory (--shm-size), or ask for less: --memory 512M"
   run=$(mktemp -d "/tmp/real-kernel.XXXXXX")
+  # shellcheck disable=SC2317 # a trap calls it
   clean_up() {
     trap '' INT TERM HUP PIPE
     [ -z "$uml" ] || kill -KILL -- "-$uml" 2>/dev/null || true
@@ -293,6 +300,7 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
   [ "$folder" = / ] || writable=("$folder" ${writable[@]+"${writable[@]}"})
   {
     printf 'folder=%s\0module=%s\0uid=%s\0gid=%s\0files=%s\0' "$folder" "$guest/fakegpu.ko" "$(id -u)" "$(id -g)" "$(ulimit -n)"
+    # shellcheck disable=SC2046 # a word for each group
     printf 'group=%s\0' $(id -G)
     [ ${#writable[@]} = 0 ] || printf 'writable=%s\0' "${writable[@]}"
     [ "$command" != shell ] || printf 'shell=1\0'
@@ -303,7 +311,7 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
   ln -s "$guest/init" "$run/init"
   ln -s "$guest/fakegpu.dtb" "$run/dtb"
   local boot=("$kernel/linux" "mem=$memory" "dtb=$run/dtb" root=/dev/root rootfstype=hostfs rootflags=/ ro "init=$run/init"
-    "RUN=$run" "firmware_class.path=$run/firmware" "uml_dir=$run/" loglevel=7 panic_on_oops=1 oops=panic con=null con0=null,fd:1)
+    "RUN=$run" "firmware_class.path=$run/firmware" "uml_dir=$run/" loglevel=7 oops=panic con=null "con0=null,fd:1")
 
   mkfifo "$run/log.pipe"
   cat "$run/log.pipe" >"$run/log" &
@@ -318,11 +326,11 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
     mkfifo "$run/in" "$run/in.size" "$run/out" "$run/err"
     # Both ends are held, so that the end of the input is not taken for a terminal that hangs up.
     exec 3<>"$run/in" 6<>"$run/in.size"
-    { cat "$run/out" || kill -PIPE $$; } 3>&- 6>&- &
+    { cat "$run/out" || kill -PIPE "$self"; } 3>&- 6>&- &
     local out_cat=$!
-    { cat "$run/err" >&2 || kill -PIPE $$; } 3>&- 6>&- &
+    { cat "$run/err" >&2 || kill -PIPE "$self"; } 3>&- 6>&- &
     local err_cat=$!
-    { tee /dev/fd/3 | wc -c >&6; } <&0 &
+    tee /dev/fd/3 <&0 > >(wc -c >&6) 2>/dev/null &
     cats=($!)
     TMPDIR=$shm setsid "${boot[@]}" con1=fd:3,null con2=null,fd:4 con3=null,fd:5 con4=fd:6,null \
       4>"$run/out" 5>"$run/err" >"$run/log.pipe" 2>&1 </dev/null &
@@ -349,16 +357,65 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
   exit "$status"
 }
 
+# --- test ------------------------------------------------------------------------------------------------------
+
+# Runs PROGRAM in the kernel, in the repository, with what tests and examples find in the environment.
+in_kernel() { # in_kernel TITLE PROGRAM ARGS...
+  printf '\n-- in the kernel: %s\n' "$1"
+  shift
+  (cd "$repo" && PANVK_SPARSE_TEST_BUILT=1 CARGO_MANIFEST_DIR=$repo/tests run_in_kernel "$@") || {
+    say "failed with exit status $?: $*"
+    exit 1
+  }
+}
+
+test_all() {
+  local target=${CARGO_TARGET_DIR:-$repo/target} messages tests name stats counters
+  target=$(realpath -m -- "$target")
+  messages=$target/real-kernel.json
+  stats=$target/real-kernel-stats.json
+  cd "$repo"
+  say "building the tests, the command, the driver and two examples"
+  cargo test --locked --workspace --features panvk-sparse-tests/all-pairs --no-run --test real_node --test vpanthor --test icd \
+    --message-format json-render-diagnostics >"$messages"
+  for name in cli icd; do cargo build --quiet --locked --profile test --package "panvk-sparse-$name"; done
+  cargo build --quiet --locked --profile test --package panvk-sparse-tests --example sparse_buffer --example streaming
+
+  for name in real_node vpanthor icd; do
+    tests=$(sed -n "s/.*\"name\":\"$name\".*\"executable\":\"\([^\"]*\)\".*/\1/p" "$messages" | tail -n 1)
+    [ -n "$tests" ] || fail 1 "cargo has built no tests named $name"
+    in_kernel "tests that need a node, of $name" "$tests" --ignored real_node --test-threads=1
+  done
+  in_kernel "what the kernel can do" "$target/debug/panvk-sparse" probe --kernel auto
+
+  export VK_ICD_FILENAMES=$target/debug/panvk_sparse_icd.json PANVK_SPARSE_KERNEL=auto PANVK_SPARSE_STATS=$stats
+  for name in sparse_buffer streaming; do
+    rm -f "$stats"
+    in_kernel "$name, with the driver over the node" "$target/debug/examples/$name" >"$target/real-kernel.out"
+    tail -n 2 "$target/real-kernel.out"
+    cat "$stats"
+    for counters in '"kernel":"/dev/dri/renderD128"' '"differences":0'; do
+      grep -qF "$counters" "$stats" || fail 1 "$name: $counters is not in the counters"
+    done
+  done
+  say "everything passed on $(cat "$kernel/version")"
+}
+
 case $command in
-  build) build && [ -n "$tree" ] || say "$(cat "$kernel/version") is ready in $kernel" ;;
+  build) build ;;
   run)
     [ -n "$tree" ] || build
     run_in_kernel "${arguments[@]}"
     ;;
   shell)
-    [ -t 0 ] && [ -t 1 ] || fail 2 "shell wants a terminal; for a program there is run"
+    [ -t 0 ] || fail 2 "shell wants a terminal; for a program there is run"
+    [ -t 1 ] || fail 2 "shell wants a terminal; for a program there is run"
     [ -n "$tree" ] || build
     run_in_kernel "${SHELL:-/bin/sh}" -i
+    ;;
+  test)
+    [ -n "$tree" ] || build
+    test_all
     ;;
   clean) rm -rf "$cache" ;;
 esac

@@ -389,6 +389,8 @@ int main(void)
 	if (settings.shell) {
 		in[0] = console(1, O_RDWR);
 		program = fork();
+		if (program < 0)
+			give_up("fork");
 		if (!program)
 			become(command, environment, in[0], in[0], in[0]);
 		while (waitpid(program, &status, 0) < 0 && errno == EINTR)
@@ -397,6 +399,8 @@ int main(void)
 		if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC))
 			give_up("pipes");
 		program = fork();
+		if (program < 0)
+			give_up("fork");
 		if (!program)
 			become(command, environment, in[0], out[1], err[1]);
 		close(in[0]);
@@ -404,8 +408,6 @@ int main(void)
 		close(err[1]);
 		status = attend(program, in[1], out[0], err[0]);
 	}
-	if (program < 0)
-		give_up("fork");
 	say("exit status %d", WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
 	/* Whoever is left goes as on a machine that is switched off, so that the node is closed before the end. */
 	kill(-1, SIGKILL);
