@@ -285,11 +285,15 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
   # shellcheck disable=SC2317 # a trap calls it
   clean_up() {
     trap '' INT TERM HUP PIPE
-    [ -z "$uml" ] || kill -KILL -- "-$uml" 2>/dev/null || true
-    [ ${#cats[@]} = 0 ] || kill "${cats[@]}" 2>/dev/null || true
-    wait 2>/dev/null || true
-    [ -z "$log" ] || cp "$run/log" "$log" 2>/dev/null || true
+    [ -z "$uml" ] || kill -KILL -- "-$uml" || true
+    [ ${#cats[@]} = 0 ] || kill "${cats[@]}" || true
+    wait || true
+    [ -z "$log" ] || cp "$run/log" "$log" || true
     rm -rf "$run"
+  } 2>/dev/null
+  pass_on() { # carries a stream; where nobody reads it any more, everything ends
+    cat "$run/$1" && return 0
+    case $? in 129 | 130 | 143) ;; *) kill -PIPE "$self" ;; esac
   }
   trap clean_up EXIT
   trap 'exit 129' HUP
@@ -326,9 +330,9 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
     mkfifo "$run/in" "$run/in.size" "$run/out" "$run/err"
     # Both ends are held, so that the end of the input is not taken for a terminal that hangs up.
     exec 3<>"$run/in" 6<>"$run/in.size"
-    { cat "$run/out" || kill -PIPE "$self"; } 3>&- 6>&- &
+    pass_on out 3>&- 6>&- &
     local out_cat=$!
-    { cat "$run/err" >&2 || kill -PIPE "$self"; } 3>&- 6>&- &
+    pass_on err >&2 3>&- 6>&- &
     local err_cat=$!
     tee /dev/fd/3 <&0 > >(wc -c >&6) 2>/dev/null &
     cats=($!)
