@@ -272,7 +272,7 @@ memory_folder() {
   return 1
 }
 
-readonly FAULTS='WARNING:|BUG:|Oops|Kernel panic|cut here|INFO: task .* blocked|UBSAN:|KASAN:|refcount_t:|Kernel tried|segfault in kernel'
+readonly FAULTS='WARNING:|\bBUG:|Oops|Kernel panic|cut here|INFO: task .* blocked|UBSAN:|KASAN:|refcount_t:|Kernel tried|segfault in kernel'
 
 run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
   local run shm folder=$PWD self=$BASHPID uml='' status=0 seen cats=()
@@ -314,9 +314,10 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
   ln -s "$guest/firmware" "$run/firmware"
   ln -s "$guest/init" "$run/init"
   ln -s "$guest/fakegpu.dtb" "$run/dtb"
-  local boot=("$kernel/linux" "mem=$memory" "dtb=$run/dtb" root=/dev/root rootfstype=hostfs rootflags=/ ro "init=$run/init"
+  local boot=("$kernel/linux" "mem=$memory" "dtb=$run/dtb" root=/dev/root rootfstype=hostfs rootflags=/ ro seccomp=auto "init=$run/init"
     "RUN=$run" "firmware_class.path=$run/firmware" "uml_dir=$run/" loglevel=7 oops=panic con=null "con0=null,fd:1")
 
+  ulimit -c 0
   mkfifo "$run/log.pipe"
   cat "$run/log.pipe" >"$run/log" &
   local log_cat=$!
@@ -339,8 +340,10 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
     TMPDIR=$shm setsid "${boot[@]}" con1=fd:3,null con2=null,fd:4 con3=null,fd:5 con4=fd:6,null \
       4>"$run/out" 5>"$run/err" >"$run/log.pipe" 2>&1 </dev/null &
     uml=$!
-    wait "$uml" || true
-    kill -KILL -- "-$uml" 2>/dev/null || true
+    {
+      wait "$uml" || true
+      kill -KILL -- "-$uml" || true
+    } 2>/dev/null
     uml=''
     wait "$out_cat" "$err_cat" || true
   fi
@@ -349,7 +352,7 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
   seen=$(sed -n 's/.*real-kernel: exit status \([0-9]*\)\r*$/\1/p' "$run/log" | tail -n 1)
   if grep -qE "$FAULTS" "$run/log"; then
     say "the kernel reported a fault (the program's exit status: ${seen:-none}); its log:"
-    grep -E -B 2 -A 40 -m 3 "$FAULTS" "$run/log" | head -n 120 >&2
+    grep -E -B 10 -A 40 -m 3 "$FAULTS" "$run/log" | head -n 120 >&2
     exit 124
   fi
   if [ -z "$seen" ]; then
