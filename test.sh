@@ -19,7 +19,8 @@ Runs every check of panvk-sparse, in this order, and stops at the first that fai
   benchmarks and fuzz targets compile.
 
   --all   also runs the Vulkan cases on those pairs of a kernel and a null strategy that ask the same of the kernel as
-          another pair does; about two minutes more
+          another pair does, about two minutes more; and what needs a real node on Linux's own panthor in User Mode
+          Linux, about two minutes more, and five the first time (scripts/real-kernel.sh)
 
 The header (drm/panthor_drm.h, uAPI 1.9) comes from /usr/include where that is new enough, else from a Debian
 package that is only unpacked; PANVK_SPARSE_UAPI_INCLUDE=FOLDER names another one (the folder that holds drm/).
@@ -61,6 +62,7 @@ run "Formatting" cargo fmt --all --check
 run "Lints" cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 run "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 run "Tests" cargo test --locked --workspace ${features[@]+"${features[@]}"}
+[ ${#features[@]} = 0 ] || run "The real panthor, in User Mode Linux" scripts/real-kernel.sh test
 run "Benchmarks compile" cargo bench --locked --workspace --no-run
 run "Fuzz targets compile" cargo check --locked --manifest-path fuzz/Cargo.toml
 

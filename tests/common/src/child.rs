@@ -46,7 +46,14 @@ pub fn run(
     let folder = tempfile::tempdir().expect("a temporary folder");
     let stats_file = folder.path().join("stats.jsonl");
     let mut command = Command::new(std::env::current_exe().expect("the test knows its executable"));
-    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    // The test that runs may be one that is ignored where nobody asks for it: so it would be in its child.
+    command.args([
+        "--exact",
+        test,
+        "--include-ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     config.apply(&mut command);
     command.env(CHILD, test);
     if config.is_icd() {
