@@ -20,7 +20,7 @@ GPU that consists of registers only. No shader ever runs on it; VM_BIND and all 
   clean                 deletes all kernels that were built
 
 Options:
-  --linux VERSION       7.3: Debian's newest package of it (default)
+  --linux VERSION       7.3, with uAPI 1.9 (default), or 6.12, with uAPI 1.0: Debian's newest package of it
   --source TREE         a source tree of your own, for a patch to panthor. It is left as it is and built beside;
                         `build --source TREE` builds again what has changed, `run --source TREE` takes what is built
   --config FILE         more lines for the kernel's configuration (CONFIG_KASAN=y, say)
@@ -61,7 +61,9 @@ take_options() { # takes options from the front of "${arguments[@]}"
         local value=${arguments[1]}
         arguments=("${arguments[@]:2}")
         case $option in
-          --linux) [ "$value" = 7.3 ] || fail 2 "--linux $value: there is 7.3 (another kernel: --source TREE)" && linux=$value ;;
+          --linux)
+            case $value in 7.3 | 6.12) linux=$value ;; *) fail 2 "--linux $value: there are 7.3 and 6.12 (another: --source TREE)" ;; esac
+            ;;
           --source)
             tree=$(realpath -m -- "$value")
             [ -f "$tree/drivers/gpu/drm/panthor/panthor_drv.c" ] || fail 2 "--source $value: not a Linux source tree with panthor"
@@ -90,6 +92,7 @@ esac
 
 hash_of() { cat -- "$@" | sha256sum | cut -c 1-12; }
 configs=("$kernel_files/config" ${more_config:+"$more_config"})
+[ ! -f "$kernel_files/config-$linux" ] || configs+=("$kernel_files/config-$linux")
 if [ -n "$tree" ]; then
   kernel=$cache/tree-$(printf '%s' "$tree" | cat - "${configs[@]}" | hash_of)
 else
@@ -134,8 +137,9 @@ install_what_is_missing() {
 
 # Debian's package holds one archive, of which User Mode Linux needs a third: the rest stays packed.
 unpack_source() {
-  local download=$work/download suite package version
-  for suite in trixie-backports sid ''; do
+  local download=$work/download suites=(trixie-backports sid '') suite package version
+  [ "$linux" != 6.12 ] || suites=(trixie bookworm-backports '')
+  for suite in "${suites[@]}"; do
     [ -n "$suite" ] || fail 125 "linux-source-$linux was not to be had." "With a source tree of your own: --source TREE"
     rm -rf "$download"
     "$repo/scripts/debian-package.sh" "$suite" "linux-source-$linux" "$download" && break
@@ -152,6 +156,8 @@ unpack_source() {
     tar -x -C "$work/source" --strip-components=1 --wildcards "${except[@]}" --exclude="$top/arch/[!ux]*/*.*" \
       --exclude="$top/Documentation/*.*" --exclude="$top/tools/[pt]e*/*" --exclude="$top/sound/*.[ch]"
   rm -rf "$download"
+  # User Mode Linux of 6.12 has no room for the registers of a processor with AMX, and ends at once on one.
+  [ "$linux" != 6.12 ] || sed -i 's/\(HOST_FP_SIZE, \)2696)/\112288)/' "$work/source/arch/x86/um/user-offsets.c"
   printf 'Linux %s\n' "$version" >"$work/version"
 }
 
