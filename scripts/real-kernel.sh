@@ -163,13 +163,19 @@ unpack_source() {
 
 # Shows how far a make is, by the lines that it prints.
 progress() { # progress LINES LOG
-  awk -v all="$1" -v log_file="$2" -v terminal="$([ -t 2 ] && echo 1 || echo 0)" '
-    { print > log_file; percent = int(NR * 100 / all); if (percent > 99) percent = 99 }
-    percent >= shown + (terminal ? 1 : 10) {
-      shown = percent
-      printf terminal ? "\r    %d %%" : "    %d %%\n", percent > "/dev/stderr"
-    }
-    END { if (terminal) printf "\r" > "/dev/stderr" }'
+  local count=0 percent shown=0 step=10 form='    %d %%\n' line
+  [ ! -t 2 ] || { step=1 && form='\r    %d %% '; }
+  while IFS= read -r line; do
+    printf '%s\n' "$line"
+    count=$((count + 1))
+    percent=$((count * 100 / $1))
+    if [ $percent -ge $((shown + step)) ] && [ $percent -lt 100 ]; then
+      shown=$percent
+      # shellcheck disable=SC2059 # a form of this function's own
+      printf "$form" "$percent" >&2
+    fi
+  done >"$2"
+  [ ! -t 2 ] || printf '\r' >&2
 }
 
 build_kernel() {
