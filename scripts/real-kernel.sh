@@ -398,7 +398,7 @@ test_all() {
   cargo test --locked --workspace --features panvk-sparse-tests/all-pairs --no-run --test real_node --test vpanthor --test icd \
     --message-format json-render-diagnostics >"$messages"
   for name in cli icd; do cargo build --quiet --locked --profile test --package "panvk-sparse-$name"; done
-  cargo build --quiet --locked --profile test --package panvk-sparse-tests --example sparse_buffer --example streaming
+  cargo build --quiet --locked --profile test --example sparse_buffer --example streaming
 
   for name in real_node vpanthor icd; do
     tests=$(sed -n "s/.*\"name\":\"$name\".*\"executable\":\"\([^\"]*\)\".*/\1/p" "$messages" | tail -n 1)
