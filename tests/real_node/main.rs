@@ -1,6 +1,6 @@
-//! The command on a real panthor: `cargo test --test real_node -- --ignored real_node` on a board. Each test runs the
-//! built binary on the first panthor node of the machine, and holds what it prints against the virtual kernel that does
-//! the same.
+//! The command on a real panthor: `cargo test --test real_node -- --ignored real_node` on a board, or
+//! `scripts/real-kernel.sh test` without one. Each test runs the built binary on the first panthor node of the machine, and
+//! holds what it prints against the virtual kernel that does the same.
 
 use std::process::Output;
 
