@@ -45,7 +45,7 @@ use rustix::io::Errno;
 
 use crate::bind::{Planner, Ranges, Run, Shadow, SparseRange, Target};
 use crate::drm::{BindFailure, BindMode, Bo, Counters, NullBacking, Vm, VmState};
-use crate::lower::{LONGEST_BRIDGE, Lowering, MAX_OPS_PER_IOCTL, Ops, PlannedBatch, Strategy};
+use crate::lower::{Lowering, Ops, PlannedBatch, Strategy};
 use crate::units::{BoHandle, BoRef, SZ_4K, Va};
 
 /// One VM with the state of its sparse resources.
@@ -117,11 +117,6 @@ pub enum Initial {
 impl SparseVm {
     /// Binds into `vm`, which may be [adopted](crate::drm::Device::adopt_vm), and maps unbound ranges as `null` says.
     pub fn new(vm: Vm, null: NullBacking) -> SparseVm {
-        let longest_bridge = if null.may_rewrite() {
-            LONGEST_BRIDGE
-        } else {
-            0
-        };
         SparseVm {
             before: vm.device().counters(),
             vm,
@@ -130,7 +125,7 @@ impl SparseVm {
             shadow: Shadow::new(),
             freed: HashMap::new(),
             planner: Planner::new(),
-            lowering: Lowering::with_limits(MAX_OPS_PER_IOCTL, longest_bridge),
+            lowering: Lowering::new(),
             spare: Changes::default(),
             totals: Totals::default(),
             lost: None,

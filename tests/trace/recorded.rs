@@ -1,8 +1,8 @@
 //! Recordings of an earlier version, with what that version counted in them: a newer one counts the same.
 //!
 //! The recordings are of the examples `sparse_buffer` and `streaming --frames 120`. What is written to page tables is not
-//! compared: that is what a newer version may do better. Where the counts of a kernel that cuts repeated mappings anywhere
-//! (1.6-repeat) differ from the earlier version, a null run has a head and a tail beside its repeated mapping.
+//! compared: that is what a newer version may do better. The counts of operations are those of this version where it maps
+//! less again to save an operation, or maps a null run by whole slots with a head and a tail.
 
 use std::collections::BTreeMap;
 use std::fs::File;

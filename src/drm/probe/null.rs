@@ -14,7 +14,6 @@ use std::{error, fmt};
 pub struct NullBacking {
     map: NullMap,
     dummy: Option<Bo>,
-    may_rewrite: bool,
 }
 
 impl NullBacking {
@@ -24,12 +23,6 @@ impl NullBacking {
 
     pub fn strategy(&self) -> Strategy {
         self.map.strategy()
-    }
-
-    /// Whether a bind may map addresses again that the application did not name: see
-    /// [`Capabilities::locks_while_binding`].
-    pub fn may_rewrite(&self) -> bool {
-        self.may_rewrite
     }
 
     /// None where the kernel has a dummy of its own.
@@ -91,15 +84,6 @@ impl fmt::Display for NullMapError {
 impl error::Error for NullMapError {}
 
 impl Capabilities {
-    /// Whether the kernel makes the GPU wait at the addresses that an operation changes. If it does not, the GPU faults on an
-    /// address that is being mapped again, so an operation may name only what the application no longer uses.
-    ///
-    /// A kernel does not tell. It came with Linux 7.0, whose uAPI is 1.7; a larger uAPI stands on that one. See
-    /// docs/kernel-locks.md.
-    pub fn locks_while_binding(&self) -> bool {
-        self.version >= (1, 7)
-    }
-
     /// The strategy to use: `choice` if the kernel can do it, or the best (None).
     ///
     /// # Errors
@@ -150,7 +134,6 @@ impl Capabilities {
                 return Ok(NullBacking {
                     map: NullMap::Sparse,
                     dummy: None,
-                    may_rewrite: self.locks_while_binding(),
                 });
             }
             Strategy::Repeat => {
@@ -183,7 +166,6 @@ impl Capabilities {
         Ok(NullBacking {
             map,
             dummy: Some(bo),
-            may_rewrite: self.locks_while_binding(),
         })
     }
 }

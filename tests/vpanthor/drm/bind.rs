@@ -399,6 +399,8 @@ fn a_null_run_of_100e6_bytes_is_one_ioctl_with_the_fewest_operations_of_each_str
             let ops = match strategy {
                 Strategy::Page => 24_415,
                 Strategy::Chunk => 48,
+                // Whole slots repeat, and the tail is an operation of its own.
+                Strategy::Repeat if capabilities.repeat_max_range > 0 => 2,
                 Strategy::Repeat | Strategy::Sparse => 1,
             };
             let stride = if *strategy == Strategy::Repeat {
