@@ -287,18 +287,18 @@ memory_folder() {
 readonly FAULTS='WARNING:|\bBUG:|Oops|Kernel panic|cut here|INFO: task .* blocked|UBSAN:|KASAN:|refcount_t:|Kernel tried|segfault in kernel'
 
 run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
-  local run shm folder=$PWD self=$BASHPID uml='' status=0 seen cats=()
+  local run shm folder=$PWD self=$BASHPID uml='' status=0 seen
   if [ ! -d "$guest" ] || [ ! -x "$kernel/linux" ]; then
     fail 125 "there is no kernel of $tree yet: scripts/real-kernel.sh build --source $tree"
   fi
   shm=$(memory_folder) || fail 125 "no folder has $memory free for the machine's memory (tried /dev/shm, ${TMPDIR:-/tmp}, $cache)" \
     "In a container, give it more shared memory (--shm-size), or ask for less: --memory 512M"
   run=$(mktemp -d "/tmp/real-kernel.XXXXXX")
-  # shellcheck disable=SC2317 # a trap calls it
+  # shellcheck disable=SC2046,SC2317 # a trap calls it; a word for each process
   clean_up() {
     trap '' INT TERM HUP PIPE
     [ -z "$uml" ] || kill -KILL -- "-$uml" || true
-    [ ${#cats[@]} = 0 ] || kill "${cats[@]}" || true
+    kill $(jobs -pr) || true
     wait || true
     [ -z "$log" ] || cp "$run/log" "$log" || true
     rm -rf "$run"
@@ -348,7 +348,6 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
     pass_on err >&2 3>&- 6>&- &
     local err_cat=$!
     tee /dev/fd/3 <&0 > >(wc -c >&6) 2>/dev/null &
-    cats=($!)
     TMPDIR=$shm setsid "${boot[@]}" con1=fd:3,null con2=null,fd:4 con3=null,fd:5 con4=fd:6,null \
       4>"$run/out" 5>"$run/err" >"$run/log.pipe" 2>&1 </dev/null &
     uml=$!
