@@ -20,7 +20,7 @@ GPU that consists of registers only. No shader ever runs on it; VM_BIND and all 
   clean                 deletes all kernels that were built
 
 Options:
-  --linux VERSION       7.3, with uAPI 1.9 (default), or 6.12, with uAPI 1.0: Debian's newest package of it
+  --linux VERSION       7.3, with uAPI 1.9: Debian's newest package of it. No other works yet: on 6.12 the fake GPU panics
   --source TREE         a source tree of your own, for a patch to panthor. It is left as it is and built beside;
                         `build --source TREE` builds again what has changed, `run --source TREE` takes what is built
   --config FILE         more lines for the kernel's configuration (CONFIG_KASAN=y, say)
@@ -62,7 +62,7 @@ take_options() { # takes options from the front of "${arguments[@]}"
         arguments=("${arguments[@]:2}")
         case $option in
           --linux)
-            case $value in 7.3 | 6.12) linux=$value ;; *) fail 2 "--linux $value: there are 7.3 and 6.12 (another: --source TREE)" ;; esac
+            case $value in 7.3) linux=$value ;; *) fail 2 "--linux $value: there is only 7.3 (another: --source TREE)" ;; esac
             ;;
           --source)
             tree=$(realpath -m -- "$value")
@@ -138,7 +138,6 @@ install_what_is_missing() {
 # Debian's package holds one archive, of which User Mode Linux needs a third: the rest stays packed.
 unpack_source() {
   local download=$work/download suites=(trixie-backports sid '') suite package version
-  [ "$linux" != 6.12 ] || suites=(trixie bookworm-backports '')
   for suite in "${suites[@]}"; do
     [ -n "$suite" ] || fail 125 "linux-source-$linux was not to be had." "With a source tree of your own: --source TREE"
     rm -rf "$download"
@@ -156,8 +155,6 @@ unpack_source() {
     tar -x -C "$work/source" --strip-components=1 --wildcards "${except[@]}" --exclude="$top/arch/[!ux]*/*.*" \
       --exclude="$top/Documentation/*.*" --exclude="$top/tools/[pt]e*/*" --exclude="$top/sound/*.[ch]"
   rm -rf "$download"
-  # User Mode Linux of 6.12 has no room for the registers of a processor with AMX, and ends at once on one.
-  [ "$linux" != 6.12 ] || sed -i 's/\(HOST_FP_SIZE, \)2696)/\112288)/' "$work/source/arch/x86/um/user-offsets.c"
   printf 'Linux %s\n' "$version" >"$work/version"
 }
 
@@ -347,7 +344,13 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
     local out_cat=$!
     pass_on err >&2 3>&- 6>&- &
     local err_cat=$!
-    tee /dev/fd/3 <&0 > >(wc -c >&6) 2>/dev/null &
+    # What is written before the console is open is lost, so the size is said again until the run is over, for two minutes.
+    tee /dev/fd/3 <&0 > >(
+      size=$(wc -c)
+      for ((said = 0; said < 600; said++)); do
+        [ -e "$run" ] && echo "$size" >&6 && sleep 0.2 || break
+      done
+    ) 2>/dev/null &
     TMPDIR=$shm setsid "${boot[@]}" con1=fd:3,null con2=null,fd:4 con3=null,fd:5 con4=fd:6,null \
       4>"$run/out" 5>"$run/err" >"$run/log.pipe" 2>&1 </dev/null &
     uml=$!
