@@ -1,8 +1,7 @@
 //! Recordings of an earlier version, with what that version counted in them: a newer one counts the same.
 //!
 //! The recordings are of the examples `sparse_buffer` and `streaming --frames 120`. What is written to page tables is not
-//! compared: that is what a newer version may do better. The counts of operations are those of this version where it maps
-//! less again to save an operation, or maps a null run by whole slots with a head and a tail.
+//! compared: that is what a newer version may do better. Where it takes more operations for that, [`MORE`] says how many.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,6 +14,19 @@ use serde_json::Value;
 use trace::Reader;
 
 type Counts = BTreeMap<String, u64>;
+
+/// Recording, kernel and strategy; operations for unbound ranges more than in the earlier version; bytes more to the kernel.
+///
+/// The longest gap that is mapped again to save an operation is 432 KiB, and was 2 MiB. And on 1.6-repeat an unbound range that
+/// does not begin and end with a slot has an operation at each of these ends, where it then needs fewer page-table entries.
+const MORE: [(&str, &str, i64, i64); 6] = [
+    ("sparse_buffer", "vpanthor:1.6-repeat repeat", 2, 112),
+    ("streaming", "vpanthor:1.5 chunk", 2, 96),
+    ("streaming", "vpanthor:1.6-repeat repeat", 55, 992),
+    ("streaming", "vpanthor:1.8 chunk", 2, 96),
+    ("streaming", "vpanthor:1.8-repeat repeat", 54, 3024),
+    ("streaming", "vpanthor:1.9 sparse", 54, 2592),
+];
 
 #[test]
 fn an_old_recording_has_the_counts_that_it_had() {
@@ -44,7 +56,21 @@ fn an_old_recording_has_the_counts_that_it_had() {
                 .keys()
                 .map(|name| (name.clone(), totals[name].as_u64().unwrap_or_default()))
                 .collect();
-            assert_eq!(&found, expected, "{recording} on {way}");
+            let more = MORE
+                .iter()
+                .find(|more| (more.0, more.1) == (recording, way));
+            let mut expected = expected.clone();
+            for (name, more) in more.into_iter().flat_map(|&(_, _, ops, bytes)| {
+                [
+                    ("null_ops", ops),
+                    ("vm_bind_ops", ops),
+                    ("bytes_to_kernel", bytes),
+                ]
+            }) {
+                let count = expected.get_mut(name).expect("a count of that name");
+                *count = count.checked_add_signed(more).expect("a count");
+            }
+            assert_eq!(found, expected, "{recording} on {way}");
             assert_eq!(totals["not_taken"], Value::from(0));
         }
     }
