@@ -36,8 +36,8 @@ What is counted, over the calls of the scenario and nothing before them:
   per ioctl    of this time, that in the ioctls, for each of them; and for each operation. Shown for a real kernel
 
 A real kernel (--kernel /dev/dri/renderD<N>, or auto for the first node of /dev/dri that is panthor's) does not tell
-the four page-table numbers and so no estimate: null as JSON. It takes all of a buffer object's memory when it is first mapped, which
-happens before anything is measured. So that it finds it, at most half of the machine's free memory is bound, again
+the four page-table numbers, so there is no estimate either: null as JSON. It takes all of a buffer object's memory
+when it is first mapped, which happens before anything is measured. So that it finds it, at most half of the machine's free memory is bound, again
 and again where the scenario wants more; the output says so. When the command ends, also by Ctrl-C, no VM and no
 buffer object is left. The JSON's \"ioctls\" are all of the run, by name, as the kernel would count them.
 

@@ -179,7 +179,7 @@ impl Subject<'_> {
         let estimated = stats.as_ref().map(|(before, after)| {
             let (ioctls, ops) = (counted.vm_bind_ioctls, counted.vm_bind_ops);
             let costs = &Costs::PANTHOR;
-            // Of a synchronous bind the model is a sum, so this is the time of what was added.
+            // The model is a sum, so the difference is the time of what the calls have added.
             costs.time(&after.pt.work(ioctls, ops)) - costs.time(&before.pt.work(0, 0))
         });
         Ok(Measurement {

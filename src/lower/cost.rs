@@ -34,8 +34,9 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// Those of Linux 7.3.4's panthor for a synchronous bind, measured in User Mode Linux on an x86-64 machine. An ioctl costs
-    /// more there than on hardware. `panvk-sparse probe --costs` measures them on a node.
+    /// Those of Linux 7.3.4's panthor for a synchronous bind, in User Mode Linux on an x86-64 machine, where an ioctl costs
+    /// more than on hardware. They are set by hand from what single scenarios took, and that of a large entry is a guess: see
+    /// docs/performance.md.
     pub const PANTHOR: Costs = Costs {
         ioctl: 14_000_000,
         op: 700_000,

@@ -15,7 +15,7 @@ use crate::uapi::{
     VM_BIND_OP_MAP_SPARSE, VM_BIND_OP_MAP_UNCACHED, VM_BIND_OP_TYPE_MAP, VM_BIND_OP_TYPE_SYNC_ONLY,
     VmBindOp, VmBindOpRepeat,
 };
-use crate::units::{BoHandle, SZ_2M, SZ_4K, Va};
+use crate::units::{SZ_2M, SZ_4K, Va};
 
 /// The part of a call that waits and signals as one: the binds of one `VkBindSparseInfo`, planned.
 #[derive(Clone, Copy, Debug, Default)]
@@ -196,26 +196,17 @@ impl<'a> Call<'a> {
             NullMap::Repeat {
                 dummy, max_range, ..
             } => {
-                let size = self.null.dummy_size().min(max_range);
-                let middle = framed(run, size).filter(|middle| {
-                    let range = self.repeat_range(run, max_range);
-                    repeat_cost(run, size, middle) < repeat_cost(run, range, run)
-                });
-                let Some(middle) = middle else {
-                    return self.lower_repeat(run, dummy, max_range, ground);
-                };
-                let piece = |va: Va, end: Va| {
-                    let op = map_null(va, dummy.0, va.0 % size);
-                    let len = end.0 - va.0;
-                    (len > 0).then_some(VmBindOp { size: len, ..op })
-                };
-                if let Some(head) = piece(run.va, middle.va) {
-                    self.push(head, 0, Kind::Null, ground);
+                let (middle, range) = self.repeated(run, max_range);
+                let piece = |va: Va| map_null(va, dummy.0, va.0 % range);
+                self.lower_pieces(&between(run.va, middle.va), range, ground, piece);
+                let mut op = map(&middle, dummy.0, 0);
+                if range == middle.len {
+                    self.push(op, 0, Kind::Null, ground);
+                } else {
+                    op.flags |= VM_BIND_OP_MAP_REPEAT;
+                    self.push(op, range, Kind::Null, ground);
                 }
-                self.lower_repeat(&middle, dummy, max_range, ground);
-                if let Some(tail) = piece(middle.end(), run.end()) {
-                    self.push(tail, 0, Kind::Null, ground);
-                }
+                self.lower_pieces(&between(middle.end(), run.end()), range, ground, piece);
             }
             NullMap::Chunk { dummy, .. } => {
                 // The dummy repeats at multiples of its size, so that a 2 MiB dummy and a 2 MiB slot line up.
@@ -228,21 +219,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// One repeated mapping; a plain one if it fits into the dummy.
-    fn lower_repeat(
-        &mut self,
-        run: &Run,
-        dummy: BoHandle,
-        max_range: u64,
-        ground: &mut Ground<'_>,
-    ) {
-        let range = self.repeat_range(run, max_range);
-        let mut op = map(run, dummy.0, 0);
-        if range == run.len {
-            return self.push(op, 0, Kind::Null, ground);
-        }
-        op.flags |= VM_BIND_OP_MAP_REPEAT;
-        self.push(op, range, Kind::Null, ground);
+    /// Which part of a null run is one repeated mapping, and its repeat range: all of it, or the whole pieces of the largest
+    /// range that the kernel was seen to cut, if that costs less with the operations for what is left at both ends.
+    fn repeated(&self, run: &Run, max_range: u64) -> (Run, u64) {
+        let all = (*run, self.repeat_range(run, max_range));
+        let largest = self.null.dummy_size().min(max_range);
+        let pieces = whole_pieces(run, largest).map(|pieces| (pieces, largest));
+        let cheaper = pieces.filter(|&pieces| repeat_cost(run, pieces) < repeat_cost(run, all));
+        cheaper.unwrap_or(all)
     }
 
     /// One operation for each aligned piece of `size` bytes that the run touches.
@@ -284,22 +268,25 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The whole aligned pieces of `size` bytes in a run: what a repeat range of that size maps with fewest page-table calls.
-/// `None` if there are none, or the size is 0.
-fn framed(run: &Run, size: u64) -> Option<Run> {
+/// An unbound range.
+fn between(start: Va, end: Va) -> Run {
+    Run {
+        va: start,
+        len: end.0 - start.0,
+        target: Target::Null,
+    }
+}
+
+/// The aligned pieces of `size` bytes that lie in a run as a whole. `None` if there are none, or the size is 0.
+fn whole_pieces(run: &Run, size: u64) -> Option<Run> {
     let start = run.va.0.checked_next_multiple_of(size)?;
     let end = run.end().0 - run.end().0 % size;
-    (start < end).then(|| Run {
-        va: Va(start),
-        len: end - start,
-        ..*run
-    })
+    (start < end).then(|| between(Va(start), Va(end)))
 }
 
 /// What it costs to map a run so that `middle` of it repeats every `range` bytes, and the rest is mapped plainly.
-fn repeat_cost(run: &Run, range: u64, middle: &Run) -> Duration {
-    let edges = [middle.va.0 - run.va.0, run.end().0 - middle.end().0];
-    let edges = edges.iter().filter(|&&bytes| bytes > 0).count() as u64;
+fn repeat_cost(run: &Run, (middle, range): (Run, u64)) -> Duration {
+    let edges = u64::from(run.va < middle.va) + u64::from(middle.end() < run.end());
     let large = range % SZ_2M == 0 && middle.va.0 % SZ_2M == 0;
     let large_entries = if large { middle.len / SZ_2M } else { 0 };
     Costs::PANTHOR.time(&Work {

@@ -195,24 +195,17 @@ fn arrange_slot<T: Located>(
             .map_or(0, |to| to - start)
             .max(edges.above.map_or(0, |from| end - from));
         let leads = crossed && saved(best) > crossing;
-        // The first one, the lowest, the highest; the others cost the same in any order.
-        let mut next = 0;
-        let mut place = |pieces: &mut [T], index: usize| {
-            pieces.swap(next, index);
-            next += 1;
-        };
-        let first_of_all = leads || !crossed;
-        if first_of_all {
-            place(pieces, best);
+        // The first one, the lowest, the highest; the others cost the same in any order. Behind one that crosses, the lowest
+        // is the first.
+        let first = if leads || !crossed { best } else { 0 };
+        pieces.swap(0, first);
+        let mut next = 1;
+        if first != 0 {
+            // The lowest lies where the first one was.
+            pieces.swap(1, first);
+            next = 2;
         }
-        if !first_of_all {
-            // The lowest is the first already.
-            next = 1;
-        } else if best != 0 {
-            // The lowest lies where the best one was.
-            place(pieces, best);
-        }
-        if (best != last || !first_of_all) && next < last {
+        if first != last && next < last {
             pieces.swap(next, last);
         }
         return leads;
