@@ -7,7 +7,7 @@ usage() {
   cat <<'USAGE'
 usage: scripts/real-kernel.sh [OPTION...] COMMAND
 
-Runs programs on Linux's own panthor driver without a Mali GPU: an unmodified kernel, as an ordinary process, with a
+Runs programs on Linux's own panthor driver without a Mali GPU: an unmodified Linux 7.3, as an ordinary process, with a
 GPU that consists of registers only. No shader ever runs on it; VM_BIND and all that the driver does itself is real.
 
   build                 makes the kernel: about 3 minutes on two cores, 170 MB to download, 150 MB that stay.
@@ -20,7 +20,6 @@ GPU that consists of registers only. No shader ever runs on it; VM_BIND and all 
   clean                 deletes all kernels that were built
 
 Options:
-  --linux VERSION       7.3, with uAPI 1.9: Debian's newest package of it. No other works yet: on 6.12 the fake GPU panics
   --source TREE         a source tree of your own, for a patch to panthor. It is left as it is and built beside;
                         `build --source TREE` builds again what has changed, `run --source TREE` takes what is built
   --config FILE         more lines for the kernel's configuration (CONFIG_KASAN=y, say)
@@ -48,7 +47,8 @@ fail() { # fail STATUS LINE...
 
 # --- arguments -------------------------------------------------------------------------------------------------
 
-linux=7.3 tree='' more_config='' memory=2G log='' command=''
+readonly linux=7.3
+tree='' more_config='' memory=2G log='' command=''
 writable=()
 arguments=("$@")
 take_options() { # takes options from the front of "${arguments[@]}"
@@ -56,14 +56,11 @@ take_options() { # takes options from the front of "${arguments[@]}"
     local option=${arguments[0]}
     case $option in
       -h | --help) usage && exit 0 ;;
-      --linux | --source | --config | --memory | --writable | --log)
+      --source | --config | --memory | --writable | --log)
         [ ${#arguments[@]} -gt 1 ] || fail 2 "$option wants a value (see --help)"
         local value=${arguments[1]}
         arguments=("${arguments[@]:2}")
         case $option in
-          --linux)
-            case $value in 7.3) linux=$value ;; *) fail 2 "--linux $value: there is only 7.3 (another: --source TREE)" ;; esac
-            ;;
           --source)
             tree=$(realpath -m -- "$value")
             [ -f "$tree/drivers/gpu/drm/panthor/panthor_drv.c" ] || fail 2 "--source $value: not a Linux source tree with panthor"
@@ -92,7 +89,6 @@ esac
 
 hash_of() { cat -- "$@" | sha256sum | cut -c 1-12; }
 configs=("$kernel_files/config" ${more_config:+"$more_config"})
-[ ! -f "$kernel_files/config-$linux" ] || configs+=("$kernel_files/config-$linux")
 if [ -n "$tree" ]; then
   kernel=$cache/tree-$(printf '%s' "$tree" | cat - "${configs[@]}" | hash_of)
 else
@@ -101,39 +97,6 @@ fi
 guest=$kernel/guest-$(hash_of "$kernel_files"/fakegpu/* "$kernel_files/init.c")
 
 # --- build -----------------------------------------------------------------------------------------------------
-
-install_what_is_missing() {
-  local packages=()
-  need() { # need PACKAGE REASON
-    say "missing: $2 ($1)"
-    packages+=("$1")
-  }
-  printf 'int main(void) { return 0; }\n' | cc -x c -static -o /dev/null - 2>/dev/null || need "gcc libc6-dev" "a C compiler"
-  command -v make >/dev/null || need make "make, by which Linux is built"
-  command -v flex >/dev/null || need flex "flex, for the parser of the kernel's configuration"
-  command -v bison >/dev/null || need bison "bison, for the parser of the kernel's configuration"
-  command -v bc >/dev/null || need bc "bc, by which the kernel's build calculates"
-  command -v xz >/dev/null || need xz-utils "xz, for the package of the kernel's source"
-  [ ${#packages[@]} -gt 0 ] || return 0
-  # shellcheck disable=SC2206 # an entry may name two packages
-  packages=(${packages[@]})
-  local hint="As root: apt-get update && apt-get install ${packages[*]}" sudo=()
-  command -v apt-get >/dev/null || fail 125 "this machine has no apt-get. Install the equivalents of: ${packages[*]}"
-  if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || fail 125 "packages are missing, and this is neither root nor a user with sudo." "$hint"
-    sudo=(sudo)
-    if [ ! -t 0 ]; then
-      sudo=(sudo -n)
-      sudo -n true 2>/dev/null || fail 125 "packages are missing, and sudo wants a password but there is no terminal to ask on." "$hint"
-    fi
-  fi
-  apt() {
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
-  }
-  say "apt-get install ${packages[*]}"
-  apt update || say "apt-get update reported errors; going on with the package lists that are there"
-  apt install --no-install-recommends "${packages[@]}" || fail 125 "apt could not install ${packages[*]}; its messages are above"
-}
 
 # Debian's package holds one archive, of which User Mode Linux needs a third: the rest stays packed.
 unpack_source() {
@@ -231,7 +194,7 @@ build() {
     [ "$command" != build ] || say "$(cat "$kernel/version") is there already, in $kernel"
     return 0
   fi
-  install_what_is_missing
+  "$repo/scripts/setup.sh" kernel >&2 || exit 125
   mkdir -p "$cache"
   exec 9>"$cache/lock"
   flock -n 9 || { say "waiting for another build" && flock 9; }
@@ -344,7 +307,8 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
     local out_cat=$!
     pass_on err >&2 3>&- 6>&- &
     local err_cat=$!
-    # What is written before the console is open is lost, so the size is said again until the run is over, for two minutes.
+    # The kernel does not notice what was written before it opened the console, until more comes. So the size is said again
+    # until the run is over, for two minutes.
     tee /dev/fd/3 <&0 > >(
       size=$(wc -c)
       for ((said = 0; said < 600; said++)); do

@@ -6,7 +6,7 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: scripts/setup.sh [run|test]
+usage: scripts/setup.sh [run|test|kernel]
 
 Checks that this machine has what panvk-sparse needs, and installs what is missing with apt.
 
@@ -14,6 +14,7 @@ Checks that this machine has what panvk-sparse needs, and installs what is missi
          lavapipe from Mesa 25.0 or later
   test   the same, and rustfmt, clippy, a C++ compiler, the Vulkan validation layer,
          meson and drmdevice
+  kernel  what building Linux takes (scripts/real-kernel.sh): a C compiler, make, flex, bison, bc, xz
 
 Nothing missing: apt is not called. Otherwise root or sudo is needed, and the packages and the
 reason for each are printed first. On Debian 12, whose own Mesa is too old, the suite
@@ -136,6 +137,15 @@ check_system() {
     command -v drmdevice >/dev/null || need libdrm-tests -- "drmdevice, which lists the virtual node as libdrm sees it"
     command -v meson >/dev/null || need meson ninja-build -- "meson and ninja, by which distributions build and install"
   fi
+}
+
+check_kernel() {
+  printf 'int main(void) { return 0; }\n' | cc -x c -static -o /dev/null - 2>/dev/null || need gcc libc6-dev -- "a C compiler"
+  command -v make >/dev/null || need make -- "make, by which Linux is built"
+  command -v flex >/dev/null || need flex -- "flex, for the parser of the kernel's configuration"
+  command -v bison >/dev/null || need bison -- "bison, for the parser of the kernel's configuration"
+  command -v bc >/dev/null || need bc -- "bc, by which the kernel's build calculates"
+  command -v xz >/dev/null || need xz-utils -- "xz, for the package of the kernel's source"
 }
 
 # --- how it is installed ---------------------------------------------------------------------------------------
@@ -281,22 +291,28 @@ install_packages() {
 }
 
 role=run
+check=check_system
 case ${1-} in
   '' | run) ;;
   test) role=test ;;
+  kernel) check=check_kernel ;;
   -h | --help) usage && exit 0 ;;
   *)
-    printf 'scripts/setup.sh: unknown argument "%s"; it takes run or test\n' "$1" >&2
+    printf 'scripts/setup.sh: unknown argument "%s"; it takes run, test or kernel\n' "$1" >&2
     exit 2
     ;;
 esac
 
-check_rust
-check_system
+[ $check = check_kernel ] || check_rust
+$check
 if [ ${#packages[@]} -gt 0 ]; then
   install_packages
   packages=()
-  check_system
+  $check
   [ ${#packages[@]} -eq 0 ] || fail "still missing after the installation: ${packages[*]}"
 fi
-say "everything needed is there: cargo $(cargo --version | cut -d ' ' -f 2), Mesa $(mesa_version)"
+if [ $check = check_kernel ]; then
+  say "everything that building Linux takes is there"
+else
+  say "everything needed is there: cargo $(cargo --version | cut -d ' ' -f 2), Mesa $(mesa_version)"
+fi
