@@ -118,6 +118,7 @@ impl SparseVm {
                 waits: batch.waits,
                 signals: batch.signals,
                 runs: &runs[first..],
+                after_named_gap: self.planner.after_named_gap(),
             };
             ops.push(call.batch(&planned, trial.shadow()));
             trial.apply(&runs[first..]);

@@ -117,6 +117,7 @@ pub enum Initial {
 impl SparseVm {
     /// Binds into `vm`, which may be [adopted](crate::drm::Device::adopt_vm), and maps unbound ranges as `null` says.
     pub fn new(vm: Vm, null: NullBacking) -> SparseVm {
+        let region_lock = vm.device().has_region_lock();
         SparseVm {
             before: vm.device().counters(),
             vm,
@@ -125,7 +126,7 @@ impl SparseVm {
             shadow: Shadow::new(),
             freed: HashMap::new(),
             planner: Planner::new(),
-            lowering: Lowering::new(),
+            lowering: Lowering::new().with_region_lock(region_lock),
             spare: Changes::default(),
             totals: Totals::default(),
             lost: None,
