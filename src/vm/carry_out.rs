@@ -227,19 +227,10 @@ impl SparseVm {
         }
         self.planner
             .plan(&requests, &Shadow::new(), &mut changes.runs);
-        let null = self.null.map();
-        let mut call = self.lowering.begin(&null, &self.ranges);
-        let batch = PlannedBatch {
-            runs: &changes.runs,
-            ..PlannedBatch::default()
-        };
-        call.batch(&batch, &Shadow::new());
-        for ioctl in call.finish() {
-            if let Err(failure) = self.vm.bind(ioctl, mode) {
-                return Err(self.lose(format!(
-                    "the VM is in an unknown state: a bind could not be taken back: {failure}"
-                )));
-            }
+        if let Err(failure) = self.map(&changes.runs, mode) {
+            return Err(self.lose(format!(
+                "the VM is in an unknown state: a bind could not be taken back: {failure}"
+            )));
         }
         self.shadow.apply(&changes.runs);
         Ok(changes)

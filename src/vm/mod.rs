@@ -154,7 +154,8 @@ impl SparseVm {
             ))
         })?;
         if initial == Initial::Unbound {
-            if let Err(error) = self.map_now(&runs) {
+            if let Err(failure) = self.map(&runs, BindMode::Sync) {
+                let error = self.refused(failure);
                 self.ranges.remove(range.va);
                 if self.lost.is_none() {
                     self.unmap(&range)?;
@@ -308,8 +309,8 @@ impl SparseVm {
         Ok(())
     }
 
-    /// Maps `runs` at once.
-    fn map_now(&mut self, runs: &[Run]) -> Result<(), VmError> {
+    /// Maps `runs`, whatever is mapped there.
+    fn map(&mut self, runs: &[Run], mode: BindMode) -> Result<(), BindFailure> {
         let null = self.null.map();
         let mut call = self.lowering.begin(&null, &self.ranges);
         // With nothing to look at in the shadow, runs are not joined across what lies between them.
@@ -319,9 +320,7 @@ impl SparseVm {
         };
         call.batch(&batch, &Shadow::new());
         for ops in call.finish() {
-            if let Err(failure) = self.vm.bind(ops, BindMode::Sync) {
-                return Err(self.refused(failure));
-            }
+            self.vm.bind(ops, mode)?;
         }
         Ok(())
     }
