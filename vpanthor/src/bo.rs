@@ -27,6 +27,7 @@ pub struct Bo {
     pub exclusive_vm: Option<u32>,
     /// The flags of BO_CREATE.
     pub flags: u32,
+    small_pages: bool,
     memory: OnceLock<OwnedFd>,
     /// Where mmap finds it in the device file, once somebody has asked.
     mmap_offset: OnceLock<u64>,
@@ -46,6 +47,7 @@ impl Bo {
             size,
             exclusive_vm,
             flags: 0,
+            small_pages: false,
             memory: OnceLock::new(),
             mmap_offset: OnceLock::new(),
             label: Mutex::new(None),
@@ -61,6 +63,7 @@ impl Bo {
         size: u64,
         flags: u32,
         exclusive_vm: Option<u32>,
+        small_pages: bool,
         alive: Alive,
     ) -> Result<Arc<Self>, Errno> {
         let size = size
@@ -70,15 +73,16 @@ impl Bo {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Self {
             flags,
+            small_pages,
             _alive: alive,
             ..Self::new(id, size, exclusive_vm)
         }))
     }
 
     /// Whether its memory is made of 2 MiB folios, each aligned to 2 MiB, so that the MMU can map it with 2 MiB blocks.
-    /// Smaller buffer objects are made of 4 KiB pages.
+    /// Smaller buffer objects are made of 4 KiB pages, and so are all where [`small_pages`](crate::OpenOptions::small_pages) says so.
     pub fn huge_folios(&self) -> bool {
-        self.size >= SZ_2M
+        self.size >= SZ_2M && !self.small_pages
     }
 
     /// The memory, made at the first call.

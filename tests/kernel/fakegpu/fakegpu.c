@@ -10,16 +10,21 @@
  * Not played: faults, the protected mode, a tiler out of memory, performance counters.
  */
 #include <linux/debugfs.h>
+#include <linux/dma-direction.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/irq.h>
 #include <linux/irqdomain.h>
 #include <linux/logic_iomem.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/of.h>
 #include <linux/of_address.h>
 #include <linux/of_platform.h>
+#include <linux/platform_device.h>
 #include <linux/seq_file.h>
+#include <linux/tracepoint.h>
+#include <linux/xarray.h>
 
 #include "layout.h"
 
@@ -96,6 +101,7 @@ static struct {
 	struct device_node *bus;
 	struct tasklet_struct line;
 	struct dentry *dir;
+	struct device *dev;
 	/* What happened, for the debugfs file. */
 	u64 reads, writes, irqs[IRQS], as_cmd[8], resets, flushes, boots, halts, jobs, lost;
 } g;
@@ -423,12 +429,13 @@ static const struct logic_iomem_region_ops region_ops = { .map = map_regs };
 
 /* -------- debugfs: counters, and the page tables of each address space -------- */
 
-struct walk { u64 ptes, blocks, tables, run_va, run_pa, run_len, run_attr; bool list; };
+struct walk { u64 ptes, blocks, tables, run_va, run_pa, run_len, run_attr, run_entry; bool list; };
 
 static void end_run(struct seq_file *m, struct walk *w)
 {
 	if (w->run_len && w->list)
-		seq_printf(m, "  %012llx+%llx -> %llx attr %llx\n", w->run_va, w->run_len, w->run_pa, w->run_attr);
+		seq_printf(m, "  %012llx+%llx -> %llx attr %llx of %llx\n", w->run_va, w->run_len, w->run_pa, w->run_attr,
+			   w->run_entry);
 	w->run_len = 0;
 }
 
@@ -452,7 +459,7 @@ static void walk(struct seq_file *m, struct walk *w, u64 table, int level, u64 v
 		else
 			w->blocks++;
 		if (w->run_len && w->run_va + w->run_len == va && w->run_pa + w->run_len == (pte & PTE_ADDR) &&
-		    w->run_attr == attr) {
+		    w->run_attr == attr && w->run_entry == size) {
 			w->run_len += size;
 			continue;
 		}
@@ -460,6 +467,7 @@ static void walk(struct seq_file *m, struct walk *w, u64 table, int level, u64 v
 		w->run_va = va;
 		w->run_pa = pte & PTE_ADDR;
 		w->run_attr = attr;
+		w->run_entry = size;
 		w->run_len = size;
 	}
 }
@@ -498,6 +506,139 @@ static int counters_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(counters);
 
+/*
+ * -------- page-table entries that the driver writes --------
+ *
+ * The GPU does not look into the caches of the CPU, so the driver's page-table code tells the DMA layer of every entry
+ * that it writes or clears. Tracepoints show that. What was in a table before is kept beside it.
+ */
+
+struct table { int level; u64 before[512]; };
+
+static struct {
+	struct mutex lock;
+	bool on;
+	struct xarray tables;	/* by page frame */
+	u64 written[4], cleared[4], cleared_tables[4], made, again, unknown;
+} e;
+
+static void table_made(void *unused, struct device *dev, phys_addr_t at, dma_addr_t addr, size_t size,
+		       enum dma_data_direction dir, unsigned long attrs)
+{
+	struct table *t;
+
+	if (dev != g.dev || size != PAGE_SIZE || dir != DMA_TO_DEVICE)
+		return;
+	t = kzalloc(sizeof(*t), GFP_ATOMIC);
+	if (!t || xa_err(xa_store(&e.tables, at >> PAGE_SHIFT, t, GFP_ATOMIC))) {
+		kfree(t);
+		e.unknown++;
+	}
+}
+
+static void table_freed(void *unused, struct device *dev, dma_addr_t addr, size_t size, enum dma_data_direction dir,
+			unsigned long attrs)
+{
+	if (dev == g.dev && size == PAGE_SIZE && dir == DMA_TO_DEVICE)
+		kfree(xa_erase(&e.tables, addr >> PAGE_SHIFT));
+}
+
+static void entries_written(void *unused, struct device *dev, dma_addr_t addr, size_t size, enum dma_data_direction dir)
+{
+	struct table *t = xa_load(&e.tables, addr >> PAGE_SHIFT);
+	u64 *entry = phys_to_virt(addr), *before;
+
+	if (dev != g.dev || !t)
+		return;
+	for (before = &t->before[(addr & ~PAGE_MASK) / 8]; size; size -= 8, entry++, before++) {
+		bool is_table = t->level < 3 && (*entry & 3) == 3;
+		struct table *below = is_table ? xa_load(&e.tables, (*entry & PTE_ADDR) >> PAGE_SHIFT) : NULL;
+
+		if (below) {
+			below->level = t->level + 1;
+			e.made++;
+		} else if (*entry) {
+			e.written[t->level]++;
+		} else if (!*before) {
+			e.again++;
+		} else if (t->level < 3 && (*before & 3) == 3) {
+			e.cleared_tables[t->level]++;
+		} else {
+			e.cleared[t->level]++;
+		}
+		*before = *entry;
+	}
+}
+
+static const struct { const char *name; void *probe; } probes[] = {
+	{ "dma_map_phys", table_made }, { "dma_unmap_phys", table_freed }, { "dma_sync_single_for_device", entries_written },
+};
+
+static void connect(struct tracepoint *tp, void *found)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(probes); i++)
+		if (!strcmp(tp->name, probes[i].name) && !tracepoint_probe_register(tp, probes[i].probe, NULL))
+			++*(int *)found;
+}
+
+static int entries_show(struct seq_file *m, void *unused)
+{
+	seq_printf(m, "on %d small %llu large %llu cleared small %llu large %llu tables %llu made %llu again %llu unknown %llu\n",
+		   e.on, e.written[3], e.written[2], e.cleared[3], e.cleared[2], e.cleared_tables[2], e.made, e.again, e.unknown);
+	return 0;
+}
+
+static int entries_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, entries_show, NULL);
+}
+
+/* Whatever is written: counts from now on. Only what happens in VMs that are made later is known. */
+static ssize_t entries_start(struct file *file, const char __user *text, size_t size, loff_t *at)
+{
+	int found = 0;
+
+	mutex_lock(&e.lock);
+	if (!e.on) {
+		for_each_kernel_tracepoint(connect, &found);
+		e.on = found == ARRAY_SIZE(probes);
+	}
+	mutex_unlock(&e.lock);
+	return e.on ? size : -EOPNOTSUPP;
+}
+
+static const struct file_operations entries_fops = {
+	.owner = THIS_MODULE, .open = entries_open, .read = seq_read, .write = entries_start, .llseek = seq_lseek,
+	.release = single_release,
+};
+
+/*
+ * Takes one page of each 2 MiB that are free, for good. So no buffer object of 4 KiB pages gets an entry of 2 MiB because
+ * its pages happen to be in a row.
+ */
+static ssize_t scatter(struct file *file, const char __user *text, size_t size, loff_t *at)
+{
+	struct page *page, *next, *all = NULL;
+	int i;
+
+	while ((page = alloc_pages(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, 9))) {
+		page->private = (unsigned long)all;
+		all = page;
+	}
+	for (page = all; page; page = next) {
+		next = (struct page *)page->private;
+		split_page(page, 9);
+		for (i = 0; i < 512; i++)
+			if (i != 256)
+				__free_page(page + i);
+	}
+	return size;
+}
+
+static const struct file_operations scatter_fops = { .owner = THIS_MODULE, .write = scatter };
+
 /* -------- the three lines as an interrupt controller -------- */
 
 static int map_line(struct irq_domain *d, unsigned int virq, irq_hw_number_t hw)
@@ -514,6 +655,7 @@ static const struct irq_domain_ops line_ops = { .map = map_line, .xlate = irq_do
 static int __init fakegpu_init(void)
 {
 	struct device_node *intc, *gpu;
+	struct platform_device *pdev;
 	int ret;
 
 	intc = of_find_compatible_node(NULL, NULL, "panvk-sparse,fake-irq");
@@ -538,7 +680,14 @@ static int __init fakegpu_init(void)
 	debugfs_create_file("counters", 0444, g.dir, NULL, &counters_fops);
 	debugfs_create_file("tables", 0444, g.dir, NULL, &tables_fops);
 	debugfs_create_file("mappings", 0444, g.dir, (void *)1, &tables_fops);
-	return of_platform_populate(g.bus, NULL, NULL, NULL);
+	mutex_init(&e.lock);
+	xa_init_flags(&e.tables, XA_FLAGS_LOCK_IRQ);
+	debugfs_create_file("entries", 0666, g.dir, NULL, &entries_fops);
+	debugfs_create_file("scatter", 0222, g.dir, NULL, &scatter_fops);
+	ret = of_platform_populate(g.bus, NULL, NULL, NULL);
+	pdev = ret ? NULL : of_find_device_by_node(gpu);
+	g.dev = pdev ? &pdev->dev : NULL;
+	return ret;
 }
 module_init(fakegpu_init);
 MODULE_DESCRIPTION("The registers of a Mali CSF GPU, for panthor on User Mode Linux");
