@@ -36,6 +36,9 @@ pub struct Bo {
     _alive: Alive,
 }
 
+/// Bytes of the device file at which buffer objects can be (`DRM_FILE_PAGE_OFFSET_SIZE`). The model does not run out of it.
+const MMAP_OFFSETS: u64 = 0xfffff * 256 * SZ_4K;
+
 /// The next [`Bo::id`].
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -58,7 +61,8 @@ impl Bo {
     /// BO_CREATE: `size` is rounded up to pages.
     ///
     /// # Errors
-    /// `EINVAL` for a size of 0 or one that no file can have.
+    /// `EINVAL` for a size of 0 or one that no file can have, `ENOSPC` for one that has no room among the offsets for mmap: more
+    /// than about 1 TiB, or rounded up to 2^64.
     pub(super) fn create(
         size: u64,
         flags: u32,
@@ -66,10 +70,13 @@ impl Bo {
         small_pages: bool,
         alive: Alive,
     ) -> Result<Arc<Self>, Errno> {
-        let size = size
-            .checked_next_multiple_of(SZ_4K)
-            .filter(|size| (1..=i64::MAX as u64).contains(size))
-            .ok_or(Errno::INVAL)?;
+        let size = size.checked_next_multiple_of(SZ_4K).ok_or(Errno::NOSPC)?;
+        if !(1..=i64::MAX as u64).contains(&size) {
+            return Err(Errno::INVAL);
+        }
+        if size > MMAP_OFFSETS {
+            return Err(Errno::NOSPC);
+        }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Self {
             flags,

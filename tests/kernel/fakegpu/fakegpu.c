@@ -24,6 +24,7 @@
 #include <linux/platform_device.h>
 #include <linux/seq_file.h>
 #include <linux/tracepoint.h>
+#include <linux/vmalloc.h>
 #include <linux/xarray.h>
 
 #include "layout.h"
@@ -429,13 +430,12 @@ static const struct logic_iomem_region_ops region_ops = { .map = map_regs };
 
 /* -------- debugfs: counters, and the page tables of each address space -------- */
 
-struct walk { u64 ptes, blocks, tables, run_va, run_pa, run_len, run_attr, run_entry; bool list; };
+struct walk { u64 ptes, blocks, tables, run_va, run_pa, run_len, run_attr; bool list; };
 
 static void end_run(struct seq_file *m, struct walk *w)
 {
 	if (w->run_len && w->list)
-		seq_printf(m, "  %012llx+%llx -> %llx attr %llx of %llx\n", w->run_va, w->run_len, w->run_pa, w->run_attr,
-			   w->run_entry);
+		seq_printf(m, "  %012llx+%llx -> %llx attr %llx\n", w->run_va, w->run_len, w->run_pa, w->run_attr);
 	w->run_len = 0;
 }
 
@@ -459,7 +459,7 @@ static void walk(struct seq_file *m, struct walk *w, u64 table, int level, u64 v
 		else
 			w->blocks++;
 		if (w->run_len && w->run_va + w->run_len == va && w->run_pa + w->run_len == (pte & PTE_ADDR) &&
-		    w->run_attr == attr && w->run_entry == size) {
+		    w->run_attr == attr) {
 			w->run_len += size;
 			continue;
 		}
@@ -467,7 +467,6 @@ static void walk(struct seq_file *m, struct walk *w, u64 table, int level, u64 v
 		w->run_va = va;
 		w->run_pa = pte & PTE_ADDR;
 		w->run_attr = attr;
-		w->run_entry = size;
 		w->run_len = size;
 	}
 }
@@ -491,6 +490,82 @@ static int tables_show(struct seq_file *m, void *unused)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(tables);
+
+/* The same as numbers of 64 bits, two an entry: its address, with the level of its table in the low bits, and what it is. */
+struct pages { size_t count, room; u64 *all; };
+
+static void add_page(struct pages *p, u64 va, u64 pte)
+{
+	if (p->count + 2 <= p->room) {
+		p->all[p->count] = va;
+		p->all[p->count + 1] = pte;
+	}
+	p->count += 2;
+}
+
+static void walk_pages(struct pages *p, u64 table, int level, u64 va)
+{
+	u64 size = 1ull << (39 - 9 * level);
+	int i;
+
+	for (i = 0; i < 512; i++, va += size) {
+		u64 pte = ((u64 *)phys_to_virt(table))[i];
+
+		if (level < 3 && (pte & 3) == 3)
+			walk_pages(p, pte & PTE_ADDR, level + 1, va);
+		else if (pte & 1)
+			add_page(p, va | level, pte);
+	}
+}
+
+static int pages_open(struct inode *inode, struct file *file)
+{
+	struct pages *p = kzalloc(sizeof(*p), GFP_KERNEL);
+	int as;
+
+	/* Counted first, then taken. */
+	while (p && (!p->all || p->count > p->room)) {
+		p->room = p->count + 1024;
+		p->count = 0;
+		vfree(p->all);
+		p->all = vmalloc(p->room * sizeof(u64));
+		if (!p->all) {
+			kfree(p);
+			p = NULL;
+			break;
+		}
+		for (as = 0; as < 8; as++) {
+			u64 root = reg64(AS(as, TRANSTAB)) & PTE_ADDR;
+
+			if (root) {
+				add_page(p, ~0ull, as);
+				walk_pages(p, root, 0, 0);
+			}
+		}
+	}
+	file->private_data = p;
+	return p ? 0 : -ENOMEM;
+}
+
+static ssize_t pages_read(struct file *file, char __user *to, size_t size, loff_t *at)
+{
+	struct pages *p = file->private_data;
+
+	return simple_read_from_buffer(to, size, at, p->all, p->count * sizeof(u64));
+}
+
+static int pages_release(struct inode *inode, struct file *file)
+{
+	struct pages *p = file->private_data;
+
+	vfree(p->all);
+	kfree(p);
+	return 0;
+}
+
+static const struct file_operations pages_fops = {
+	.owner = THIS_MODULE, .open = pages_open, .read = pages_read, .release = pages_release,
+};
 
 static int counters_show(struct seq_file *m, void *unused)
 {
@@ -680,6 +755,7 @@ static int __init fakegpu_init(void)
 	debugfs_create_file("counters", 0444, g.dir, NULL, &counters_fops);
 	debugfs_create_file("tables", 0444, g.dir, NULL, &tables_fops);
 	debugfs_create_file("mappings", 0444, g.dir, (void *)1, &tables_fops);
+	debugfs_create_file("pages", 0444, g.dir, NULL, &pages_fops);
 	mutex_init(&e.lock);
 	xa_init_flags(&e.tables, XA_FLAGS_LOCK_IRQ);
 	debugfs_create_file("entries", 0666, g.dir, NULL, &entries_fops);

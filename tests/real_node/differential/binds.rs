@@ -17,7 +17,7 @@ pub const USER: u64 = 1 << 47;
 /// What VM_CREATE is asked for, to get that many.
 const ASK: u64 = 1 << 40;
 /// Sizes of the buffer objects, whose handles are 1 to 6. The third is the first VM's own, the seventh the second's.
-const SIZES: [u64; 6] = [4 * KI, 64 * KI, MI, 2 * MI, 6 * MI, 16 * MI];
+const SIZES: [u64; 6] = [4 * KI, 64 * KI, MI, 2 * MI, 6 * MI, 8 * MI];
 const OTHERS_OWN: u32 = 7;
 const BINDS: u64 = 40;
 /// Syncobjs: one that is signalled, one that is a timeline, one without a fence.
@@ -107,7 +107,7 @@ fn spoil(random: &mut Random, op: &mut VmBindOp, handle: u32) {
         8 => op.va = USER - random.pick(&[PAGE, 2 * MI, 0]),
         9 => op.va = random.pick(&[USER, !0 << 12, 1 << 63, 0]),
         10 => op.size = random.pick(&[!0 << 12, 1 << 63, USER, 1 << 41]),
-        11 => op.bo_offset = random.pick(&[!0 << 12, 1 << 40, 16 * MI]),
+        11 => op.bo_offset = random.pick(&[!0 << 12, 1 << 40, 8 * MI]),
         12 => {
             *op = VmBindOp {
                 flags: VM_BIND_OP_TYPE_SYNC_ONLY,

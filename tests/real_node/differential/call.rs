@@ -102,11 +102,13 @@ impl Call {
         self.number() == ioctl_nr(code)
     }
 
+    pub fn name(&self) -> &'static str {
+        ioctls().find(|one| self.is(one.code)).map_or("another ioctl", |one| one.name)
+    }
+
     /// The call in words: its name, its argument, and the arrays that matter.
     fn describe(&self) -> String {
-        let mut text = String::new();
-        let known = ioctls().find(|one| self.is(one.code));
-        let _ = write!(text, "{}", known.map_or("ioctl", |one| one.name));
+        let mut text = String::from(self.name());
         macro_rules! argument {
             ($( $code:ident: $ty:ident, )+) => {
                 match self.number() {

@@ -1,11 +1,11 @@
 //! A look at what a sequence of binds has left: the kernel's list of mappings, and the page tables page by page.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use panvk_sparse::uapi::*;
 
 use super::binds::USER;
-use super::rig::{self, Pairs, Rig, Run, Table};
+use super::rig::{self, Pairs, Rig, Table};
 use super::sides::Sides;
 
 const PAGE: u64 = 4 << 10;
@@ -22,10 +22,14 @@ const VMS: [u32; 2] = [1, 2];
 
 pub fn compare(sides: &Sides) -> Result<(), String> {
     let Some(rig) = sides.rig else { return Ok(()) };
-    let vms: Vec<u32> = VMS.into_iter().filter(|vm| has_vm(sides, *vm)).collect();
+    if sides.vms_destroyed {
+        // The kernel's list is in another order than the ids, and has those that a group keeps.
+        return Ok(());
+    }
+    let vms: Vec<u32> = sides.model.snapshot().vms.iter().map(|vm| vm.id).collect();
     compare_mappings(sides, rig, &vms)?;
     let mut left = Vec::new();
-    for vm in &vms {
+    for vm in vms.iter().filter(|vm| VMS.contains(vm)) {
         if sides
             .model
             .snapshot()
@@ -47,8 +51,8 @@ pub fn compare(sides: &Sides) -> Result<(), String> {
     Ok(())
 }
 
-fn has_vm(sides: &Sides, vm: u32) -> bool {
-    sides.model.with_gpuvm(vm, |_| ()).is_some()
+fn away(bo: u32) -> u64 {
+    AWAY + u64::from(bo) * STEP
 }
 
 fn mark(vm: u32) -> u64 {
@@ -126,7 +130,7 @@ fn map_away(sides: &Sides, vm: u32) -> Result<(), String> {
         let _ = bind(VmBindOp {
             flags: VM_BIND_OP_MAP_NOEXEC,
             bo_handle: bo.handle,
-            va: AWAY + u64::from(bo.handle) * STEP,
+            va: away(bo.handle),
             size: bo.size,
             ..Default::default()
         });
@@ -205,48 +209,38 @@ fn map_away(sides: &Sides, vm: u32) -> Result<(), String> {
         .map_err(|errno| fail("the end of a job", errno))
 }
 
-/// The physical address of each page of memory, by the model's number of the buffer object (0 is the kernel's dummy) and
-/// the offset.
-fn where_memory_is(sides: &Sides, tables: &[Table]) -> BTreeMap<(u64, u64), u64> {
-    let mut memory = BTreeMap::new();
-    let mut add = |bo: u64, va: u64, size: u64| {
-        for offset in (0..size).step_by(PAGE as usize) {
-            let seen = tables.iter().find_map(|table| table.at(va + offset));
-            if let Some(run) = seen {
-                memory.insert((bo, offset), run.pa);
-            }
-        }
+/// The physical addresses of the pages of each buffer object, by the model's number of it (0 is the kernel's dummy).
+type Memory = HashMap<u64, Vec<Option<u64>>>;
+
+fn where_memory_is(sides: &Sides, tables: &[Table]) -> Memory {
+    let pages = |va: u64, size: u64| -> Vec<Option<u64>> {
+        let table = tables.iter().find(|table| table.at(va).is_some());
+        let page = |va| table?.at(va).map(|entry| entry.pa(va));
+        (va..va + size).step_by(PAGE as usize).map(page).collect()
     };
-    for bo in sides.model.snapshot().bos {
-        add(bo.id, AWAY + u64::from(bo.handle) * STEP, bo.size);
-    }
-    VMS.into_iter().for_each(|vm| add(0, mark(vm), DUMMY_SIZE));
+    let bos = sides.model.snapshot().bos;
+    let mut memory: Memory = bos.into_iter().map(|bo| (bo.id, pages(away(bo.handle), bo.size))).collect();
+    let dummy = VMS.into_iter().map(|vm| pages(mark(vm), DUMMY_SIZE)).find(|pages| pages[0].is_some());
+    memory.insert(0, dummy.unwrap_or_default());
     memory
 }
 
-fn compare_pages(
-    sides: &Sides,
-    rig: &Rig,
-    vm: u32,
-    table: &Table,
-    memory: &BTreeMap<(u64, u64), u64>,
-) -> Result<(), String> {
-    let below = table.0.iter().filter(|run| run.va < AWAY);
-    let mapped: u64 = below.map(|run| run.len / PAGE).sum();
+fn compare_pages(sides: &Sides, rig: &Rig, vm: u32, table: &Table, memory: &Memory) -> Result<(), String> {
+    let below = table.0.iter().take_while(|entry| entry.va < AWAY);
+    let mapped: u64 = below.map(|entry| entry.size / PAGE).sum();
     let found = sides.model.with_gpuvm(vm, |gpuvm| {
         let mut pages = 0;
         for mapping in gpuvm.mappings().filter(|mapping| mapping.va < AWAY) {
             for va in (mapping.va..mapping.va + mapping.size).step_by(PAGE as usize) {
                 pages += 1;
                 let model = gpuvm.translate(va).ok_or(format!("the model does not translate {va:#x}"))?;
-                let expected = memory.get(&(model.bo, model.offset)).copied();
-                let entry = if gpuvm.is_block(va) { 2 << 20 } else { PAGE };
-                let wanted = (expected, Some((model.flags.bits(), entry)));
-                let run = table.at(va);
-                let seen = (run.map(|run| run.pa), run.map(|run: Run| (run.flags(), run.entry)));
-                if seen != wanted {
+                let memory = memory.get(&model.bo).and_then(|pages| pages.get((model.offset / PAGE) as usize));
+                let size = if gpuvm.is_block(va) { 2 << 20 } else { PAGE };
+                let expected = memory.copied().flatten().map(|pa| (pa, model.flags.bits(), size));
+                let entry = table.at(va).map(|entry| (entry.pa(va), entry.flags(), entry.size));
+                if entry.is_none() || entry != expected {
                     return Err(format!(
-                        "VM {vm}, page {va:#x}: the page table has (address, flags, size of the entry) {seen:x?}, the model {wanted:x?}"
+                        "VM {vm}, page {va:#x}: the page table has (address, flags, size of the entry) {entry:x?}, the model {expected:x?}"
                     ));
                 }
             }
@@ -255,9 +249,7 @@ fn compare_pages(
     });
     let pages: u64 = found.unwrap_or(Ok(0))?;
     if pages != mapped {
-        return Err(format!(
-            "VM {vm}: the page table maps {mapped} pages, the model {pages}"
-        ));
+        return Err(format!("VM {vm}: the page table maps {mapped} pages, the model {pages}"));
     }
     rig.count(|compared| compared.pages += pages);
     Ok(())

@@ -34,6 +34,9 @@ use sides::{Difference, Sides};
 /// How many sequences of each kind there are unless somebody asks for more.
 const SEQUENCES: u64 = 1000;
 
+/// After so many sequences with differences there is enough to mend.
+const MOST_DIFFERENCES: usize = 40;
+
 /// All calls use one memory, and counts are those of the whole kernel.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
@@ -97,12 +100,22 @@ impl Judge {
         };
         let first: u64 = first.parse().expect("the first seed");
         let mut made = 0;
+        let mut differ = Vec::new();
         for seed in first..first + count {
-            let calls = sequence(seed);
-            match self.run(&calls) {
+            match self.run(&sequence(seed)) {
                 Ok(calls) => made += calls,
-                Err(difference) => self.report(&format!("{kind} {seed}"), calls, &difference),
+                Err(difference) => {
+                    let call = sequence(seed).get(difference.at).map(Call::name);
+                    println!("{kind} {seed}: {}: {}", call.unwrap_or("at the end"), difference.what);
+                    differ.push((seed, difference));
+                }
             }
+            if differ.len() == MOST_DIFFERENCES {
+                break;
+            }
+        }
+        if let Some((seed, difference)) = differ.first() {
+            self.report(&format!("{kind} {seed}"), sequence(*seed), difference);
         }
         println!("{count} sequences of {kind} from {first} on: {made} calls, no difference");
         made

@@ -8,6 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Mutex;
 
+use panvk_sparse::uapi::Plain;
 use rustix::time::{ClockId, clock_gettime};
 use vpanthor::page_table::PtStats;
 
@@ -97,39 +98,39 @@ pub struct Listed {
     pub offset: u64,
 }
 
-/// Pages in a row that are mapped to memory in a row by entries of one size.
+/// An entry of a page table.
 #[derive(Clone, Copy, Debug)]
-pub struct Run {
+pub struct Entry {
     pub va: u64,
-    pub len: u64,
-    pub pa: u64,
-    attributes: u64,
-    /// Bytes that an entry of it maps.
-    pub entry: u64,
+    /// Bytes that it maps.
+    pub size: u64,
+    raw: u64,
 }
 
-impl Run {
+impl Entry {
+    /// The physical address of a page that it maps.
+    pub fn pa(&self, va: u64) -> u64 {
+        (self.raw & ((1 << 48) - (1 << 12))) + (va - self.va)
+    }
+
     /// READONLY, NOEXEC and UNCACHED as the page table has them.
     pub fn flags(&self) -> u32 {
-        let readonly = self.attributes >> 7 & 1;
-        let noexec = self.attributes >> 54 & 1;
-        let uncached = u64::from(self.attributes >> 2 & 7 == 0);
+        let readonly = self.raw >> 7 & 1;
+        let noexec = self.raw >> 54 & 1;
+        let uncached = u64::from(self.raw >> 2 & 7 == 0);
         (readonly | noexec << 1 | uncached << 2) as u32
     }
 }
 
-/// The page table of an address space, ascending.
+/// The page table of an address space: what maps something, ascending.
 #[derive(Debug, Default)]
-pub struct Table(pub Vec<Run>);
+pub struct Table(pub Vec<Entry>);
 
 impl Table {
-    pub fn at(&self, va: u64) -> Option<Run> {
-        let after = self.0.partition_point(|run| run.va <= va);
-        let run = *self.0.get(after.checked_sub(1)?)?;
-        (va < run.va + run.len).then(|| Run {
-            pa: run.pa + (va - run.va),
-            ..run
-        })
+    pub fn at(&self, va: u64) -> Option<&Entry> {
+        let after = self.0.partition_point(|entry| entry.va <= va);
+        let entry = self.0.get(after.checked_sub(1)?)?;
+        (va - entry.va < entry.size).then_some(entry)
     }
 }
 
@@ -230,38 +231,21 @@ impl Rig {
 
     /// The page tables that the GPU has been given.
     pub fn tables(&self) -> Vec<Table> {
-        let text = std::fs::read_to_string(Path::new(FAKE_GPU).join("mappings"));
-        let text = text.expect("the page tables");
+        let bytes = std::fs::read(Path::new(FAKE_GPU).join("pages")).expect("the page tables");
         let mut tables = Vec::new();
-        for line in text.lines() {
-            if line.starts_with("AS ") {
+        for pair in bytes.chunks_exact(16) {
+            let [place, raw] = [0, 8].map(|at| u64::from_prefix(&pair[at..at + 8]));
+            if place == u64::MAX {
                 tables.push(Table::default());
                 continue;
             }
-            // VA+LENGTH -> PA attr ATTRIBUTES of ENTRY
-            let Some((range, rest)) = line.trim().split_once(" -> ") else {
-                continue;
+            let level = place & 3;
+            let entry = Entry {
+                va: place & !3,
+                size: 1 << (39 - 9 * level),
+                raw,
             };
-            let words: Vec<&str> = rest.split(' ').collect();
-            let run = || {
-                let (va, len) = range.split_once('+')?;
-                let [pa, "attr", attributes, "of", entry] = words[..] else {
-                    return None;
-                };
-                Some(Run {
-                    va: hex(va)?,
-                    len: hex(len)?,
-                    pa: hex(pa)?,
-                    attributes: hex(attributes)?,
-                    entry: hex(entry)?,
-                })
-            };
-            let run = run().unwrap_or_else(|| panic!("not a run: {line}"));
-            tables
-                .last_mut()
-                .expect("a run belongs to an address space")
-                .0
-                .push(run);
+            tables.last_mut().expect("an entry belongs to an address space").0.push(entry);
         }
         tables
     }

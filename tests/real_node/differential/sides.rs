@@ -31,6 +31,8 @@ pub struct Sides {
     pub rig: &'static Option<Rig>,
     /// File descriptors that calls may name: an eventfd, one of no driver, then what was exported.
     fds: Vec<[OwnedFd; 2]>,
+    /// Whether a VM_DESTROY has succeeded.
+    pub vms_destroyed: bool,
     /// What the model's page tables had seen, and the real ones.
     entries: (PtStats, rig::Entries),
 }
@@ -81,6 +83,7 @@ impl Sides {
             memory: memory(),
             rig,
             fds: vec![[event(), event()], [null(), null()]],
+            vms_destroyed: false,
             entries: (
                 PtStats::default(),
                 rig.as_ref().map(Rig::entries).unwrap_or_default(),
@@ -126,6 +129,7 @@ impl Sides {
             return Ok(());
         }
         if real.is_ok() {
+            self.vms_destroyed |= call.is(IOCTL_VM_DESTROY);
             self.take_fds(call, &mut real_memory, &mut model_memory)?;
             hide(call, &mut real_memory, &mut model_memory);
         }
@@ -225,7 +229,12 @@ impl Sides {
                 self.entries = (model, now);
                 break;
             }
-            if tries == 100 {
+            if tries < 50 {
+                // An asynchronous bind has its turn.
+                std::thread::yield_now();
+                continue;
+            }
+            if tries == 150 {
                 return Err(format!(
                     "page-table entries: the node's kernel wrote {seen:?}, the model {expected:?}"
                 ));
@@ -258,6 +267,10 @@ fn hide(call: &Call, real: &mut [u8], model: &mut [u8]) {
         if let Some((place, _)) = call.fd {
             clear(place, 4);
         }
+    }
+    if call.is(IOCTL_TILER_HEAP_CREATE) {
+        // Addresses in the kernel's own part of the VM.
+        clear(at + 24, 16);
     }
     if call.is(IOCTL_DEV_QUERY) {
         let query: DevQuery = call.args().unwrap_or_default();
@@ -315,6 +328,10 @@ impl Sides {
         if call.is(IOCTL_BO_CREATE) {
             let args: BoCreate = call.args().unwrap_or_default();
             return ((16 << 20) + 1..1 << 40).contains(&args.size);
+        }
+        if call.is(IOCTL_BO_SET_LABEL) {
+            // User Mode Linux, and no other, says ENOMEM of an address that no user can have.
+            return call.args::<BoSetLabel>().unwrap_or_default().label >= 1 << 46;
         }
         if call.is(IOCTL_BO_SYNC) {
             return call.args::<BoSync>().unwrap_or_default().ops.count > MANY;
