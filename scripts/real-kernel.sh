@@ -287,7 +287,7 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
   ln -s "$guest/init" "$run/init"
   ln -s "$guest/fakegpu.dtb" "$run/dtb"
   local boot=("$kernel/linux" "mem=$memory" "dtb=$run/dtb" root=/dev/root rootfstype=hostfs rootflags=/ ro seccomp=auto "init=$run/init"
-    "RUN=$run" "firmware_class.path=$run/firmware" "uml_dir=$run/" loglevel=7 oops=panic con=null "con0=null,fd:1")
+    "RUN=$run" "firmware_class.path=$run/firmware" "uml_dir=$run/" loglevel=7 oops=panic dma_debug=off con=null "con0=null,fd:1")
 
   ulimit -c 0
   mkfifo "$run/log.pipe"

@@ -32,6 +32,13 @@ uapi_structs! {
         8 => value: u64,
     }
 
+    /// Names the process for debugfs. Since Linux 6.13.
+    drm_set_client_name = SetClientName (16) {
+        /// Bytes, without a NUL; 0 takes the name away.
+        0 => name_len: u64,
+        8 => name: u64,
+    }
+
     /// Between a GEM handle and a dma-buf.
     drm_prime_handle = PrimeHandle (12) {
         0 => handle: u32,
@@ -132,6 +139,8 @@ uapi_constants! {
     DRM_CAP_TIMESTAMP_MONOTONIC = CAP_TIMESTAMP_MONOTONIC: u64 = 0x6;
     DRM_CAP_SYNCOBJ = CAP_SYNCOBJ: u64 = 0x13;
     DRM_CAP_SYNCOBJ_TIMELINE = CAP_SYNCOBJ_TIMELINE: u64 = 0x14;
+
+    DRM_CLIENT_NAME_MAX_LEN = CLIENT_NAME_MAX_LEN: u64 = 64;
 
     DRM_CLOEXEC = CLOEXEC: u32 = rustix::fs::OFlags::CLOEXEC.bits();
     DRM_RDWR = RDWR: u32 = rustix::fs::OFlags::RDWR.bits();

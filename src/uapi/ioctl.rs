@@ -65,6 +65,7 @@ ioctls! {
     DRM_IOCTL_SYNCOBJ_TRANSFER = IOCTL_SYNCOBJ_TRANSFER: read_write(0xcc, SyncobjTransfer), "SYNCOBJ_TRANSFER";
     DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL = IOCTL_SYNCOBJ_TIMELINE_SIGNAL: read_write(0xcd, SyncobjTimelineArray), "SYNCOBJ_TIMELINE_SIGNAL";
     DRM_IOCTL_SYNCOBJ_EVENTFD = IOCTL_SYNCOBJ_EVENTFD: read_write(0xcf, SyncobjEventfd), "SYNCOBJ_EVENTFD";
+    DRM_IOCTL_SET_CLIENT_NAME = IOCTL_SET_CLIENT_NAME: read_write(0xd1, SetClientName), "SET_CLIENT_NAME";
 }
 
 // Panthor's own numbers; 0x40 is added in the request.

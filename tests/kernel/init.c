@@ -165,7 +165,7 @@ static void make_root(void)
 		give_up("/tmp/root");
 	mount_on("proc", "proc", "proc", NULL);
 	mount_on("sysfs", "sys", "sysfs", NULL);
-	mount_on("debugfs", "sys/kernel/debug", "debugfs", NULL);
+	mount_on("debugfs", "sys/kernel/debug", "debugfs", "mode=755");
 	mount_on("devtmpfs", "dev", "devtmpfs", "mode=755");
 	mkdir("dev/shm", 0777);
 	mkdir("dev/pts", 0755);

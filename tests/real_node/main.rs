@@ -2,6 +2,8 @@
 //! `scripts/real-kernel.sh test` without one. Each test runs the built binary on the first panthor node of the machine, and
 //! holds what it prints against the virtual kernel that does the same.
 
+mod differential;
+
 use std::process::Output;
 
 use common::command::{self, command, rows, text, wait_for_handlers};

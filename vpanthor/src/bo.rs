@@ -27,6 +27,7 @@ pub struct Bo {
     pub exclusive_vm: Option<u32>,
     /// The flags of BO_CREATE.
     pub flags: u32,
+    small_pages: bool,
     memory: OnceLock<OwnedFd>,
     /// Where mmap finds it in the device file, once somebody has asked.
     mmap_offset: OnceLock<u64>,
@@ -34,6 +35,9 @@ pub struct Bo {
     /// Counts it as one of its kernel's objects.
     _alive: Alive,
 }
+
+/// Bytes of the device file at which buffer objects can be (`DRM_FILE_PAGE_OFFSET_SIZE`). The model does not run out of it.
+const MMAP_OFFSETS: u64 = 0xfffff * 256 * SZ_4K;
 
 /// The next [`Bo::id`].
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -46,6 +50,7 @@ impl Bo {
             size,
             exclusive_vm,
             flags: 0,
+            small_pages: false,
             memory: OnceLock::new(),
             mmap_offset: OnceLock::new(),
             label: Mutex::new(None),
@@ -56,29 +61,35 @@ impl Bo {
     /// BO_CREATE: `size` is rounded up to pages.
     ///
     /// # Errors
-    /// `EINVAL` for a size of 0 or one that no file can have.
+    /// `EINVAL` for a size of 0 or one that no file can have, `ENOSPC` for one that has no room among the offsets for mmap: more
+    /// than about 1 TiB, or rounded up to 2^64.
     pub(super) fn create(
         size: u64,
         flags: u32,
         exclusive_vm: Option<u32>,
+        small_pages: bool,
         alive: Alive,
     ) -> Result<Arc<Self>, Errno> {
-        let size = size
-            .checked_next_multiple_of(SZ_4K)
-            .filter(|size| (1..=i64::MAX as u64).contains(size))
-            .ok_or(Errno::INVAL)?;
+        let size = size.checked_next_multiple_of(SZ_4K).ok_or(Errno::NOSPC)?;
+        if !(1..=i64::MAX as u64).contains(&size) {
+            return Err(Errno::INVAL);
+        }
+        if size > MMAP_OFFSETS {
+            return Err(Errno::NOSPC);
+        }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Self {
             flags,
+            small_pages,
             _alive: alive,
             ..Self::new(id, size, exclusive_vm)
         }))
     }
 
     /// Whether its memory is made of 2 MiB folios, each aligned to 2 MiB, so that the MMU can map it with 2 MiB blocks.
-    /// Smaller buffer objects are made of 4 KiB pages.
+    /// Smaller buffer objects are made of 4 KiB pages, and so are all where [`small_pages`](crate::OpenOptions::small_pages) says so.
     pub fn huge_folios(&self) -> bool {
-        self.size >= SZ_2M
+        self.size >= SZ_2M && !self.small_pages
     }
 
     /// The memory, made at the first call.

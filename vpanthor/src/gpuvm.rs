@@ -44,6 +44,8 @@ pub struct Gpuvm {
     bos: BoTable,
     table: PageTable,
     recorder: Option<Recorder>,
+    /// The kernel's dummy is made of 4 KiB pages that don't lie in a row.
+    small_dummy: bool,
 }
 
 impl Gpuvm {
@@ -57,7 +59,14 @@ impl Gpuvm {
             bos: BoTable::new(),
             table: PageTable::new(),
             recorder: None,
+            small_dummy: false,
         }
+    }
+
+    /// From now on the kernel's dummy is mapped as pages of 4 KiB. (Where it is cut, the kernel takes it for a 2 MiB block
+    /// all the same.)
+    pub fn use_small_dummy(&mut self) {
+        self.small_dummy = true;
     }
 
     /// Bytes of address space that can be mapped, from 0 on.
@@ -116,7 +125,8 @@ impl Gpuvm {
         let backing = Backing {
             bo: index,
             flags,
-            huge: bo.is_none_or(|bo| bo.huge_folios()),
+            huge: bo.as_ref().map_or(!self.small_dummy, |bo| bo.huge_folios()),
+            cut_as_huge: bo.as_ref().is_none_or(|bo| bo.huge_folios()),
             content,
         };
         let mapping = Mapping { size, backing };
@@ -328,7 +338,7 @@ fn cut_one(
 fn cleared_by_cut(placed: &Placed, va: u64, end: u64) -> (u64, u64) {
     let (start, mapping_end) = (placed.va, placed.end());
     let (mut lo, mut hi) = (va.max(start), end.min(mapping_end));
-    if placed.mapping.backing.huge {
+    if placed.mapping.backing.cut_as_huge {
         let slot = va - va % SZ_2M;
         if start < va && start <= slot {
             lo = slot;

@@ -173,6 +173,8 @@ pub(super) struct Backing {
     pub flags: MapFlags,
     /// The memory is made of 2 MiB folios.
     pub huge: bool,
+    /// The kernel takes it for such, and cuts accordingly.
+    pub cut_as_huge: bool,
     pub content: Content,
 }
 

@@ -12,6 +12,7 @@ use super::fence::{Fence, FenceSet};
 use super::flavour::RepeatRule;
 use super::gpuvm::Gpuvm;
 use super::heaps::Heaps;
+use super::kernel::OpenOptions;
 use super::page_table::PtStats;
 use super::queue::Queue;
 use super::shared::{Alive, lock};
@@ -107,12 +108,15 @@ impl Vm {
         serial: u32,
         user_va_range: u64,
         repeat_rule: Option<RepeatRule>,
-        record_changes: bool,
+        options: OpenOptions,
         faults: Arc<Faults>,
         alive: Alive,
     ) -> Arc<Self> {
         let mut gpuvm = Gpuvm::new(user_va_range, repeat_rule);
-        gpuvm.record_changes(record_changes);
+        gpuvm.record_changes(options.record_changes);
+        if options.small_pages {
+            gpuvm.use_small_dummy();
+        }
         Arc::new(Self {
             serial,
             user_va_range,

@@ -10,16 +10,22 @@
  * Not played: faults, the protected mode, a tiler out of memory, performance counters.
  */
 #include <linux/debugfs.h>
+#include <linux/dma-direction.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/irq.h>
 #include <linux/irqdomain.h>
 #include <linux/logic_iomem.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/of.h>
 #include <linux/of_address.h>
 #include <linux/of_platform.h>
+#include <linux/platform_device.h>
 #include <linux/seq_file.h>
+#include <linux/tracepoint.h>
+#include <linux/vmalloc.h>
+#include <linux/xarray.h>
 
 #include "layout.h"
 
@@ -96,6 +102,7 @@ static struct {
 	struct device_node *bus;
 	struct tasklet_struct line;
 	struct dentry *dir;
+	struct device *dev;
 	/* What happened, for the debugfs file. */
 	u64 reads, writes, irqs[IRQS], as_cmd[8], resets, flushes, boots, halts, jobs, lost;
 } g;
@@ -484,6 +491,82 @@ static int tables_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(tables);
 
+/* The same as numbers of 64 bits, two an entry: its address, with the level of its table in the low bits, and what it is. */
+struct pages { size_t count, room; u64 *all; };
+
+static void add_page(struct pages *p, u64 va, u64 pte)
+{
+	if (p->count + 2 <= p->room) {
+		p->all[p->count] = va;
+		p->all[p->count + 1] = pte;
+	}
+	p->count += 2;
+}
+
+static void walk_pages(struct pages *p, u64 table, int level, u64 va)
+{
+	u64 size = 1ull << (39 - 9 * level);
+	int i;
+
+	for (i = 0; i < 512; i++, va += size) {
+		u64 pte = ((u64 *)phys_to_virt(table))[i];
+
+		if (level < 3 && (pte & 3) == 3)
+			walk_pages(p, pte & PTE_ADDR, level + 1, va);
+		else if (pte & 1)
+			add_page(p, va | level, pte);
+	}
+}
+
+static int pages_open(struct inode *inode, struct file *file)
+{
+	struct pages *p = kzalloc(sizeof(*p), GFP_KERNEL);
+	int as;
+
+	/* Counted first, then taken. */
+	while (p && (!p->all || p->count > p->room)) {
+		p->room = p->count + 1024;
+		p->count = 0;
+		vfree(p->all);
+		p->all = vmalloc(p->room * sizeof(u64));
+		if (!p->all) {
+			kfree(p);
+			p = NULL;
+			break;
+		}
+		for (as = 0; as < 8; as++) {
+			u64 root = reg64(AS(as, TRANSTAB)) & PTE_ADDR;
+
+			if (root) {
+				add_page(p, ~0ull, as);
+				walk_pages(p, root, 0, 0);
+			}
+		}
+	}
+	file->private_data = p;
+	return p ? 0 : -ENOMEM;
+}
+
+static ssize_t pages_read(struct file *file, char __user *to, size_t size, loff_t *at)
+{
+	struct pages *p = file->private_data;
+
+	return simple_read_from_buffer(to, size, at, p->all, p->count * sizeof(u64));
+}
+
+static int pages_release(struct inode *inode, struct file *file)
+{
+	struct pages *p = file->private_data;
+
+	vfree(p->all);
+	kfree(p);
+	return 0;
+}
+
+static const struct file_operations pages_fops = {
+	.owner = THIS_MODULE, .open = pages_open, .read = pages_read, .release = pages_release,
+};
+
 static int counters_show(struct seq_file *m, void *unused)
 {
 	int i;
@@ -497,6 +580,139 @@ static int counters_show(struct seq_file *m, void *unused)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(counters);
+
+/*
+ * -------- page-table entries that the driver writes --------
+ *
+ * The GPU does not look into the caches of the CPU, so the driver's page-table code tells the DMA layer of every entry
+ * that it writes or clears. Tracepoints show that. What was in a table before is kept beside it.
+ */
+
+struct table { int level; u64 before[512]; };
+
+static struct {
+	struct mutex lock;
+	bool on;
+	struct xarray tables;	/* by page frame */
+	u64 written[4], cleared[4], cleared_tables[4], made, again, unknown;
+} e;
+
+static void table_made(void *unused, struct device *dev, phys_addr_t at, dma_addr_t addr, size_t size,
+		       enum dma_data_direction dir, unsigned long attrs)
+{
+	struct table *t;
+
+	if (dev != g.dev || size != PAGE_SIZE || dir != DMA_TO_DEVICE)
+		return;
+	t = kzalloc(sizeof(*t), GFP_ATOMIC);
+	if (!t || xa_err(xa_store(&e.tables, at >> PAGE_SHIFT, t, GFP_ATOMIC))) {
+		kfree(t);
+		e.unknown++;
+	}
+}
+
+static void table_freed(void *unused, struct device *dev, dma_addr_t addr, size_t size, enum dma_data_direction dir,
+			unsigned long attrs)
+{
+	if (dev == g.dev && size == PAGE_SIZE && dir == DMA_TO_DEVICE)
+		kfree(xa_erase(&e.tables, addr >> PAGE_SHIFT));
+}
+
+static void entries_written(void *unused, struct device *dev, dma_addr_t addr, size_t size, enum dma_data_direction dir)
+{
+	struct table *t = xa_load(&e.tables, addr >> PAGE_SHIFT);
+	u64 *entry = phys_to_virt(addr), *before;
+
+	if (dev != g.dev || !t)
+		return;
+	for (before = &t->before[(addr & ~PAGE_MASK) / 8]; size; size -= 8, entry++, before++) {
+		bool is_table = t->level < 3 && (*entry & 3) == 3;
+		struct table *below = is_table ? xa_load(&e.tables, (*entry & PTE_ADDR) >> PAGE_SHIFT) : NULL;
+
+		if (below) {
+			below->level = t->level + 1;
+			e.made++;
+		} else if (*entry) {
+			e.written[t->level]++;
+		} else if (!*before) {
+			e.again++;
+		} else if (t->level < 3 && (*before & 3) == 3) {
+			e.cleared_tables[t->level]++;
+		} else {
+			e.cleared[t->level]++;
+		}
+		*before = *entry;
+	}
+}
+
+static const struct { const char *name; void *probe; } probes[] = {
+	{ "dma_map_phys", table_made }, { "dma_unmap_phys", table_freed }, { "dma_sync_single_for_device", entries_written },
+};
+
+static void connect(struct tracepoint *tp, void *found)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(probes); i++)
+		if (!strcmp(tp->name, probes[i].name) && !tracepoint_probe_register(tp, probes[i].probe, NULL))
+			++*(int *)found;
+}
+
+static int entries_show(struct seq_file *m, void *unused)
+{
+	seq_printf(m, "on %d small %llu large %llu cleared small %llu large %llu tables %llu made %llu again %llu unknown %llu\n",
+		   e.on, e.written[3], e.written[2], e.cleared[3], e.cleared[2], e.cleared_tables[2], e.made, e.again, e.unknown);
+	return 0;
+}
+
+static int entries_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, entries_show, NULL);
+}
+
+/* Whatever is written: counts from now on. Only what happens in VMs that are made later is known. */
+static ssize_t entries_start(struct file *file, const char __user *text, size_t size, loff_t *at)
+{
+	int found = 0;
+
+	mutex_lock(&e.lock);
+	if (!e.on) {
+		for_each_kernel_tracepoint(connect, &found);
+		e.on = found == ARRAY_SIZE(probes);
+	}
+	mutex_unlock(&e.lock);
+	return e.on ? size : -EOPNOTSUPP;
+}
+
+static const struct file_operations entries_fops = {
+	.owner = THIS_MODULE, .open = entries_open, .read = seq_read, .write = entries_start, .llseek = seq_lseek,
+	.release = single_release,
+};
+
+/*
+ * Takes one page of each 2 MiB that are free, for good. So no buffer object of 4 KiB pages gets an entry of 2 MiB because
+ * its pages happen to be in a row.
+ */
+static ssize_t scatter(struct file *file, const char __user *text, size_t size, loff_t *at)
+{
+	struct page *page, *next, *all = NULL;
+	int i;
+
+	while ((page = alloc_pages(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, 9))) {
+		page->private = (unsigned long)all;
+		all = page;
+	}
+	for (page = all; page; page = next) {
+		next = (struct page *)page->private;
+		split_page(page, 9);
+		for (i = 0; i < 512; i++)
+			if (i != 256)
+				__free_page(page + i);
+	}
+	return size;
+}
+
+static const struct file_operations scatter_fops = { .owner = THIS_MODULE, .write = scatter };
 
 /* -------- the three lines as an interrupt controller -------- */
 
@@ -514,6 +730,7 @@ static const struct irq_domain_ops line_ops = { .map = map_line, .xlate = irq_do
 static int __init fakegpu_init(void)
 {
 	struct device_node *intc, *gpu;
+	struct platform_device *pdev;
 	int ret;
 
 	intc = of_find_compatible_node(NULL, NULL, "panvk-sparse,fake-irq");
@@ -538,7 +755,15 @@ static int __init fakegpu_init(void)
 	debugfs_create_file("counters", 0444, g.dir, NULL, &counters_fops);
 	debugfs_create_file("tables", 0444, g.dir, NULL, &tables_fops);
 	debugfs_create_file("mappings", 0444, g.dir, (void *)1, &tables_fops);
-	return of_platform_populate(g.bus, NULL, NULL, NULL);
+	debugfs_create_file("pages", 0444, g.dir, NULL, &pages_fops);
+	mutex_init(&e.lock);
+	xa_init_flags(&e.tables, XA_FLAGS_LOCK_IRQ);
+	debugfs_create_file("entries", 0666, g.dir, NULL, &entries_fops);
+	debugfs_create_file("scatter", 0222, g.dir, NULL, &scatter_fops);
+	ret = of_platform_populate(g.bus, NULL, NULL, NULL);
+	pdev = ret ? NULL : of_find_device_by_node(gpu);
+	g.dev = pdev ? &pdev->dev : NULL;
+	return ret;
 }
 module_init(fakegpu_init);
 MODULE_DESCRIPTION("The registers of a Mali CSF GPU, for panthor on User Mode Linux");

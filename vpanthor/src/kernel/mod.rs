@@ -70,6 +70,9 @@ pub struct OpenOptions {
     pub record_changes: bool,
     /// What the callers may do that an ordinary user may not.
     pub privileges: Privileges,
+    /// Buffer objects of the file, and the dummies of its VMs, are made of 4 KiB pages that don't lie in a row, as in a
+    /// kernel without transparent huge pages: nothing is mapped with 2 MiB blocks.
+    pub small_pages: bool,
 }
 
 /// Who may create groups of the priorities above medium. Nothing else in panthor asks for privileges.

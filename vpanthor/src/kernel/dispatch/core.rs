@@ -49,6 +49,22 @@ pub(super) fn get_cap(_: &File, args: &mut GetCap, _: &dyn UserMemory) -> Answer
     Ok(())
 }
 
+/// A name for debugfs, which the model does not have: all that shows is what is refused.
+pub(super) fn set_client_name(_: &File, args: &mut SetClientName, mem: &dyn UserMemory) -> Answer {
+    let mut name = [0; CLIENT_NAME_MAX_LEN as usize];
+    let len = usize::try_from(args.name_len).unwrap_or(usize::MAX);
+    let name = name.get_mut(..len).ok_or(Errno::INVAL)?;
+    if name.is_empty() {
+        return Ok(());
+    }
+    mem.read(args.name, name)?;
+    if name.iter().all(u8::is_ascii_graphic) {
+        Ok(())
+    } else {
+        Err(Errno::INVAL)
+    }
+}
+
 pub(super) fn gem_close(file: &File, args: &mut GemClose, _: &dyn UserMemory) -> Answer {
     let closed = lock(&file.bos).close(args.handle);
     closed.map(|_| ()).ok_or(Errno::INVAL)

@@ -45,7 +45,7 @@ pub(super) fn vm_create(file: &File, args: &mut VmCreate, _: &dyn UserMemory) ->
         kernel.next_vm_serial(),
         range,
         kernel.flavour().repeat_rule(),
-        file.options.record_changes,
+        file.options,
         file.faults.clone(),
         kernel.count_vm(),
     );
@@ -89,7 +89,9 @@ pub(super) fn bo_create(file: &File, args: &mut BoCreate, _: &dyn UserMemory) ->
         0 => None,
         id => Some(file.vm(id).ok_or_else(no_such_vm)?.serial),
     };
-    let bo = Bo::create(args.size, args.flags, exclusive, file.kernel.count_bo())?;
+    let small_pages = file.options.small_pages;
+    let alive = file.kernel.count_bo();
+    let bo = Bo::create(args.size, args.flags, exclusive, small_pages, alive)?;
     args.size = bo.size;
     args.handle = lock(&file.bos).handle_of(bo)?;
     Ok(())

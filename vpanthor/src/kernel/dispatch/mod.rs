@@ -64,6 +64,19 @@ impl Call<'_> {
         result.map(|()| 0)
     }
 
+    /// Copies the argument in and out, where `directions` are the kernel's own: what happens also if it then refuses the call.
+    fn pass(&self, directions: u32) -> Answer {
+        let both = self.request & directions;
+        let mut bytes = vec![0; ioctl_size(self.request)];
+        if both & DIR_IN != 0 {
+            self.mem.read(self.arg, &mut bytes)?;
+        }
+        if both & DIR_OUT != 0 {
+            self.mem.write(self.arg, &bytes)?;
+        }
+        Ok(())
+    }
+
     /// Bytes that only the caller knows are copied in and back unchanged: all that shows is whether they can be.
     fn touch_surplus(&self, common: usize, size: usize) -> Result<(), Errno> {
         if size == common {
@@ -77,13 +90,19 @@ impl Call<'_> {
     }
 }
 
-/// The numbers of DRM that a primary node takes and a render node does not: masters and authentication, clients, flinks,
-/// what drives displays.
-fn is_for_display(number: u8) -> bool {
-    matches!(
-        number,
-        0x01 | 0x02 | 0x05..=0x07 | 0x0a | 0x0b | 0x0d | 0x11 | 0x1e | 0x1f
-    ) || matches!(number, 0xa0..=0xbe | 0xc6..=0xc9)
+/// Which way the argument goes, for the numbers of DRM that a primary node takes and a render node does not: masters and
+/// authentication, clients, flinks, what drives displays, and what is left of times before that.
+fn for_display(number: u8) -> Option<u32> {
+    match number {
+        0x1e | 0x1f => Some(0),
+        0x0d | 0x10 | 0x11 | 0x2c | 0x3f => Some(DIR_IN),
+        0x02 | 0x06 => Some(DIR_OUT),
+        0x01 | 0x05 | 0x07 | 0x0a | 0x0b | 0x12 | 0x13 | 0x27 | 0x28 | 0x3a..=0x3c => {
+            Some(DIR_IN | DIR_OUT)
+        }
+        0xa0..=0xbe | 0xc6..=0xc9 | 0xce | 0xd0 => Some(DIR_IN | DIR_OUT),
+        _ => None,
+    }
 }
 
 pub(super) fn ioctl(
@@ -97,16 +116,17 @@ pub(super) fn ioctl(
         return Err(Errno::NOTTY);
     }
     let number = ioctl_nr(request);
-    if is_for_display(number) {
-        return Err(refuse(Errno::ACCESS, "not for a render node"));
-    }
-    file.faults.ioctl(number)?;
     let call = Call {
         file,
         request,
         arg,
         mem,
     };
+    if let Some(directions) = for_display(number) {
+        call.pass(directions)?;
+        return Err(refuse(Errno::ACCESS, "not for a render node"));
+    }
+    file.faults.ioctl(number)?;
     let flavour = file.kernel.flavour();
     let since_1_7 = flavour.has_bo_query_info();
     let since = |minor| flavour.version() >= (1, minor);
@@ -143,6 +163,7 @@ pub(super) fn ioctl(
         IOCTL_GEM_CLOSE => core::gem_close;
         IOCTL_PRIME_HANDLE_TO_FD => core::prime_handle_to_fd;
         IOCTL_PRIME_FD_TO_HANDLE => core::prime_fd_to_handle;
+        IOCTL_SET_CLIENT_NAME => core::set_client_name, if since(1);
 
         IOCTL_SYNCOBJ_CREATE => syncobj::create;
         IOCTL_SYNCOBJ_DESTROY => syncobj::destroy;

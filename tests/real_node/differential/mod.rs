@@ -1,0 +1,175 @@
+//! The real node and the model of it, asked the same at random: whatever they answer differently is a fault of the model.
+//!
+//! A sequence is a list of calls that a seed gives. Each is made on a new file of the node, and on one of the model in this
+//! process; errno, and every byte that the call may have written, must be the same. Where the kernel is that of
+//! `scripts/real-kernel.sh`, page-table entries are counted after each VM_BIND, and at the end of a sequence of binds the
+//! kernel's list of mappings and the page tables are compared as well. Where something differs, the sequence is made as
+//! small as can be, and printed.
+//!
+//! | variable | what it does |
+//! |---|---|
+//! | `PANVK_SPARSE_TEST_SEQUENCES=COUNT[@FIRST]` | how many sequences of each kind, and the first seed |
+//! | `PANVK_SPARSE_TEST_REPLAY=FILE` | calls as they were printed, in place of those of `sequences/` |
+//! | `PANVK_SPARSE_TEST_FATAL=1` | also makes the calls that Linux 7.3 does not survive, or warns of |
+
+#[path = "../../vpanthor/kit/backend.rs"]
+#[allow(dead_code, reason = "the tests of vpanthor use the rest")]
+mod backend;
+mod binds;
+mod call;
+mod ioctls;
+mod look;
+mod random;
+mod rig;
+mod shrink;
+mod sides;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use call::Call;
+use rig::Rig;
+use sides::{Difference, Sides};
+
+/// How many sequences of each kind there are unless somebody asks for more.
+const SEQUENCES: u64 = 1000;
+
+/// After so many sequences with differences there is enough to mend.
+const MOST_DIFFERENCES: usize = 40;
+
+/// All calls use one memory, and counts are those of the whole kernel.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a run of sequences needs to know.
+pub struct Judge {
+    node: PathBuf,
+    rig: &'static Option<Rig>,
+    /// Whether calls are left out that the kernel does not survive.
+    careful: bool,
+}
+
+impl Judge {
+    fn new() -> Self {
+        static RIG: OnceLock<Option<Rig>> = OnceLock::new();
+        let (node, _) = vpanthor::nodes::find().expect("a panthor node");
+        Self {
+            node,
+            rig: RIG.get_or_init(Rig::open),
+            careful: std::env::var_os("PANVK_SPARSE_TEST_FATAL").is_none(),
+        }
+    }
+
+    /// Makes the calls on both sides; how many were made, or the first difference.
+    pub fn run(&self, calls: &[Call]) -> Result<u64, Difference> {
+        let mut sides = Sides::open(&self.node, self.rig);
+        let mut made = 0;
+        for (at, call) in calls.iter().enumerate() {
+            if self.careful && sides.is_fatal(call) {
+                continue;
+            }
+            sides.call(call).map_err(|what| Difference { at, what })?;
+            made += 1;
+        }
+        let at = calls.len();
+        look::compare(&sides).map_err(|what| Difference { at, what })?;
+        Ok(made)
+    }
+
+    /// Panics with the smallest sequence that shows the difference.
+    fn report(&self, name: &str, calls: Vec<Call>, first: &Difference) -> ! {
+        let (calls, difference) = shrink::shrink(self, calls, first);
+        let text: Vec<String> = calls.iter().map(Call::to_string).collect();
+        panic!(
+            "{name}: {}, at call {} of\n\n{}\n",
+            difference.what,
+            difference.at,
+            text.join("\n")
+        );
+    }
+
+    fn run_all(&self, kind: &str, sequence: impl Fn(u64) -> Vec<Call>) -> u64 {
+        let asked = std::env::var("PANVK_SPARSE_TEST_SEQUENCES").unwrap_or_default();
+        let (count, first) = asked.split_once('@').unwrap_or((&asked, "0"));
+        let count = if count.is_empty() {
+            SEQUENCES
+        } else {
+            count.parse().expect("a number of sequences")
+        };
+        let first: u64 = first.parse().expect("the first seed");
+        let mut made = 0;
+        let mut differ = Vec::new();
+        for seed in first..first + count {
+            match self.run(&sequence(seed)) {
+                Ok(calls) => made += calls,
+                Err(difference) => {
+                    let call = sequence(seed).get(difference.at).map(Call::name);
+                    println!("{kind} {seed}: {}: {}", call.unwrap_or("at the end"), difference.what);
+                    differ.push((seed, difference));
+                }
+            }
+            if differ.len() == MOST_DIFFERENCES {
+                break;
+            }
+        }
+        if let Some((seed, difference)) = differ.first() {
+            self.report(&format!("{kind} {seed}"), sequence(*seed), difference);
+        }
+        println!("{count} sequences of {kind} from {first} on: {made} calls, no difference");
+        made
+    }
+}
+
+#[test]
+#[ignore = "needs a panthor node"]
+fn real_node_answers_random_binds_as_its_model_does() {
+    let _alone = alone();
+    let judge = Judge::new();
+    let made = judge.run_all("binds", binds::sequence);
+    if let Some(rig) = judge.rig {
+        let compared = rig.compared();
+        println!("{compared:?}");
+        let least = made / 8;
+        assert!(
+            compared.binds > least
+                && compared.entries > least
+                && compared.mappings > least
+                && compared.pages > least
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs a panthor node"]
+fn real_node_answers_random_ioctls_as_its_model_does() {
+    let _alone = alone();
+    Judge::new().run_all("ioctls", ioctls::sequence);
+}
+
+#[test]
+#[ignore = "needs a panthor node"]
+fn real_node_answers_recorded_sequences_as_its_model_does() {
+    let _alone = alone();
+    let judge = Judge::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/real_node/sequences");
+    let files: Vec<PathBuf> = match std::env::var_os("PANVK_SPARSE_TEST_REPLAY") {
+        Some(file) => vec![file.into()],
+        None => std::fs::read_dir(folder)
+            .expect(folder)
+            .map(|entry| entry.expect(folder).path())
+            .collect(),
+    };
+    for path in files {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(&path).expect(&name);
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+        let calls: Vec<Call> = lines.map(|line| call::parse(line).expect(line)).collect();
+        if let Err(difference) = judge.run(&calls) {
+            judge.report(&name, calls, &difference);
+        }
+    }
+}
