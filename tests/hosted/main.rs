@@ -5,3 +5,4 @@ mod batches;
 mod faults;
 mod model;
 mod node;
+mod shapes;

@@ -4,7 +4,7 @@
 //! become offsets in the resource that lies there, buffer objects become the `VkDeviceMemory` that they stand for, and ranges
 //! of a partially resident image become the tiles that lie in them. What comes out is what the base driver has to bind.
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, mapped_bytes};
 use super::memories::Memories;
 use crate::{BaseBatch, Space, dummy_period};
 use panvk_sparse::layout::{self, PlaceBind, TileMap};
@@ -30,6 +30,8 @@ struct CurrentResource<'a> {
     /// The first address and the one behind the last.
     from: u64,
     to: u64,
+    /// Bytes that can be bound: its last page may be there in part.
+    size: u64,
     tiles: Option<&'a TileMap>,
     /// What unbound ranges are bound to, and after how many bytes it comes again.
     dummy: Option<(u64, u64)>,
@@ -52,7 +54,7 @@ impl<'a> Mirror<'a> {
             let all = Change {
                 op: 0,
                 va: resource.va.0,
-                len: resource.size,
+                len: mapped_bytes(resource),
                 // What is not bound and what is bound to nothing are one: this is to be bound to the dummy all the same.
                 old: Some(Location::Memory { bo: 0, offset: 0 }),
                 new: Some(Location::Null),
@@ -111,7 +113,7 @@ impl<'a> Mirror<'a> {
         }
         let bind = |change: layout::MemoryChange| Bind {
             resource_offset: change.at,
-            size: change.len,
+            size: change.len.min(resource.size - change.at),
             memory: change.memory.map(|(memory, _)| memory),
             memory_offset: change.memory.map_or(0, |(_, offset)| offset),
             metadata: false,
@@ -141,7 +143,8 @@ impl<'a> Mirror<'a> {
         self.resource = Some(CurrentResource {
             id,
             from: resource.va.0,
-            to: resource.va.0 + resource.size,
+            to: resource.va.0 + mapped_bytes(resource),
+            size: resource.size,
             tiles: self.addresses.tiles(id),
             dummy: self
                 .addresses
