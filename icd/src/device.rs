@@ -7,6 +7,7 @@ use ash::vk::{self, Handle};
 use hosted::{Hosted, Stats};
 use vulkan::base::first_proc;
 use vulkan::below::{DeviceTable, list};
+use vulkan::binds::slice;
 use vulkan::features;
 use vulkan::handles::HandleMap;
 
@@ -53,6 +54,13 @@ pub unsafe extern "system" fn create_device(
             );
             return vk::Result::ERROR_FEATURE_NOT_PRESENT;
         }
+        // SAFETY: as above.
+        let queues = unsafe {
+            slice(
+                (*create_info).p_queue_create_infos,
+                (*create_info).queue_create_info_count,
+            )
+        };
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe {
             (instance.table.create_device)(physical_device, create_info, allocator, device)
@@ -108,6 +116,11 @@ pub unsafe extern "system" fn create_device(
             None
         };
         let binding_families = binding_families(&instance, physical_device);
+        let binding = queues.iter().filter(|queue| {
+            let family = binding_families.get(queue.queue_family_index as usize);
+            family.copied().unwrap_or(false)
+        });
+        let binds_on_one_queue = binding.map(|family| family.queue_count).sum::<u32>() <= 1;
         DEVICES.insert(
             handle.as_raw(),
             Arc::new(Device {
@@ -120,6 +133,7 @@ pub unsafe extern "system" fn create_device(
                 dummies: Mutex::default(),
                 starts: Starts::default(),
                 binding_families,
+                binds_on_one_queue,
                 has_timelines,
                 untouched,
             }),

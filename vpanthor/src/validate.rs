@@ -243,7 +243,10 @@ fn validate_map(op: &BindOp, flags: u32, context: &Context<'_>) -> Result<Source
 /// The kernel pins all pages of a buffer object when it maps it, and no machine has that many.
 fn ensure_mappable(bo: &Bo) -> Result<(), Errno> {
     if bo.size > MOST_BO_BYTES {
-        return Err(refuse(Errno::NOMEM, "the buffer object has more pages than can be pinned"));
+        return Err(refuse(
+            Errno::NOMEM,
+            "the buffer object has more pages than can be pinned",
+        ));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 use super::addresses::{Addresses, mapped_bytes};
 use super::memories::Memories;
 use crate::{BaseBatch, Space, dummy_period};
+use panvk_sparse::bind::Run;
 use panvk_sparse::layout::{self, PlaceBind, TileMap};
 use panvk_sparse::units::Va;
 use vpanthor::{Change, Location};
@@ -55,8 +56,7 @@ impl<'a> Mirror<'a> {
                 op: 0,
                 va: resource.va.0,
                 len: mapped_bytes(resource),
-                // What is not bound and what is bound to nothing are one: this is to be bound to the dummy all the same.
-                old: Some(Location::Memory { bo: 0, offset: 0 }),
+                old: None,
                 new: Some(Location::Null),
             };
             self.reflect(&all, to);
@@ -66,11 +66,6 @@ impl<'a> Mirror<'a> {
 
     /// Takes note of a change. Those of one batch come in the order of addresses.
     pub fn reflect(&mut self, change: &Change, to: &mut BaseBatch) {
-        // On the base driver, what is mapped to the dummy and what is not mapped are the same: not bound.
-        let unbound = |place: Option<Location>| matches!(place, None | Some(Location::Null));
-        if unbound(change.old) && unbound(change.new) {
-            return;
-        }
         let (mut va, end) = (change.va, change.va + change.len);
         while va < end {
             // 1. Which resource lies here? If it is another one than before, the changes of the one before become binds
@@ -160,6 +155,29 @@ impl<'a> Mirror<'a> {
             _ => self.memory.insert((bo, self.memories.of_bo(bo))).1,
         }
     }
+}
+
+/// Whether the base driver has another binding after a change.
+pub fn is_shown(change: &Change) -> bool {
+    // On the base driver, what is mapped to the dummy and what is not mapped are the same: not bound.
+    let unbound = |place: Option<Location>| matches!(place, None | Some(Location::Null));
+    change.old != change.new && !(unbound(change.old) && unbound(change.new))
+}
+
+/// The parts of a change that lie in `runs`, which ascend.
+pub fn parts<'a>(change: &'a Change, runs: &'a [Run]) -> impl Iterator<Item = Change> + 'a {
+    let end = change.va + change.len;
+    let first = runs.partition_point(|run| run.end().0 <= change.va);
+    let inside = runs[first..].iter().take_while(move |run| run.va.0 < end);
+    inside.map(move |run| {
+        let va = run.va.0.max(change.va);
+        Change {
+            va,
+            len: run.end().0.min(end) - va,
+            new: change.new.map(|place| place.after(va - change.va)),
+            ..*change
+        }
+    })
 }
 
 impl BaseBatch {

@@ -33,6 +33,8 @@ pub struct Device {
     pub starts: Starts,
     /// For each queue family whether it binds sparse resources.
     pub(crate) binding_families: Vec<bool>,
+    /// Whether the application has one queue at most whose family binds sparse resources.
+    pub(crate) binds_on_one_queue: bool,
     /// Whether it was created with the feature `timelineSemaphore`.
     pub has_timelines: bool,
     /// The stats of a device without sparse binding.
@@ -66,6 +68,19 @@ impl Device {
             binds: binds.copied().unwrap_or(false),
             device: self,
         })
+    }
+
+    /// The value of a timeline semaphore; 0 if nobody knows.
+    pub fn timeline_value(&self, semaphore: vk::Semaphore) -> u64 {
+        let mut value = 0;
+        if let Some(get) = self.table.get_semaphore_counter_value {
+            // SAFETY: a timeline of this device, which the application waits for in this call and so does not destroy.
+            let got = unsafe { get(self.handle, semaphore, &mut value) };
+            if got != vk::Result::SUCCESS {
+                return 0;
+            }
+        }
+        value
     }
 
     /// The memory that unbound ranges of a resource are bound to: none, but for `PANVK_SPARSE_DUMMY=alias`. It is of
