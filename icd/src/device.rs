@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::sync::{Arc, Mutex};
 
 use ash::vk::{self, Handle};
+use hosted::config::{DUMMY, Dummy};
 use hosted::{Hosted, Stats};
 use vulkan::base::first_proc;
 use vulkan::below::{DeviceTable, list};
@@ -61,6 +62,14 @@ pub unsafe extern "system" fn create_device(
                 (*create_info).queue_create_info_count,
             )
         };
+        let asked: u32 = queues.iter().map(|family| family.queue_count).sum();
+        if sparse && instance.driver.config.dummy == Dummy::Alias && asked > 1 {
+            log::error!(
+                "vkCreateDevice: {asked} queues asked for, expected one: with {DUMMY}=alias, a device with sparse binding \
+                 has no more"
+            );
+            return vk::Result::ERROR_INITIALIZATION_FAILED;
+        }
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe {
             (instance.table.create_device)(physical_device, create_info, allocator, device)

@@ -2,6 +2,7 @@
 //! the [profile](crate::profile) has.
 
 use ash::vk;
+use hosted::config::Dummy;
 use vulkan::base::{set_text, text};
 use vulkan::below::list;
 use vulkan::{images, pnext};
@@ -318,4 +319,53 @@ pub unsafe extern "system" fn get_image_format_properties2(
         // SAFETY: the application's own arguments, passed on.
         Some(unsafe { get(physical_device, info, properties) })
     })
+}
+
+/// With `PANVK_SPARSE_DUMMY=alias`, a device has one queue: only among the submissions to one queue is there a place for the
+/// starts of new resources that depends on nothing which the application is yet to do.
+fn limit_queues(instance: &Instance, family: &mut vk::QueueFamilyProperties) {
+    if instance.driver.config.dummy == Dummy::Alias {
+        family.queue_count = family.queue_count.min(1);
+    }
+}
+
+pub unsafe extern "system" fn get_queue_family_properties(
+    physical_device: vk::PhysicalDevice,
+    count: *mut u32,
+    families: *mut vk::QueueFamilyProperties,
+) {
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        // SAFETY: the application's own arguments, passed on; the base driver has written so many structs.
+        unsafe {
+            (instance.table.get_queue_family_properties)(physical_device, count, families);
+            if !families.is_null() {
+                for family in std::slice::from_raw_parts_mut(families, *count as usize) {
+                    limit_queues(&instance, family);
+                }
+            }
+        }
+        Some(())
+    });
+}
+
+pub unsafe extern "system" fn get_queue_family_properties2(
+    physical_device: vk::PhysicalDevice,
+    count: *mut u32,
+    families: *mut vk::QueueFamilyProperties2<'_>,
+) {
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.get_queue_family_properties2?;
+        // SAFETY: as in `get_queue_family_properties`.
+        unsafe {
+            get(physical_device, count, families);
+            if !families.is_null() {
+                for family in std::slice::from_raw_parts_mut(families, *count as usize) {
+                    limit_queues(&instance, &mut family.queue_family_properties);
+                }
+            }
+        }
+        Some(())
+    });
 }
