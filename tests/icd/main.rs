@@ -12,6 +12,7 @@ mod node_driver;
 mod op_counts;
 mod opaque_images;
 mod profile;
+mod queries;
 mod raised_rights;
 mod tails;
 mod vulkaninfo;
