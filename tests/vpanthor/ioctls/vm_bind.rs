@@ -441,7 +441,11 @@ fn a_buffer_object_beyond_any_memory_can_be_made_but_not_mapped() {
         let p = Process::model(flavour);
         let (vm, most) = (p.vm(), 1u64 << 48);
         let (fits, larger) = (p.bo(most), p.bo(2 * most));
-        assert_eq!(p.bind(vm, &[map(fits, most - PAGE, 0, PAGE)]), Ok(()), "{flavour}");
+        assert_eq!(
+            p.bind(vm, &[map(fits, most - PAGE, 0, PAGE)]),
+            Ok(()),
+            "{flavour}"
+        );
         let place = p.file.with_gpuvm(vm, |gpuvm| gpuvm.translate(0));
         assert_eq!(place.unwrap().unwrap().offset, most - PAGE);
         for at in [0, most, most + PAGE] {
