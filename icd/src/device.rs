@@ -15,7 +15,7 @@ use vulkan::handles::HandleMap;
 use crate::guard::{guard_result, guard_some};
 use crate::physical_device::{base_driver_name, device_properties};
 use crate::profile;
-use crate::state::{DEVICES, Device, Instance, QUEUES, Starts, device_of, instance_of};
+use crate::state::{DEVICES, Device, Instance, QUEUES, Starts, Timelines, device_of, instance_of};
 
 /// For each queue family whether it binds sparse resources.
 fn binding_families(instance: &Instance, physical_device: vk::PhysicalDevice) -> Vec<bool> {
@@ -141,6 +141,7 @@ pub unsafe extern "system" fn create_device(
                 images: HandleMap::default(),
                 dummies: Mutex::default(),
                 starts: Starts::default(),
+                timelines: Timelines::default(),
                 binding_families,
                 binds_on_one_queue,
                 has_timelines,
@@ -165,7 +166,13 @@ pub unsafe extern "system" fn destroy_device(
                 log::error!("{}: {error}", hosted::config::STATS);
             }
         }
+        if known.hosted.is_some() {
+            // What the base driver does after the application's work is done, too. A device that is lost has nothing left to do.
+            // SAFETY: all queues of the device are this thread's.
+            let _ = unsafe { (known.table.device_wait_idle)(device) };
+        }
         known.starts.clear(&known);
+        known.timelines.clear(&known);
         known.free_dummies();
         // SAFETY: the application's own arguments, passed on.
         unsafe { (known.table.destroy_device)(device, allocator) };

@@ -266,15 +266,24 @@ pub unsafe extern "system" fn create_semaphore(
 ) -> vk::Result {
     // SAFETY: as in `allocate_memory`.
     unsafe {
+        let kind = pnext::find::<vk::SemaphoreTypeCreateInfo>((*info).p_next);
+        let is_timeline =
+            kind.is_some_and(|kind| (*kind).semaphore_type == vk::SemaphoreType::TIMELINE);
+        // A timeline is destroyed when the application does not expect calls of its allocator.
+        let allocator = if is_timeline {
+            std::ptr::null()
+        } else {
+            allocator
+        };
         created(
             "vkCreateSemaphore",
             device,
             semaphore,
             |table| (table.create_semaphore)(device, info, allocator, semaphore),
-            |_, hosted, semaphore| {
-                let kind = pnext::find::<vk::SemaphoreTypeCreateInfo>((*info).p_next);
-                if kind.is_some_and(|kind| (*kind).semaphore_type == vk::SemaphoreType::TIMELINE) {
+            |known, hosted, semaphore| {
+                if is_timeline {
                     hosted.add_timeline(semaphore.as_raw());
+                    known.timelines.add(semaphore);
                 }
                 Ok(())
             },
@@ -288,12 +297,17 @@ pub unsafe extern "system" fn destroy_semaphore(
     semaphore: vk::Semaphore,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    destroyed(
-        device,
-        |_, hosted| hosted.remove_semaphore(semaphore.as_raw()),
-        // SAFETY: the application's own arguments, passed on.
-        |table| unsafe { (table.destroy_semaphore)(device, semaphore, allocator) },
-    );
+    guard_some((), || {
+        let known = device_of(device)?;
+        if let Some(hosted) = &known.hosted {
+            hosted.remove_semaphore(semaphore.as_raw());
+        }
+        if !known.timelines.destroy(&known, semaphore) {
+            // SAFETY: the application's own arguments, passed on.
+            unsafe { (known.table.destroy_semaphore)(device, semaphore, allocator) };
+        }
+        Some(())
+    });
 }
 
 pub unsafe extern "system" fn destroy_fence(

@@ -15,4 +15,5 @@ mod profile;
 mod queries;
 mod raised_rights;
 mod tails;
+mod timelines;
 mod vulkaninfo;

@@ -12,7 +12,7 @@ use vulkan::below::DeviceTable;
 use vulkan::calls::ResourceId;
 use vulkan::handles::HandleMap;
 
-use super::{Instance, Queue, Requirements, Starts};
+use super::{Instance, Queue, Requirements, Starts, Timelines};
 
 /// What is known of a `VkDevice`.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub struct Device {
     pub(crate) dummies: Mutex<BTreeMap<u32, vk::DeviceMemory>>,
     /// The new resources that are being bound to them.
     pub starts: Starts,
+    pub timelines: Timelines,
     /// For each queue family whether it binds sparse resources.
     pub(crate) binding_families: Vec<bool>,
     /// Whether the application has one queue at most whose family binds sparse resources.

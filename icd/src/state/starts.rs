@@ -283,13 +283,9 @@ impl Starts {
         }
     }
 
-    /// Before the device is destroyed, which has no work of the application left.
+    /// Before the device is destroyed, whose queues have no work left.
     pub fn clear(&self, device: &Device) {
         let list = std::mem::take(&mut *self.lock());
-        if !list.under_way.is_empty() {
-            // SAFETY: all queues of the device are this thread's. A device that is lost has no work left either.
-            let _ = unsafe { (device.table.device_wait_idle)(device.handle) };
-        }
         for start in list.under_way {
             { start.destroyed }
                 .into_iter()
