@@ -14,6 +14,7 @@ mod opaque_images;
 mod profile;
 mod queries;
 mod raised_rights;
+mod stall;
 mod tails;
 mod timelines;
 mod vulkaninfo;
