@@ -11,7 +11,7 @@ use panvk_sparse::vm::{Bound, Changes, Initial, SparseVm, VmError};
 use vpanthor::{Virtual, VmStats};
 use vulkan::calls::{BindCall, ResourceId};
 
-use crate::addresses::{Addresses, whole_slots};
+use crate::addresses::{Addresses, mapped_bytes, whole_slots};
 use crate::error::{out_of_memory, unmade};
 use crate::memories::Memories;
 use crate::resolve::Resolved;
@@ -140,8 +140,9 @@ impl Space {
             .addresses
             .add(id, size, granularity, tiles, dummy)
             .map_err(|error| out_of_memory(&id.to_string(), error))?;
-        let range = SparseRange::new(resource.va, resource.size, granularity)
-            .reserving(whole_slots(resource.size));
+        let (va, len) = (resource.va, mapped_bytes(resource));
+        let range = SparseRange::new(va, len, split_at(granularity, self.addresses.tiles(id)))
+            .reserving(whole_slots(len));
         let mapped = self.vm.add_range(range, Initial::Unbound);
         match mapped {
             Ok(()) => {}
@@ -156,7 +157,7 @@ impl Space {
         let Some(resource) = self.addresses.get(id) else {
             return;
         };
-        let (va, len) = (resource.va, resource.size);
+        let (va, len) = (resource.va, mapped_bytes(resource));
         self.memories.note_unmapped(self.vm.shadow(), va, len);
         match self.vm.remove_range(va) {
             Ok(()) => drop(self.addresses.remove(id)),
@@ -274,7 +275,7 @@ impl Space {
 
     /// Bytes of address space that a resource has; of a partially resident image, those of its tile map.
     pub fn resource_size(&self, id: ResourceId) -> Option<u64> {
-        self.addresses.get(id).map(|resource| resource.size)
+        self.addresses.get(id).map(mapped_bytes)
     }
 
     /// Every range that is bound to memory, by resource: bytes from its start, and length in bytes.
@@ -293,7 +294,7 @@ impl Space {
                         continue;
                     };
                     let from = resource.va.0;
-                    latest = Some((id, from..from + resource.size));
+                    latest = Some((id, from..from + mapped_bytes(resource)));
                     (id, from)
                 }
             };
@@ -306,4 +307,12 @@ impl Space {
     pub fn dummy(&self) -> Option<&Bo> {
         self.vm.dummy()
     }
+}
+
+/// What all distances in a resource are a multiple of at which binds split it: its granularity, or less if mip tails end inside
+/// a tile.
+fn split_at(granularity: u64, tiles: Option<&TileMap>) -> u64 {
+    let tails = tiles.iter().flat_map(|tiles| tiles.tails());
+    let all = tails.fold(granularity, |all, tail| all | tail.size);
+    all & all.wrapping_neg()
 }
