@@ -63,6 +63,8 @@ impl Scratch {
                 signals: &self.syncs[parts.signals.clone()],
                 requests: &self.requests[parts.requests.clone()],
                 ends: &self.ends[parts.ends.clone()],
+                // The kernel carries out the binds of a VM in the order of the calls.
+                unordered: false,
             })
             .collect();
         let bound = vm.bind(&batches)?;
