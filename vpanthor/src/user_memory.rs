@@ -6,7 +6,8 @@ use panvk_sparse::uapi::{ObjArray, Plain};
 
 use super::refusal::refuse;
 
-/// The address space of the process that calls an ioctl: `copy_from_user` and `copy_to_user`.
+/// The address space of the process that calls an ioctl: `copy_from_user` and `copy_to_user`. No bytes at all can be copied
+/// from and to everywhere.
 pub trait UserMemory {
     /// Fills `buf` from `addr` on.
     ///
@@ -207,6 +208,9 @@ impl Arena {
 
     /// The places of `len` bytes at `addr`, if all of them lie in the arena.
     fn range(&self, addr: u64, len: usize) -> Result<std::ops::Range<usize>, Errno> {
+        if len == 0 {
+            return Ok(0..0);
+        }
         let start = addr.checked_sub(self.base).ok_or(Errno::FAULT)?;
         let start = usize::try_from(start).map_err(|_| Errno::FAULT)?;
         let end = start.checked_add(len).ok_or(Errno::FAULT)?;

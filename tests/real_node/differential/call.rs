@@ -103,7 +103,9 @@ impl Call {
     }
 
     pub fn name(&self) -> &'static str {
-        ioctls().find(|one| self.is(one.code)).map_or("another ioctl", |one| one.name)
+        ioctls()
+            .find(|one| self.is(one.code))
+            .map_or("another ioctl", |one| one.name)
     }
 
     /// The call in words: its name, its argument, and the arrays that matter.

@@ -605,8 +605,16 @@ fn core(random: &mut Random) -> Call {
     match random.below(5) {
         3 => {
             let mut memory = Builder::new();
-            let text = memory.put(&random.pick(&[*b"name", *b"a b ", *b"\0abc", [0x80; 4], *b"~!#\x7f"]).repeat(20));
-            let name = if random.one_in(5) { nowhere(random) } else { text };
+            let text = memory.put(
+                &random
+                    .pick(&[*b"name", *b"a b ", *b"\0abc", [0x80; 4], *b"~!#\x7f"])
+                    .repeat(20),
+            );
+            let name = if random.one_in(5) {
+                nowhere(random)
+            } else {
+                text
+            };
             let name_len = random.pick(&[0, 1, 2, 3, 4, 64, 65, u64::MAX]);
             memory.call(IOCTL_SET_CLIENT_NAME, SetClientName { name_len, name })
         }

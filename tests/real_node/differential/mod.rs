@@ -106,7 +106,11 @@ impl Judge {
                 Ok(calls) => made += calls,
                 Err(difference) => {
                     let call = sequence(seed).get(difference.at).map(Call::name);
-                    println!("{kind} {seed}: {}: {}", call.unwrap_or("at the end"), difference.what);
+                    println!(
+                        "{kind} {seed}: {}: {}",
+                        call.unwrap_or("at the end"),
+                        difference.what
+                    );
                     differ.push((seed, difference));
                 }
             }

@@ -245,7 +245,11 @@ impl Rig {
                 size: 1 << (39 - 9 * level),
                 raw,
             };
-            tables.last_mut().expect("an entry belongs to an address space").0.push(entry);
+            tables
+                .last_mut()
+                .expect("an entry belongs to an address space")
+                .0
+                .push(entry);
         }
         tables
     }

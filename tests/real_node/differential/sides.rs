@@ -31,6 +31,8 @@ pub struct Sides {
     pub rig: &'static Option<Rig>,
     /// File descriptors that calls may name: an eventfd, one of no driver, then what was exported.
     fds: Vec<[OwnedFd; 2]>,
+    /// No VM has a higher id.
+    vms: u32,
     /// Whether a VM_DESTROY has succeeded.
     pub vms_destroyed: bool,
     /// What the model's page tables had seen, and the real ones.
@@ -83,6 +85,7 @@ impl Sides {
             memory: memory(),
             rig,
             fds: vec![[event(), event()], [null(), null()]],
+            vms: 0,
             vms_destroyed: false,
             entries: (
                 PtStats::default(),
@@ -129,6 +132,7 @@ impl Sides {
             return Ok(());
         }
         if real.is_ok() {
+            self.vms += u32::from(call.is(IOCTL_VM_CREATE));
             self.vms_destroyed |= call.is(IOCTL_VM_DESTROY);
             self.take_fds(call, &mut real_memory, &mut model_memory)?;
             hide(call, &mut real_memory, &mut model_memory);
@@ -207,20 +211,22 @@ impl Sides {
         Ok(())
     }
 
+    /// What was written to the page tables of all VMs of the model.
+    fn model_entries(&self) -> PtStats {
+        let stats = |vm| self.model.with_gpuvm(vm, |gpuvm| gpuvm.stats());
+        let all = (1..=self.vms).filter_map(stats);
+        all.fold(PtStats::default(), |sum, one| rig::sum(&sum, &one))
+    }
+
     /// Compares what the call has written to page tables.
     fn compare_entries(&mut self, call: &Call) -> Result<(), String> {
         let Some(rig) = self.rig else { return Ok(()) };
         if !call.is(IOCTL_VM_BIND) {
             // What other calls map is the driver's own.
-            self.entries.1 = rig.entries();
+            self.entries = (self.model_entries(), rig.entries());
             return Ok(());
         }
-        let mut model = PtStats::default();
-        for vm in 1..=32 {
-            if let Some(stats) = self.model.with_gpuvm(vm, |vm| vm.stats()) {
-                model = rig::sum(&model, &stats);
-            }
-        }
+        let model = self.model_entries();
         let expected = rig::Entries::of(&self.entries.0, &model);
         for tries in 0.. {
             let now = rig.entries();

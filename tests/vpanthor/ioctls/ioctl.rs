@@ -18,13 +18,18 @@ fn a_code_of_another_letter_is_no_ioctl_and_an_unknown_number_is_invalid() {
     let addr = p.put(&[0; 64]);
     let call = |code| p.file.ioctl(code, addr, &p.mem);
     assert_eq!(call(IOCTL_VERSION ^ 0x100), Err(Errno::NOTTY));
-    assert_eq!(call(IOCTL_VERSION | 0x3f), Err(Errno::INVAL));
+    assert_eq!(call(IOCTL_VERSION | 0x0f), Err(Errno::INVAL));
     // What a primary node takes is not for this one.
-    for display in [0x02, 0x0d, 0x11, 0xa0, 0xbe] {
+    for display in [0x02, 0x0d, 0x11, 0x13, 0x1f, 0x3c, 0x3f, 0xa0, 0xbe, 0xce] {
         let code = IOCTL_VERSION & !0xff | display;
         assert_eq!(call(code), Err(Errno::ACCESS), "{code:#x}");
     }
     assert_eq!(last_refusal(), Some("not for a render node"));
+    // That its argument can be copied is seen to before.
+    let nowhere = |display| p.file.ioctl(IOCTL_VERSION & !0xff | display, 8, &p.mem);
+    assert_eq!(nowhere(0x3f), Err(Errno::FAULT));
+    assert_eq!(nowhere(0x02), Err(Errno::FAULT));
+    assert_eq!(nowhere(0x1f), Err(Errno::ACCESS));
     assert_eq!((call(IOCTL_VERSION), last_refusal()), (Ok(0), None));
 }
 
@@ -94,6 +99,37 @@ fn the_version_is_told_in_two_calls() {
         p.call(IOCTL_VERSION, &mut args).unwrap();
         assert_eq!(args.name_len, 7);
         assert_eq!(p.get::<u64>(short).to_ne_bytes(), *b"panxxxxx");
+    }
+}
+
+#[test]
+fn a_process_may_give_itself_a_name_that_can_be_printed() {
+    for flavour in Flavour::ALL {
+        let p = Process::new(flavour);
+        let name = |text: &[u8], name_len| {
+            let name = p.put(text);
+            p.call(IOCTL_SET_CLIENT_NAME, &mut SetClientName { name_len, name })
+        };
+        if flavour == Flavour::V1_0 {
+            assert_eq!(name(b"name", 4), Err(Errno::INVAL));
+            continue;
+        }
+        assert_eq!(name(b"name", 4), Ok(()));
+        assert_eq!(name(&[b'x'; 65], 64), Ok(()));
+        assert_eq!(name(&[b'x'; 65], 65), Err(Errno::INVAL));
+        for wrong in [b"a b", b"a\0b", b"a\xffb"] {
+            assert_eq!(name(wrong, 3), Err(Errno::INVAL), "{wrong:?}");
+        }
+        let nowhere = |name_len| SetClientName { name_len, name: 8 };
+        assert_eq!(
+            p.call(IOCTL_SET_CLIENT_NAME, &mut nowhere(1)),
+            Err(Errno::FAULT)
+        );
+        assert_eq!(p.call(IOCTL_SET_CLIENT_NAME, &mut nowhere(0)), Ok(()));
+        assert_eq!(
+            p.call(IOCTL_SET_CLIENT_NAME, &mut nowhere(u64::MAX)),
+            Err(Errno::INVAL)
+        );
     }
 }
 
@@ -211,6 +247,9 @@ fn a_query_fills_what_the_caller_knows_and_zeros_what_only_it_knows() {
     assert_eq!(p.get::<u64>(pointer + 16), 0xeeee_eeee_eeee_eeee);
     args.pointer = 8;
     assert_eq!(p.call(IOCTL_DEV_QUERY, &mut args), Err(Errno::FAULT));
+    // No bytes can be read from anywhere, but are too few.
+    (args.r#type, args.size) = (DEV_QUERY_TIMESTAMP_INFO, 0);
+    assert_eq!(p.call(IOCTL_DEV_QUERY, &mut args), Err(Errno::INVAL));
 }
 
 #[test]
@@ -302,8 +341,11 @@ fn a_bo_has_whole_pages_and_known_flags() {
             ((1, 0, 2, 0), bad),
             ((1, 0, 0, 1), bad),
             ((0, 0, 0, 0), bad),
-            ((u64::MAX, 0, 0, 0), bad),
+            ((u64::MAX - PAGE + 1, 0, 0, 0), bad),
             ((1 << 63, 0, 0, 0), bad),
+            // Rounded up it is 0, which has no place among the offsets for mmap.
+            ((u64::MAX, 0, 0, 0), Err(Errno::NOSPC)),
+            ((1 << 40, 0, 0, 0), Err(Errno::NOSPC)),
         ];
         for ((size, flags, exclusive_vm_id, pad), expected) in table {
             let mut args = BoCreate {
