@@ -139,7 +139,8 @@ impl Objects {
     }
 }
 
-/// `E2BIG` unless the `len` bytes at `addr` are all zero (`check_zeroed_user`).
+/// `E2BIG` unless the `len` bytes at `addr` are all zero (`check_zeroed_user`). The first byte that is not, or that can't be read,
+/// decides.
 pub(super) fn check_zero(
     mem: &dyn UserMemory,
     addr: Option<u64>,
@@ -147,20 +148,28 @@ pub(super) fn check_zero(
     buf: &mut Vec<u8>,
 ) -> Result<(), Errno> {
     const STEP: usize = 4096;
+    const WORD: usize = 8;
     let mut addr = addr.ok_or(Errno::FAULT)?;
-    let mut left = len;
-    while left > 0 {
-        let step = left.min(STEP);
-        buf.resize(step, 0);
-        mem.read(addr, buf)?;
+    let end = addr.checked_add(len as u64).ok_or(Errno::FAULT)?;
+    let mut longest = STEP;
+    while addr < end {
+        // Up to the next border, so that a word is never in two pages.
+        let step = (end - addr).min((longest as u64) - addr % (longest as u64));
+        buf.resize(step as usize, 0);
+        if let Err(errno) = mem.read(addr, buf) {
+            if longest == WORD {
+                return Err(errno);
+            }
+            longest = WORD;
+            continue;
+        }
         if buf.iter().any(|byte| *byte != 0) {
             return Err(refuse(
                 Errno::TOOBIG,
                 "a field that this kernel does not know is not zero",
             ));
         }
-        addr = addr.checked_add(step as u64).ok_or(Errno::FAULT)?;
-        left -= step;
+        addr += step;
     }
     Ok(())
 }

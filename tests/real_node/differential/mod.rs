@@ -49,22 +49,25 @@ pub struct Judge {
     rig: &'static Option<Rig>,
     /// Whether calls are left out that the kernel does not survive.
     careful: bool,
+    /// See `Sides::open`.
+    counted: bool,
 }
 
 impl Judge {
-    fn new() -> Self {
+    fn new(counted: bool) -> Self {
         static RIG: OnceLock<Option<Rig>> = OnceLock::new();
         let (node, _) = vpanthor::nodes::find().expect("a panthor node");
         Self {
             node,
             rig: RIG.get_or_init(Rig::open),
+            counted,
             careful: std::env::var_os("PANVK_SPARSE_TEST_FATAL").is_none(),
         }
     }
 
     /// Makes the calls on both sides; how many were made, or the first difference.
     pub fn run(&self, calls: &[Call]) -> Result<u64, Difference> {
-        let mut sides = Sides::open(&self.node, self.rig);
+        let mut sides = Sides::open(&self.node, self.rig, self.counted);
         let mut made = 0;
         for (at, call) in calls.iter().enumerate() {
             if self.careful && sides.is_fatal(call) {
@@ -130,7 +133,7 @@ impl Judge {
 #[ignore = "needs a panthor node"]
 fn real_node_answers_random_binds_as_its_model_does() {
     let _alone = alone();
-    let judge = Judge::new();
+    let judge = Judge::new(true);
     let made = judge.run_all("binds", binds::sequence);
     if let Some(rig) = judge.rig {
         let compared = rig.compared();
@@ -149,14 +152,14 @@ fn real_node_answers_random_binds_as_its_model_does() {
 #[ignore = "needs a panthor node"]
 fn real_node_answers_random_ioctls_as_its_model_does() {
     let _alone = alone();
-    Judge::new().run_all("ioctls", ioctls::sequence);
+    Judge::new(false).run_all("ioctls", ioctls::sequence);
 }
 
 #[test]
 #[ignore = "needs a panthor node"]
 fn real_node_answers_recorded_sequences_as_its_model_does() {
     let _alone = alone();
-    let judge = Judge::new();
+    let judge = Judge::new(false);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/real_node/sequences");
     let files: Vec<PathBuf> = match std::env::var_os("PANVK_SPARSE_TEST_REPLAY") {
         Some(file) => vec![file.into()],
