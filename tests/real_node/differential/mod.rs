@@ -24,6 +24,8 @@ mod rig;
 mod shrink;
 mod sides;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -51,6 +53,8 @@ pub struct Judge {
     careful: bool,
     /// See `Sides::open`.
     counted: bool,
+    /// How many calls of a name were made, and how many of them succeeded.
+    answers: RefCell<BTreeMap<&'static str, [u64; 2]>>,
 }
 
 impl Judge {
@@ -61,6 +65,7 @@ impl Judge {
             node,
             rig: RIG.get_or_init(Rig::open),
             counted,
+            answers: RefCell::default(),
             careful: std::env::var_os("PANVK_SPARSE_TEST_FATAL").is_none(),
         }
     }
@@ -73,7 +78,11 @@ impl Judge {
             if self.careful && sides.is_fatal(call) {
                 continue;
             }
-            sides.call(call).map_err(|what| Difference { at, what })?;
+            let succeeded = sides.call(call).map_err(|what| Difference { at, what })?;
+            let mut answers = self.answers.borrow_mut();
+            let [calls, successes] = answers.entry(call.name()).or_default();
+            *calls += 1;
+            *successes += u64::from(succeeded);
             made += 1;
         }
         let at = calls.len();
@@ -152,7 +161,25 @@ fn real_node_answers_random_binds_as_its_model_does() {
 #[ignore = "needs a panthor node"]
 fn real_node_answers_random_ioctls_as_its_model_does() {
     let _alone = alone();
-    Judge::new(false).run_all("ioctls", ioctls::sequence);
+    let judge = Judge::new(false);
+    let made = judge.run_all("ioctls", ioctls::sequence);
+    let answers = judge.answers.borrow();
+    for (name, [calls, successes]) in answers.iter() {
+        println!("{name}: {calls} calls, {successes} succeeded");
+    }
+    // Else they would show little.
+    let succeeded: u64 = answers.values().map(|[_, successes]| successes).sum();
+    assert!(succeeded > made / 4, "{succeeded} of {made}");
+    for ioctl in panvk_sparse::uapi::ioctls() {
+        let successes = answers
+            .get(ioctl.name)
+            .map_or(0, |[_, successes]| *successes);
+        assert!(
+            made < 50_000 || successes > 0,
+            "{} never succeeded",
+            ioctl.name
+        );
+    }
 }
 
 #[test]

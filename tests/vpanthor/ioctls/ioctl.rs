@@ -64,6 +64,42 @@ fn an_argument_longer_than_the_kernels_keeps_what_the_kernel_does_not_know() {
 }
 
 #[test]
+fn what_only_the_caller_knows_of_an_argument_comes_back_as_it_was() {
+    let p = Process::model(Flavour::V1_9);
+    let addr = p.put(&[b'x'; 4096]);
+    let args = Version {
+        name_len: 7,
+        name: addr + 64,
+        ..Default::default()
+    };
+    p.mem.write(addr, args.as_bytes()).unwrap();
+    let code = with_size(IOCTL_VERSION, 4096);
+    assert_eq!(p.file.ioctl(code, addr, &p.mem), Ok(0));
+    // The name was there, until the whole argument was copied back.
+    assert_eq!(p.get::<u64>(addr + 64).to_ne_bytes(), [b'x'; 8]);
+    assert_eq!(p.get::<Version>(addr).name_len, 7);
+}
+
+#[test]
+fn a_byte_too_much_counts_before_memory_that_ends() {
+    let p = Process::model(Flavour::V1_9);
+    let query = |pointer| {
+        let mut args = DevQuery {
+            r#type: DEV_QUERY_TIMESTAMP_INFO,
+            size: 200,
+            pointer,
+        };
+        p.call(IOCTL_DEV_QUERY, &mut args)
+    };
+    let end = BASE + (1 << 20);
+    p.mem.write(end - 8, &[0, 0, 0, 0, 0, 0, 0, 1]).unwrap();
+    assert_eq!(query(end - 64), Err(Errno::TOOBIG));
+    assert_eq!(query(end - 32), Err(Errno::FAULT));
+    p.mem.write(end - 8, &[0; 8]).unwrap();
+    assert_eq!(query(end - 64), Err(Errno::FAULT));
+}
+
+#[test]
 fn a_direction_that_the_caller_leaves_out_is_not_copied() {
     let p = Process::model(Flavour::V1_9);
     let write_only = IOCTL_VM_CREATE & !(2 << 30);
