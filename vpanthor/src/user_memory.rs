@@ -6,7 +6,8 @@ use panvk_sparse::uapi::{ObjArray, Plain};
 
 use super::refusal::refuse;
 
-/// The address space of the process that calls an ioctl: `copy_from_user` and `copy_to_user`.
+/// The address space of the process that calls an ioctl: `copy_from_user` and `copy_to_user`. No bytes at all can be copied
+/// from and to everywhere.
 pub trait UserMemory {
     /// Fills `buf` from `addr` on.
     ///
@@ -138,7 +139,8 @@ impl Objects {
     }
 }
 
-/// `E2BIG` unless the `len` bytes at `addr` are all zero (`check_zeroed_user`).
+/// `E2BIG` unless the `len` bytes at `addr` are all zero (`check_zeroed_user`). The first byte that is not, or that can't be read,
+/// decides.
 pub(super) fn check_zero(
     mem: &dyn UserMemory,
     addr: Option<u64>,
@@ -146,20 +148,28 @@ pub(super) fn check_zero(
     buf: &mut Vec<u8>,
 ) -> Result<(), Errno> {
     const STEP: usize = 4096;
+    const WORD: usize = 8;
     let mut addr = addr.ok_or(Errno::FAULT)?;
-    let mut left = len;
-    while left > 0 {
-        let step = left.min(STEP);
-        buf.resize(step, 0);
-        mem.read(addr, buf)?;
+    let end = addr.checked_add(len as u64).ok_or(Errno::FAULT)?;
+    let mut longest = STEP;
+    while addr < end {
+        // Up to the next border, so that a word is never in two pages.
+        let step = (end - addr).min((longest as u64) - addr % (longest as u64));
+        buf.resize(step as usize, 0);
+        if let Err(errno) = mem.read(addr, buf) {
+            if longest == WORD {
+                return Err(errno);
+            }
+            longest = WORD;
+            continue;
+        }
         if buf.iter().any(|byte| *byte != 0) {
             return Err(refuse(
                 Errno::TOOBIG,
                 "a field that this kernel does not know is not zero",
             ));
         }
-        addr = addr.checked_add(step as u64).ok_or(Errno::FAULT)?;
-        left -= step;
+        addr += step;
     }
     Ok(())
 }
@@ -207,6 +217,9 @@ impl Arena {
 
     /// The places of `len` bytes at `addr`, if all of them lie in the arena.
     fn range(&self, addr: u64, len: usize) -> Result<std::ops::Range<usize>, Errno> {
+        if len == 0 {
+            return Ok(0..0);
+        }
         let start = addr.checked_sub(self.base).ok_or(Errno::FAULT)?;
         let start = usize::try_from(start).map_err(|_| Errno::FAULT)?;
         let end = start.checked_add(len).ok_or(Errno::FAULT)?;

@@ -60,9 +60,12 @@ pub fn plain<T: Plain>(request: u32, args: T) -> Call {
 }
 
 impl Call {
-    /// The argument, where it lies in the memory.
+    /// The argument as the kernel reads it, where it lies in the memory: what the request is too short for is zero.
     pub fn args<T: Plain>(&self) -> Option<T> {
-        self.values(self.arg, 1).map(|mut one| one.remove(0))
+        let size = ioctl_size(self.request).min(size_of::<T>());
+        let size = if self.request & 1 << 30 != 0 { size } else { 0 };
+        let bytes: Vec<u8> = self.values(self.arg, size as u32)?;
+        Some(T::from_prefix(&bytes))
     }
 
     /// An array at an address, where all of it lies in the memory.

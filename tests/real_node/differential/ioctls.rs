@@ -252,8 +252,9 @@ fn vm_bind(random: &mut Random) -> Call {
         })
         .collect();
     let array = memory.put(&ops);
+    let vm_id = 1 + random.below(2) as u32;
     let args = VmBind {
-        vm_id: handle(random),
+        vm_id: random.mostly(vm_id, &[0, 3, 99]),
         flags: u32::from(asynchronous),
         ops: ObjArray {
             stride: random.mostly(48, &[40, 0, 56, 64]),
@@ -372,8 +373,8 @@ fn group(random: &mut Random) -> Call {
 }
 
 fn heap(random: &mut Random) -> Call {
-    if random.one_in(2) {
-        let of_a_vm = (1 + random.below(4) as u32) << 16 | random.below(3) as u32;
+    if random.one_in(3) {
+        let of_a_vm = (1 + random.below(2) as u32) << 16 | random.below(2) as u32;
         let handle = if random.one_in(2) {
             of_a_vm
         } else {
@@ -397,10 +398,10 @@ fn heap(random: &mut Random) -> Call {
     plain(
         IOCTL_TILER_HEAP_CREATE,
         TilerHeapCreate {
-            vm_id: handle(random),
-            initial_chunk_count: random.pick(&[1, 5, 0, 6, 100]),
+            vm_id: 1 + random.below(3) as u32,
+            initial_chunk_count: random.pick(&[1, 1, 5, 0, 6, 100]),
             chunk_size: random.pick(&chunks),
-            max_chunks: random.pick(&[5, 64, 1, 0, 4]),
+            max_chunks: random.pick(&[5, 64, 64, 1, 0, 4]),
             target_in_flight: random.pick(&[65535, 1, 0]),
             ..Default::default()
         },
@@ -535,7 +536,7 @@ fn transfer(random: &mut Random) -> Call {
     plain(IOCTL_SYNCOBJ_TRANSFER, args)
 }
 
-fn syncobj_fd(random: &mut Random, fds: &mut usize) -> Call {
+fn syncobj_fd(random: &mut Random) -> Call {
     let flags = if random.one_in(6) {
         random.below(8) as u32
     } else {
@@ -549,7 +550,6 @@ fn syncobj_fd(random: &mut Random, fds: &mut usize) -> Call {
         point: if random.one_in(4) { random.below(5) } else { 0 },
     };
     let mut call = if random.one_in(2) {
-        *fds += 1;
         return plain(IOCTL_SYNCOBJ_HANDLE_TO_FD, args);
     } else if random.one_in(4) {
         let args = SyncobjEventfd {
@@ -572,32 +572,29 @@ fn syncobj_fd(random: &mut Random, fds: &mut usize) -> Call {
     } else {
         8
     };
-    let newest = fds.saturating_sub(random.below(4) as usize);
-    let any = random.below(*fds as u64 + 2) as usize;
+    let any = 2 + random.below(4) as usize;
     let which = if call.is(IOCTL_SYNCOBJ_EVENTFD) {
         random.mostly(0, &[1, any, usize::MAX])
     } else {
-        random.mostly(newest, &[0, 1, any, usize::MAX])
+        random.mostly(any, &[0, 1, usize::MAX])
     };
     call.fd = Some((at, which));
     call
 }
 
-fn prime(random: &mut Random, fds: &mut usize) -> Call {
+fn prime(random: &mut Random) -> Call {
     let mut args = PrimeHandle {
         handle: handle(random),
         flags: random.mostly(CLOEXEC | RDWR, &[0, CLOEXEC, RDWR, 4, 1, u32::MAX]),
         fd: 0,
     };
     if random.one_in(2) {
-        *fds += 1;
         return plain(IOCTL_PRIME_HANDLE_TO_FD, args);
     }
     args.handle = 0;
     let mut call = plain(IOCTL_PRIME_FD_TO_HANDLE, args);
-    let newest = fds.saturating_sub(random.below(4) as usize);
-    let any = random.below(*fds as u64 + 2) as usize;
-    call.fd = Some((8, random.mostly(newest, &[0, 1, any, usize::MAX])));
+    let any = 2 + random.below(4) as usize;
+    call.fd = Some((8, random.mostly(any, &[0, 1, usize::MAX])));
     call
 }
 
@@ -693,36 +690,80 @@ fn bend(random: &mut Random, call: &mut Call) {
     }
 }
 
+/// Something of each kind, so that calls have what they are about.
+fn setup() -> Vec<Call> {
+    let mut calls = vec![plain(IOCTL_VM_CREATE, VmCreate::default()); 2];
+    for size in [64 << 10, 2 << 20, 4 << 10] {
+        let args = BoCreate {
+            size,
+            ..Default::default()
+        };
+        calls.push(plain(IOCTL_BO_CREATE, args));
+    }
+    for flags in [0, SYNCOBJ_CREATE_SIGNALED, 0, SYNCOBJ_CREATE_SIGNALED] {
+        calls.push(plain(
+            IOCTL_SYNCOBJ_CREATE,
+            SyncobjCreate { handle: 0, flags },
+        ));
+    }
+    let mut memory = Builder::new();
+    let queues = [QueueCreate {
+        priority: 1,
+        ringbuf_size: 4096,
+        ..Default::default()
+    }; 3];
+    let args = GroupCreate {
+        queues: ObjArray {
+            stride: 8,
+            count: 3,
+            array: memory.put(&queues),
+        },
+        max_compute_cores: 4,
+        max_fragment_cores: 4,
+        max_tiler_cores: 1,
+        compute_core_mask: 0x50005,
+        fragment_core_mask: 0x50005,
+        tiler_core_mask: 1,
+        vm_id: 1,
+        ..Default::default()
+    };
+    calls.push(memory.call(IOCTL_GROUP_CREATE, args));
+    calls
+}
+
 pub fn sequence(seed: u64) -> Vec<Call> {
     let mut random = Random::new(seed);
-    let mut fds = 1;
-    (0..CALLS)
-        .map(|_| {
-            let random = &mut random;
-            let mut call = match random.below(30) {
-                0 => dev_query(random),
-                1..=3 => vm(random),
-                4 | 5 => bo_create(random),
-                6 | 7 => bo(random),
-                8 => bo_sync(random),
-                9 | 10 => vm_bind(random),
-                11 | 12 => group_create(random),
-                13 | 14 => group_submit(random),
-                15 => group(random),
-                16 | 17 => heap(random),
-                18 => syncobj_create(random),
-                19 => syncobj_destroy(random),
-                20 | 21 => wait(random),
-                22 | 23 => syncobj_arrays(random),
-                24 | 25 => transfer(random),
-                26 | 27 => syncobj_fd(random, &mut fds),
-                28 => prime(random, &mut fds),
-                _ => core(random),
-            };
-            if random.one_in(60) {
-                bend(random, &mut call);
-            }
-            call
-        })
-        .collect()
+    let mut calls = if random.one_in(10) {
+        Vec::new()
+    } else {
+        setup()
+    };
+    calls.extend((0..CALLS).map(|_| {
+        let random = &mut random;
+        let mut call = match random.below(30) {
+            0 => dev_query(random),
+            1..=3 => vm(random),
+            4 | 5 => bo_create(random),
+            6 | 7 => bo(random),
+            8 => bo_sync(random),
+            9 | 10 => vm_bind(random),
+            11 | 12 => group_create(random),
+            13 | 14 => group_submit(random),
+            15 => group(random),
+            16 | 17 => heap(random),
+            18 => syncobj_create(random),
+            19 => syncobj_destroy(random),
+            20 | 21 => wait(random),
+            22 | 23 => syncobj_arrays(random),
+            24 | 25 => transfer(random),
+            26 | 27 => syncobj_fd(random),
+            28 => prime(random),
+            _ => core(random),
+        };
+        if random.one_in(60) {
+            bend(random, &mut call);
+        }
+        call
+    }));
+    calls
 }

@@ -1,8 +1,10 @@
 //! A look at what a sequence of binds has left: the kernel's list of mappings, and the page tables page by page.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use panvk_sparse::uapi::*;
+use vpanthor::snapshot::VmSnapshot;
 
 use super::binds::USER;
 use super::rig::{self, Pairs, Rig, Table};
@@ -27,28 +29,37 @@ pub fn compare(sides: &Sides) -> Result<(), String> {
         return Ok(());
     }
     let vms: Vec<u32> = sides.model.snapshot().vms.iter().map(|vm| vm.id).collect();
-    compare_mappings(sides, rig, &vms)?;
-    let mut left = Vec::new();
-    for vm in vms.iter().filter(|vm| VMS.contains(vm)) {
-        if sides
-            .model
-            .snapshot()
-            .vms
-            .iter()
-            .any(|one| one.id == *vm && one.usable && one.user_va_range == USER)
-        {
-            map_away(sides, *vm)?;
-            left.push(*vm);
+    // What is asynchronous and signals nothing may still be on its way.
+    let mut left = 100;
+    while let Err(what) = compare_mappings(sides, rig, &vms) {
+        if left == 0 {
+            return Err(what);
         }
+        left -= 1;
+        std::thread::sleep(Duration::from_millis(10));
     }
-    let tables = rig.tables();
-    let memory = where_memory_is(sides, &tables);
-    for vm in left {
-        let table = tables.iter().find(|table| table.at(mark(vm)).is_some());
-        let table = table.ok_or_else(|| format!("VM {vm} has no address space after a job"))?;
-        compare_pages(sides, rig, vm, table, &memory)?;
+    let usable = |vm: &VmSnapshot| vm.usable && vm.user_va_range == USER && VMS.contains(&vm.id);
+    for vm in sides.model.snapshot().vms.iter().filter(|vm| usable(vm)) {
+        map_away(sides, vm.id)?;
+        let table = table_of(sides, rig, vm.id)?;
+        compare_pages(sides, rig, vm.id, &table)?;
     }
     Ok(())
+}
+
+/// The page table of a VM. A VM that does no work loses its address space sooner or later.
+fn table_of(sides: &Sides, rig: &Rig, vm: u32) -> Result<Table, String> {
+    for _ in 0..10 {
+        work(sides, vm)?;
+        let tables = rig.tables().into_iter();
+        if let Some(table) = tables
+            .into_iter()
+            .find(|table| table.at(mark(vm)).is_some())
+        {
+            return Ok(table);
+        }
+    }
+    Err(format!("VM {vm} has no address space after ten jobs"))
 }
 
 fn away(bo: u32) -> u64 {
@@ -104,10 +115,9 @@ fn compare_mappings(sides: &Sides, rig: &Rig, vms: &[u32]) -> Result<(), String>
     Ok(())
 }
 
-/// Maps all memory once more on the node, and lets the GPU work in the VM, so that its page tables can be seen.
+/// Maps all memory once more on the node.
 fn map_away(sides: &Sides, vm: u32) -> Result<(), String> {
     let node = &sides.real;
-    let fail = |what: &str, errno| format!("the look at VM {vm}: {what}: {errno}");
     let bind = |op: VmBindOp| {
         let ops = [op];
         let array = ObjArray {
@@ -141,7 +151,13 @@ fn map_away(sides: &Sides, vm: u32) -> Result<(), String> {
         size: DUMMY_SIZE,
         ..Default::default()
     })
-    .map_err(|errno| fail("SPARSE", errno))?;
+    .map_err(|errno| format!("the look at VM {vm}: SPARSE: {errno}"))
+}
+
+/// Lets the GPU work in the VM.
+fn work(sides: &Sides, vm: u32) -> Result<(), String> {
+    let node = &sides.real;
+    let fail = |what: &str, errno| format!("the look at VM {vm}: {what}: {errno}");
     let queue = [QueueCreate {
         priority: 1,
         pad: [0; 3],
@@ -210,34 +226,21 @@ fn map_away(sides: &Sides, vm: u32) -> Result<(), String> {
 }
 
 /// The physical addresses of the pages of each buffer object, by the model's number of it (0 is the kernel's dummy).
-type Memory = HashMap<u64, Vec<Option<u64>>>;
-
-fn where_memory_is(sides: &Sides, tables: &[Table]) -> Memory {
-    let pages = |va: u64, size: u64| -> Vec<Option<u64>> {
-        let table = tables.iter().find(|table| table.at(va).is_some());
-        let page = |va| table?.at(va).map(|entry| entry.pa(va));
+fn where_memory_is(sides: &Sides, vm: u32, table: &Table) -> HashMap<u64, Vec<Option<u64>>> {
+    let pages = |va: u64, size: u64| {
+        let page = |va| table.at(va).map(|entry| entry.pa(va));
         (va..va + size).step_by(PAGE as usize).map(page).collect()
     };
-    let bos = sides.model.snapshot().bos;
-    let mut memory: Memory = bos
-        .into_iter()
+    let bos = sides.model.snapshot().bos.into_iter();
+    let mut memory: HashMap<_, _> = bos
         .map(|bo| (bo.id, pages(away(bo.handle), bo.size)))
         .collect();
-    let dummy = VMS
-        .into_iter()
-        .map(|vm| pages(mark(vm), DUMMY_SIZE))
-        .find(|pages| pages[0].is_some());
-    memory.insert(0, dummy.unwrap_or_default());
+    memory.insert(0, pages(mark(vm), DUMMY_SIZE));
     memory
 }
 
-fn compare_pages(
-    sides: &Sides,
-    rig: &Rig,
-    vm: u32,
-    table: &Table,
-    memory: &Memory,
-) -> Result<(), String> {
+fn compare_pages(sides: &Sides, rig: &Rig, vm: u32, table: &Table) -> Result<(), String> {
+    let memory = where_memory_is(sides, vm, table);
     let below = table.0.iter().take_while(|entry| entry.va < AWAY);
     let mapped: u64 = below.map(|entry| entry.size / PAGE).sum();
     let found = sides.model.with_gpuvm(vm, |gpuvm| {
@@ -248,7 +251,9 @@ fn compare_pages(
                 let model = gpuvm.translate(va).ok_or(format!("the model does not translate {va:#x}"))?;
                 let memory = memory.get(&model.bo).and_then(|pages| pages.get((model.offset / PAGE) as usize));
                 let size = if gpuvm.is_block(va) { 2 << 20 } else { PAGE };
-                let expected = memory.copied().flatten().map(|pa| (pa, model.flags.bits(), size));
+                // Where a buffer object is that has no handle any more is not known.
+                let pa = memory.copied().flatten().or(table.at(va).map(|entry| entry.pa(va)));
+                let expected = pa.map(|pa| (pa, model.flags.bits(), size));
                 let entry = table.at(va).map(|entry| (entry.pa(va), entry.flags(), entry.size));
                 if entry.is_none() || entry != expected {
                     return Err(format!(

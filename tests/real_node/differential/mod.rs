@@ -24,6 +24,8 @@ mod rig;
 mod shrink;
 mod sides;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -49,28 +51,38 @@ pub struct Judge {
     rig: &'static Option<Rig>,
     /// Whether calls are left out that the kernel does not survive.
     careful: bool,
+    /// See `Sides::open`.
+    counted: bool,
+    /// How many calls of a name were made, and how many of them succeeded.
+    answers: RefCell<BTreeMap<&'static str, [u64; 2]>>,
 }
 
 impl Judge {
-    fn new() -> Self {
+    fn new(counted: bool) -> Self {
         static RIG: OnceLock<Option<Rig>> = OnceLock::new();
         let (node, _) = vpanthor::nodes::find().expect("a panthor node");
         Self {
             node,
             rig: RIG.get_or_init(Rig::open),
+            counted,
+            answers: RefCell::default(),
             careful: std::env::var_os("PANVK_SPARSE_TEST_FATAL").is_none(),
         }
     }
 
     /// Makes the calls on both sides; how many were made, or the first difference.
     pub fn run(&self, calls: &[Call]) -> Result<u64, Difference> {
-        let mut sides = Sides::open(&self.node, self.rig);
+        let mut sides = Sides::open(&self.node, self.rig, self.counted);
         let mut made = 0;
         for (at, call) in calls.iter().enumerate() {
             if self.careful && sides.is_fatal(call) {
                 continue;
             }
-            sides.call(call).map_err(|what| Difference { at, what })?;
+            let succeeded = sides.call(call).map_err(|what| Difference { at, what })?;
+            let mut answers = self.answers.borrow_mut();
+            let [calls, successes] = answers.entry(call.name()).or_default();
+            *calls += 1;
+            *successes += u64::from(succeeded);
             made += 1;
         }
         let at = calls.len();
@@ -130,7 +142,7 @@ impl Judge {
 #[ignore = "needs a panthor node"]
 fn real_node_answers_random_binds_as_its_model_does() {
     let _alone = alone();
-    let judge = Judge::new();
+    let judge = Judge::new(true);
     let made = judge.run_all("binds", binds::sequence);
     if let Some(rig) = judge.rig {
         let compared = rig.compared();
@@ -149,14 +161,32 @@ fn real_node_answers_random_binds_as_its_model_does() {
 #[ignore = "needs a panthor node"]
 fn real_node_answers_random_ioctls_as_its_model_does() {
     let _alone = alone();
-    Judge::new().run_all("ioctls", ioctls::sequence);
+    let judge = Judge::new(false);
+    let made = judge.run_all("ioctls", ioctls::sequence);
+    let answers = judge.answers.borrow();
+    for (name, [calls, successes]) in answers.iter() {
+        println!("{name}: {calls} calls, {successes} succeeded");
+    }
+    // Else they would show little.
+    let succeeded: u64 = answers.values().map(|[_, successes]| successes).sum();
+    assert!(succeeded > made / 4, "{succeeded} of {made}");
+    for ioctl in panvk_sparse::uapi::ioctls() {
+        let successes = answers
+            .get(ioctl.name)
+            .map_or(0, |[_, successes]| *successes);
+        assert!(
+            made < 50_000 || successes > 0,
+            "{} never succeeded",
+            ioctl.name
+        );
+    }
 }
 
 #[test]
 #[ignore = "needs a panthor node"]
 fn real_node_answers_recorded_sequences_as_its_model_does() {
     let _alone = alone();
-    let judge = Judge::new();
+    let judge = Judge::new(false);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/real_node/sequences");
     let files: Vec<PathBuf> = match std::env::var_os("PANVK_SPARSE_TEST_REPLAY") {
         Some(file) => vec![file.into()],

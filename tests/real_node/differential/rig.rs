@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use panvk_sparse::uapi::Plain;
 use rustix::time::{ClockId, clock_gettime};
@@ -208,7 +209,11 @@ impl Rig {
 
     /// The mappings of each VM, in the order in which the VMs were made. The firmware's own is not among them.
     pub fn mappings(&self) -> Vec<Vec<Listed>> {
-        let text = std::fs::read_to_string(MAPPINGS).expect("the kernel's list of mappings");
+        // While a VM of a closed file goes, the kernel says that there is no such device.
+        let read = || std::fs::read_to_string(MAPPINGS);
+        let wait = || std::thread::sleep(Duration::from_millis(2));
+        let text = (0..100).find_map(|_| read().inspect_err(|_| wait()).ok());
+        let text = text.expect("the kernel's list of mappings");
         let mut vms = Vec::new();
         for line in text.lines() {
             if line.starts_with("DRM GPU VA space") {

@@ -18,13 +18,18 @@ fn a_code_of_another_letter_is_no_ioctl_and_an_unknown_number_is_invalid() {
     let addr = p.put(&[0; 64]);
     let call = |code| p.file.ioctl(code, addr, &p.mem);
     assert_eq!(call(IOCTL_VERSION ^ 0x100), Err(Errno::NOTTY));
-    assert_eq!(call(IOCTL_VERSION | 0x3f), Err(Errno::INVAL));
+    assert_eq!(call(IOCTL_VERSION | 0x0f), Err(Errno::INVAL));
     // What a primary node takes is not for this one.
-    for display in [0x02, 0x0d, 0x11, 0xa0, 0xbe] {
+    for display in [0x02, 0x0d, 0x11, 0x13, 0x1f, 0x3c, 0x3f, 0xa0, 0xbe, 0xce] {
         let code = IOCTL_VERSION & !0xff | display;
         assert_eq!(call(code), Err(Errno::ACCESS), "{code:#x}");
     }
     assert_eq!(last_refusal(), Some("not for a render node"));
+    // That its argument can be copied is seen to before.
+    let nowhere = |display| p.file.ioctl(IOCTL_VERSION & !0xff | display, 8, &p.mem);
+    assert_eq!(nowhere(0x3f), Err(Errno::FAULT));
+    assert_eq!(nowhere(0x02), Err(Errno::FAULT));
+    assert_eq!(nowhere(0x1f), Err(Errno::ACCESS));
     assert_eq!((call(IOCTL_VERSION), last_refusal()), (Ok(0), None));
 }
 
@@ -56,6 +61,42 @@ fn an_argument_longer_than_the_kernels_keeps_what_the_kernel_does_not_know() {
     p.mem.write(tail, VmCreate::default().as_bytes()).unwrap();
     assert_eq!(p.file.ioctl(code, tail, &p.mem), Err(Errno::FAULT));
     assert_eq!(p.file.ioctl(IOCTL_VM_CREATE, tail, &p.mem), Ok(0));
+}
+
+#[test]
+fn what_only_the_caller_knows_of_an_argument_comes_back_as_it_was() {
+    let p = Process::model(Flavour::V1_9);
+    let addr = p.put(&[b'x'; 4096]);
+    let args = Version {
+        name_len: 7,
+        name: addr + 64,
+        ..Default::default()
+    };
+    p.mem.write(addr, args.as_bytes()).unwrap();
+    let code = with_size(IOCTL_VERSION, 4096);
+    assert_eq!(p.file.ioctl(code, addr, &p.mem), Ok(0));
+    // The name was there, until the whole argument was copied back.
+    assert_eq!(p.get::<u64>(addr + 64).to_ne_bytes(), [b'x'; 8]);
+    assert_eq!(p.get::<Version>(addr).name_len, 7);
+}
+
+#[test]
+fn a_byte_too_much_counts_before_memory_that_ends() {
+    let p = Process::model(Flavour::V1_9);
+    let query = |pointer| {
+        let mut args = DevQuery {
+            r#type: DEV_QUERY_TIMESTAMP_INFO,
+            size: 200,
+            pointer,
+        };
+        p.call(IOCTL_DEV_QUERY, &mut args)
+    };
+    let end = BASE + (1 << 20);
+    p.mem.write(end - 8, &[0, 0, 0, 0, 0, 0, 0, 1]).unwrap();
+    assert_eq!(query(end - 64), Err(Errno::TOOBIG));
+    assert_eq!(query(end - 32), Err(Errno::FAULT));
+    p.mem.write(end - 8, &[0; 8]).unwrap();
+    assert_eq!(query(end - 64), Err(Errno::FAULT));
 }
 
 #[test]
@@ -94,6 +135,37 @@ fn the_version_is_told_in_two_calls() {
         p.call(IOCTL_VERSION, &mut args).unwrap();
         assert_eq!(args.name_len, 7);
         assert_eq!(p.get::<u64>(short).to_ne_bytes(), *b"panxxxxx");
+    }
+}
+
+#[test]
+fn a_process_may_give_itself_a_name_that_can_be_printed() {
+    for flavour in Flavour::ALL {
+        let p = Process::new(flavour);
+        let name = |text: &[u8], name_len| {
+            let name = p.put(text);
+            p.call(IOCTL_SET_CLIENT_NAME, &mut SetClientName { name_len, name })
+        };
+        if flavour == Flavour::V1_0 {
+            assert_eq!(name(b"name", 4), Err(Errno::INVAL));
+            continue;
+        }
+        assert_eq!(name(b"name", 4), Ok(()));
+        assert_eq!(name(&[b'x'; 65], 64), Ok(()));
+        assert_eq!(name(&[b'x'; 65], 65), Err(Errno::INVAL));
+        for wrong in [b"a b", b"a\0b", b"a\xffb"] {
+            assert_eq!(name(wrong, 3), Err(Errno::INVAL), "{wrong:?}");
+        }
+        let nowhere = |name_len| SetClientName { name_len, name: 8 };
+        assert_eq!(
+            p.call(IOCTL_SET_CLIENT_NAME, &mut nowhere(1)),
+            Err(Errno::FAULT)
+        );
+        assert_eq!(p.call(IOCTL_SET_CLIENT_NAME, &mut nowhere(0)), Ok(()));
+        assert_eq!(
+            p.call(IOCTL_SET_CLIENT_NAME, &mut nowhere(u64::MAX)),
+            Err(Errno::INVAL)
+        );
     }
 }
 
@@ -211,6 +283,9 @@ fn a_query_fills_what_the_caller_knows_and_zeros_what_only_it_knows() {
     assert_eq!(p.get::<u64>(pointer + 16), 0xeeee_eeee_eeee_eeee);
     args.pointer = 8;
     assert_eq!(p.call(IOCTL_DEV_QUERY, &mut args), Err(Errno::FAULT));
+    // No bytes can be read from anywhere, but are too few.
+    (args.r#type, args.size) = (DEV_QUERY_TIMESTAMP_INFO, 0);
+    assert_eq!(p.call(IOCTL_DEV_QUERY, &mut args), Err(Errno::INVAL));
 }
 
 #[test]
@@ -302,8 +377,11 @@ fn a_bo_has_whole_pages_and_known_flags() {
             ((1, 0, 2, 0), bad),
             ((1, 0, 0, 1), bad),
             ((0, 0, 0, 0), bad),
-            ((u64::MAX, 0, 0, 0), bad),
+            ((u64::MAX - PAGE + 1, 0, 0, 0), bad),
             ((1 << 63, 0, 0, 0), bad),
+            // Rounded up it is 0, which has no place among the offsets for mmap.
+            ((u64::MAX, 0, 0, 0), Err(Errno::NOSPC)),
+            ((1 << 40, 0, 0, 0), Err(Errno::NOSPC)),
         ];
         for ((size, flags, exclusive_vm_id, pad), expected) in table {
             let mut args = BoCreate {

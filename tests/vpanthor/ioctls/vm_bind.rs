@@ -455,3 +455,28 @@ fn a_buffer_object_beyond_any_memory_can_be_made_but_not_mapped() {
         assert!(!p.is_mapped(vm, MIB));
     }
 }
+
+#[test]
+fn small_pages_make_small_entries_and_sparse_is_cut_as_if_it_were_huge() {
+    let options = OpenOptions {
+        small_pages: true,
+        ..Default::default()
+    };
+    let p = Process::on(&Kernel::new(Flavour::V1_9), options);
+    let (vm, bo) = (p.vm(), p.bo(4 * MIB));
+    let written = || {
+        let stats = p.file.with_gpuvm(vm, |vm| vm.stats()).unwrap();
+        assert_eq!((stats.map_2m, stats.clear_2m_block), (0, 0));
+        (stats.map_4k, stats.clear_4k)
+    };
+    p.bind(vm, &[map(bo, 0, 0, 4 * MIB)]).unwrap();
+    assert_eq!(written(), (1024, 0));
+    // Only what is cut out is cleared.
+    p.bind(vm, &[unmap(MIB, PAGE)]).unwrap();
+    assert_eq!(written(), (1024, 1));
+    p.bind(vm, &[sparse(1 << 30, 4 * MIB)]).unwrap();
+    assert_eq!(written(), (2048, 1));
+    // The slot goes with its table, and all but the page is written again.
+    p.bind(vm, &[unmap(1 << 30 | MIB, PAGE)]).unwrap();
+    assert_eq!(written(), (2048 + 511, 1));
+}

@@ -82,6 +82,9 @@ impl Memory {
     /// Where `len` bytes at `addr` are in the process's own memory.
     fn at(words: *mut [u64], addr: u64, len: usize) -> Result<*mut u8, Errno> {
         let start = words.cast::<u8>();
+        if len == 0 {
+            return Ok(start);
+        }
         let offset = addr
             .checked_sub(start.expose_provenance() as u64)
             .ok_or(Errno::FAULT)?;

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::File;
 use crate::refusal::{forget, refuse};
-use crate::user_memory::{UserMemory, check_zero};
+use crate::user_memory::UserMemory;
 use panvk_sparse::uapi::*;
 
 /// The caller writes, the kernel reads.
@@ -36,57 +36,45 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Copies the argument in, runs `handler` on it and copies it out. `ours` is the code as the kernel knows it.
+    /// Copies the argument in, runs `handler` on it and copies it out. `ours` is the code as the kernel knows it. What only
+    /// the caller knows of it goes in and back as well.
     fn run<T: Plain>(
         &self,
         ours: u32,
         handler: impl FnOnce(&File, &mut T, &dyn UserMemory) -> Answer,
     ) -> Result<u32, Errno> {
-        let size = ioctl_size(self.request);
-        let common = size.min(size_of::<T>());
-        let both = self.request & ours;
         let mut args = T::default();
-        if both & DIR_IN != 0 {
-            self.mem
-                .read(self.arg, &mut args.as_bytes_mut()[..common])?;
-            self.touch_surplus(common, size)?;
-        }
-        let result = handler(self.file, &mut args, self.mem);
-        if both & DIR_OUT != 0 {
-            self.mem.write(self.arg, &args.as_bytes()[..common])?;
-            if both & DIR_IN == 0 && size > common {
-                self.mem.write(
-                    self.arg.checked_add(common as u64).ok_or(Errno::FAULT)?,
-                    &vec![0; size - common],
-                )?;
+        self.pass(ours, |bytes| {
+            let common = bytes.len().min(size_of::<T>());
+            args.as_bytes_mut()[..common].copy_from_slice(&bytes[..common]);
+            let result = handler(self.file, &mut args, self.mem);
+            bytes[..common].copy_from_slice(&args.as_bytes()[..common]);
+            result
+        })
+        .map(|()| 0)
+    }
+
+    /// Copies the caller's bytes in, and out after `work`. `ours`: which way they go, as in a code.
+    fn pass(&self, ours: u32, work: impl FnOnce(&mut [u8]) -> Answer) -> Answer {
+        let both = self.request & ours;
+        let mut few = [0; 128];
+        let mut many = Vec::new();
+        let size = ioctl_size(self.request);
+        let bytes = match few.get_mut(..size) {
+            Some(bytes) => bytes,
+            None => {
+                many.resize(size, 0);
+                &mut many[..]
             }
-        }
-        result.map(|()| 0)
-    }
-
-    /// Copies the argument in and out, where `directions` are the kernel's own: what happens also if it then refuses the call.
-    fn pass(&self, directions: u32) -> Answer {
-        let both = self.request & directions;
-        let mut bytes = vec![0; ioctl_size(self.request)];
+        };
         if both & DIR_IN != 0 {
-            self.mem.read(self.arg, &mut bytes)?;
+            self.mem.read(self.arg, bytes)?;
         }
+        let result = work(bytes);
         if both & DIR_OUT != 0 {
-            self.mem.write(self.arg, &bytes)?;
+            self.mem.write(self.arg, bytes)?;
         }
-        Ok(())
-    }
-
-    /// Bytes that only the caller knows are copied in and back unchanged: all that shows is whether they can be.
-    fn touch_surplus(&self, common: usize, size: usize) -> Result<(), Errno> {
-        if size == common {
-            return Ok(());
-        }
-        let addr = self.arg.checked_add(common as u64);
-        match check_zero(self.mem, addr, size - common, &mut Vec::new()) {
-            Err(Errno::FAULT) => Err(Errno::FAULT),
-            _ => Ok(()),
-        }
+        result
     }
 }
 
@@ -123,8 +111,8 @@ pub(super) fn ioctl(
         mem,
     };
     if let Some(directions) = for_display(number) {
-        call.pass(directions)?;
-        return Err(refuse(Errno::ACCESS, "not for a render node"));
+        let refused = |_: &mut [u8]| Err(refuse(Errno::ACCESS, "not for a render node"));
+        return call.pass(directions, refused).map(|()| 0);
     }
     file.faults.ioctl(number)?;
     let flavour = file.kernel.flavour();

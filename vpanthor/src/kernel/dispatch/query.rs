@@ -116,11 +116,11 @@ fn timestamp_flags(args: &DevQuery, mem: &dyn UserMemory) -> Result<u32, Errno> 
     let size = args.size as usize;
     let common = size.min(size_of::<TimestampInfo>());
     let mut info = TimestampInfo::default();
-    mem.read(args.pointer, &mut info.as_bytes_mut()[..common])?;
     if size > common {
         let surplus = args.pointer.checked_add(common as u64);
         check_zero(mem, surplus, size - common, &mut Vec::new())?;
     }
+    mem.read(args.pointer, &mut info.as_bytes_mut()[..common])?;
     Ok(info.flags)
 }
 
