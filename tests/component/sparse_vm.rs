@@ -463,3 +463,42 @@ fn an_adopted_vm_outlives_the_one_who_adopted_it() {
     let stats = file.vm_stats(own.id().0).expect("it is there");
     assert_eq!(stats.mappings, 1);
 }
+
+#[test]
+fn an_unordered_batch_is_mapped_whatever_the_shadow_says_and_leaves_it_unknown() {
+    let device = device(Flavour::V1_9);
+    let mut vm = sparse_vm(&device, None);
+    vm.add_range(range(0), Initial::Unbound).expect("a range");
+    let bo = new_bo(&device);
+    let target = Target::memory(vm.memory(bo.handle()), 0);
+    let requests = [Request {
+        va: Va(BASE),
+        len: SZ_64K,
+        target,
+    }];
+    let ordered = Batch {
+        requests: &requests,
+        ..Batch::default()
+    };
+    let unordered = Batch {
+        unordered: true,
+        ..ordered
+    };
+    let mut ops = |batches: &[Batch<'_>]| {
+        let before = vm.kernel_counters().vm_bind_ops;
+        let bound = vm.bind(batches).expect("a bind");
+        let ops = vm.kernel_counters().vm_bind_ops - before;
+        (ops, bound.elided, vm.shadow().get(Va(BASE)).is_some())
+    };
+    assert_eq!(ops(&[ordered]), (1, 0, true));
+    assert_eq!(ops(&[ordered]), (0, 1, true));
+    assert_eq!(ops(&[unordered]), (1, 0, false));
+    assert_eq!(ops(&[unordered]), (1, 0, false));
+    // Between batches of one call, too.
+    assert_eq!(ops(&[ordered, unordered, ordered]), (3, 0, true));
+    assert_eq!(ops(&[ordered]), (0, 1, true));
+    // What is taken back is known again only where the call has left something that is.
+    let bound = vm.bind(&[unordered]).expect("a bind");
+    vm.take_back(bound.changes).expect("taken back");
+    assert_eq!(vm.shadow().get(Va(BASE)), None);
+}

@@ -1,6 +1,7 @@
 //! The driver through the real loader: what it says of itself, what its settings do, how it fails, how many operations it
 //! takes.
 
+mod abuse;
 mod alias;
 mod alias_starts;
 mod aspects;

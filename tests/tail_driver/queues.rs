@@ -52,6 +52,13 @@ pub unsafe extern "system" fn family_properties2(
     }
 }
 
+/// Whether this vkQueueBindSparse is one that is to be refused.
+pub fn refuses_bind() -> bool {
+    static BINDS: AtomicU32 = AtomicU32::new(1);
+    let nth = BINDS.fetch_add(1, Ordering::Relaxed);
+    number("PANVK_SPARSE_TEST_REFUSE_BINDS").is_some_and(|every| nth % every.max(1) == 0)
+}
+
 static SUBMITS: AtomicU32 = AtomicU32::new(0);
 
 pub unsafe extern "system" fn submit(

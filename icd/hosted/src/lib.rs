@@ -53,7 +53,15 @@ pub struct Hosted {
     /// Apart from the rest: what is said of semaphores and fences need not wait for a bind.
     stand_ins: Mutex<StandIns>,
     order: Mutex<Order>,
+    /// What has been said of memories while a bind had the books. Who gets them next enters it.
+    news: Mutex<Vec<News>>,
     state: Mutex<Books>,
+}
+
+#[derive(Debug)]
+enum News {
+    Allocated { memory: u64, size: u64, bo: drm::Bo },
+    Freed { memory: u64 },
 }
 
 /// What changes. One lock holds it all: a bind has to see, and leave, one state of the VM.
@@ -85,6 +93,7 @@ impl Hosted {
             strategy: space.strategy(),
             stand_ins: Mutex::default(),
             order: Mutex::default(),
+            news: Mutex::default(),
             state: Mutex::new(Books {
                 space,
                 fresh: Vec::new(),
@@ -109,17 +118,26 @@ impl Hosted {
         look(&self.state().space)
     }
 
-    /// See [`Space::add_memory`].
+    /// See [`Space::add_memory`]. Does not wait for a bind.
     ///
     /// # Errors
     /// As there.
     pub fn add_memory(&self, memory: u64, size: u64) -> Result<(), HostedError> {
-        self.state().space.add_memory(memory, size)
+        let bo = space::buffer_object(&self.device, memory, size)?;
+        self.tell(News::Allocated { memory, size, bo });
+        Ok(())
     }
 
-    /// See [`Space::remove_memory`].
+    /// See [`Space::remove_memory`]. Does not wait for a bind.
     pub fn remove_memory(&self, memory: u64) {
-        self.state().space.remove_memory(memory);
+        self.tell(News::Freed { memory });
+    }
+
+    fn tell(&self, news: News) {
+        lock(&self.news).push(news);
+        if let Ok(mut state) = self.state.try_lock() {
+            state.enter(&self.news);
+        }
     }
 
     /// See [`Space::add_resource`]. The base driver binds unbound ranges to `dummy`, a memory of [`DUMMY_BYTES`], with the
@@ -289,11 +307,30 @@ impl Hosted {
     }
 
     fn state(&self) -> MutexGuard<'_, Books> {
-        lock(&self.state)
+        let mut state = lock(&self.state);
+        state.enter(&self.news);
+        state
     }
 }
 
 impl Books {
+    /// Enters what was said of memories meanwhile.
+    fn enter(&mut self, news: &Mutex<Vec<News>>) {
+        let news = std::mem::take(&mut *lock(news));
+        let is_any = !news.is_empty();
+        for news in news {
+            match news {
+                News::Allocated { memory, size, bo } => {
+                    self.space.add_memory_with(memory, size, bo);
+                }
+                News::Freed { memory } => self.space.memories.free(memory),
+            }
+        }
+        if is_any && self.in_flight == 0 {
+            self.space.settle();
+        }
+    }
+
     /// A resource is new, or could not be made (then without a dummy). What that has changed in the page tables is none of
     /// the base driver's business.
     fn note_new(&mut self, device: &drm::Device, id: ResourceId, dummy: Option<u64>) {

@@ -71,23 +71,22 @@ impl Space {
     /// # Errors
     /// The kernel has no buffer object for it.
     pub fn add_memory(&mut self, memory: u64, size: u64) -> Result<(), HostedError> {
-        // Imported memory may come without a size; it can't be bound then.
-        let bo = self.device.create_bo(size.max(SZ_4K), 0, None);
-        let bo = bo.map_err(|error| {
-            unmade(
-                &format!("VkDeviceMemory {memory:#x} of {size} bytes"),
-                error,
-            )
-        })?;
+        let bo = buffer_object(&self.device, memory, size)?;
+        self.add_memory_with(memory, size, bo);
+        Ok(())
+    }
+
+    /// As [`Space::add_memory`], with the [`buffer_object`] for it.
+    pub(crate) fn add_memory_with(&mut self, memory: u64, size: u64, bo: Bo) {
         let file = self.device.vpanthor();
         let id = file.and_then(|file| file.bo_id(bo.handle().0)).unwrap_or(0);
         self.memories.add(&mut self.vm, memory, size, bo, id);
-        Ok(())
     }
 
     /// A `VkDeviceMemory` is freed. Where it is bound it stays bound until something else is.
     pub fn remove_memory(&mut self, memory: u64) {
-        self.memories.free(&mut self.vm, memory);
+        self.memories.free(memory);
+        self.settle();
     }
 
     /// A sparse resource was created. It takes `size` bytes of address space, can be bound in pieces of `granularity` bytes
@@ -307,6 +306,21 @@ impl Space {
     pub fn dummy(&self) -> Option<&Bo> {
         self.vm.dummy()
     }
+}
+
+/// A buffer object that stands for a `VkDeviceMemory` of `size` bytes.
+///
+/// # Errors
+/// The kernel has none.
+pub(crate) fn buffer_object(device: &Device, memory: u64, size: u64) -> Result<Bo, HostedError> {
+    // Imported memory may come without a size; it can't be bound then.
+    let bo = device.create_bo(size.max(SZ_4K), 0, None);
+    bo.map_err(|error| {
+        unmade(
+            &format!("VkDeviceMemory {memory:#x} of {size} bytes"),
+            error,
+        )
+    })
 }
 
 /// What all distances in a resource are a multiple of at which binds split it: its granularity, or less if mip tails end inside
