@@ -32,8 +32,8 @@ struct Resource {
     destroyed: bool,
 }
 
-/// VM_BIND calls and operations.
-pub type Cost = (u64, u64);
+/// VM_BIND calls and operations, if the node counts them: the virtual one does.
+pub type Cost = Option<(u64, u64)>;
 
 pub struct Oracle<'g> {
     gpu: &'g Gpu,
@@ -47,12 +47,23 @@ pub struct Oracle<'g> {
 /// The state of the node.
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    /// Of the VM that maps most.
+    /// By address: the buffer object, by a number of it, and the offset in bytes.
     pages: BTreeMap<u64, (u64, u64)>,
-    /// Numbers and handles.
-    bos: BTreeMap<u64, u64>,
-    cost: Cost,
+    bind_calls: u64,
+    bind_ops: u64,
     refused: u64,
+}
+
+impl Seen {
+    fn map(&mut self, va: u64, size: u64, bo: u64, offset: u64) {
+        for at in (0..size).step_by(PAGE as usize) {
+            self.pages.insert(va + at, (bo, offset + at));
+        }
+    }
+
+    fn bos(&self) -> BTreeSet<u64> {
+        self.pages.values().map(|(bo, _)| *bo).collect()
+    }
 }
 
 fn number(value: &Value, field: &str) -> u64 {
@@ -61,8 +72,21 @@ fn number(value: &Value, field: &str) -> u64 {
         .unwrap_or_else(|| panic!("{field} of {value}"))
 }
 
-/// Has the node write down its state, and reads it.
+/// Whether this process has a virtual node.
+fn is_virtual() -> bool {
+    std::env::var_os("VPANTHOR_DUMP").is_some()
+}
+
 fn look() -> Seen {
+    if is_virtual() {
+        look_at_the_model()
+    } else {
+        look_at_the_kernel()
+    }
+}
+
+/// Has the virtual node write down its state, and reads it.
+fn look_at_the_model() -> Seen {
     let path = PathBuf::from(std::env::var_os("VPANTHOR_DUMP").expect("a name for the dump"));
     let _ = std::fs::remove_file(&path);
     kill_process(getpid(), Signal::USR1).expect("a signal to ourselves");
@@ -75,31 +99,41 @@ fn look() -> Seen {
     let dump: Value = serde_json::from_slice(&text).expect("whole JSON");
     let node = &dump["nodes"][0];
     let mut seen = Seen {
-        cost: (
-            number(&node["ioctls"]["VM_BIND"], "calls"),
-            number(&node["vm_bind"], "ops"),
-        ),
+        bind_calls: number(&node["ioctls"]["VM_BIND"], "calls"),
+        bind_ops: number(&node["vm_bind"], "ops"),
         refused: number(node, "refused"),
         ..Seen::default()
     };
     for file in node["files"].as_array().expect("files") {
-        for bo in file["bos"].as_array().expect("bos") {
-            seen.bos.insert(number(bo, "id"), number(bo, "handle"));
-        }
         for vm in file["vms"].as_array().expect("vms") {
             assert_eq!(vm["usable"], true);
             for mapping in vm["mappings"].as_array().expect("mappings") {
-                let (va, bo, offset) = (
-                    number(mapping, "va"),
-                    number(mapping, "bo"),
-                    number(mapping, "offset"),
-                );
-                for at in (0..number(mapping, "size")).step_by(PAGE as usize) {
-                    seen.pages.insert(va + at, (bo, offset + at));
-                }
+                let of = |field| number(mapping, field);
+                seen.map(of("va"), of("size"), of("bo"), of("offset"));
             }
         }
     }
+    seen
+}
+
+/// The kernel's own list of what each VM maps, but for the one of the GPU's microcontroller. Objects have their addresses as
+/// numbers.
+fn look_at_the_kernel() -> Seen {
+    let list = std::fs::read_to_string("/sys/kernel/debug/dri/128/gpuvas").expect("debugfs");
+    let (mut seen, mut is_ours) = (Seen::default(), false);
+    for line in list.lines() {
+        if line.starts_with("DRM GPU VA space") {
+            is_ours = !line.contains("MCU");
+        }
+        let columns: Vec<_> = line.split('|').map(str::trim).collect();
+        let hex = |at: usize| u64::from_str_radix(columns.get(at)?.strip_prefix("0x")?, 16).ok();
+        if let (true, Some(va), Some(size), Some(object), Some(offset)) =
+            (is_ours, hex(1), hex(2), hex(4), hex(5))
+        {
+            seen.map(va, size, object, offset);
+        }
+    }
+    assert!(!seen.pages.is_empty(), "{list}");
     seen
 }
 
@@ -124,8 +158,8 @@ impl<'g> Oracle<'g> {
         assert!(!types.is_empty());
         let memory = Memory::new(self.gpu, size, 0);
         let before = std::mem::replace(&mut self.seen, look());
-        let new = (self.seen.bos.keys()).filter(|id| !before.bos.contains_key(id));
-        let new: Vec<_> = new.copied().collect();
+        // panvk maps all memory at an address of its own, too.
+        let new: Vec<_> = self.seen.bos().difference(&before.bos()).copied().collect();
         assert_eq!(new.len(), 1, "one buffer object is new");
         self.memories.insert(new[0]);
         (memory, new[0])
@@ -221,11 +255,14 @@ impl<'g> Oracle<'g> {
             self.seen.refused, before.refused,
             "{what}: the kernel refused something"
         );
-        let cost = (
-            self.seen.cost.0 - before.cost.0,
-            self.seen.cost.1 - before.cost.1,
-        );
-        println!("step {:2}: {what}: {}/{}", self.steps, cost.0, cost.1);
+        let cost = is_virtual().then(|| {
+            let (now, before) = (&self.seen, before);
+            (
+                now.bind_calls - before.bind_calls,
+                now.bind_ops - before.bind_ops,
+            )
+        });
+        println!("step {:2}: {what}: {cost:?}", self.steps);
         cost
     }
 }

@@ -64,6 +64,14 @@ impl Pieces<'_, '_> {
     }
 }
 
+#[track_caller]
+fn costs(cost: Cost, wanted: (u64, u64)) {
+    assert!(
+        cost.is_none_or(|cost| cost == wanted),
+        "it cost {cost:?}, expected {wanted:?}"
+    );
+}
+
 fn program(null_is_one_op: bool) {
     let app = App::new().expect("an instance");
     let gpu = Gpu::new(&app);
@@ -84,7 +92,7 @@ fn program(null_is_one_op: bool) {
         (buffer.requirements.size, buffer.requirements.alignment),
         (SIZE, 4096)
     );
-    assert_eq!(oracle.create("buffer", SIZE, true), (1, slots(SIZE)));
+    costs(oracle.create("buffer", SIZE, true), (1, slots(SIZE)));
     let memory = oracle.allocate(SIZE);
     let on = Pieces {
         gpu: &gpu,
@@ -98,52 +106,55 @@ fn program(null_is_one_op: bool) {
             .map(piece)
             .map(|(at, size)| (at, size, Some(at)))
     };
-    assert_eq!(on.bind(&mut oracle, "bind all", all()), (1, 1));
-    assert_eq!(
+    costs(on.bind(&mut oracle, "bind all", all()), (1, 1));
+    costs(
         on.bind(&mut oracle, "bind all again", all()),
+        // One SYNC_ONLY, for the fence.
         (1, 1),
-        "one SYNC_ONLY, for the fence"
     );
-    assert_eq!(on.bind(&mut oracle, "unbind all", none()), (1, slots(SIZE)));
-    assert_eq!(on.bind(&mut oracle, "unbind all again", none()), (1, 1));
-    assert_eq!(on.bind(&mut oracle, "pieces in order", in_order()), (1, 1));
+    costs(on.bind(&mut oracle, "unbind all", none()), (1, slots(SIZE)));
+    costs(on.bind(&mut oracle, "unbind all again", none()), (1, 1));
+    costs(on.bind(&mut oracle, "pieces in order", in_order()), (1, 1));
     on.bind(&mut oracle, "unbind them", none());
     let order = shuffled(PIECES);
     let pieces = order
         .iter()
         .map(|i| piece(*i))
         .map(|(at, size)| (at, size, Some(at)));
-    assert_eq!(on.bind(&mut oracle, "pieces shuffled", pieces), (1, 1));
+    costs(on.bind(&mut oracle, "pieces shuffled", pieces), (1, 1));
     on.bind(&mut oracle, "unbind them", none());
     let reversed = (0..PIECES - 1).map(|i| (i * PIECE, PIECE, Some((PIECES - 2 - i) * PIECE)));
-    assert_eq!(
+    costs(
         on.bind(&mut oracle, "memory in reverse", reversed),
-        (1, PIECES - 1)
+        (1, PIECES - 1),
     );
-    assert_eq!(
+    costs(
         on.bind(&mut oracle, "unbind all of that", none()),
-        (1, slots(SIZE))
+        (1, slots(SIZE)),
     );
     let second = || (0..PIECES).step_by(2).map(piece);
-    assert_eq!(
+    costs(
         on.bind(
             &mut oracle,
             "every second piece",
-            second().map(|(at, size)| (at, size, Some(at)))
+            second().map(|(at, size)| (at, size, Some(at))),
         ),
-        (1, PIECES / 2)
+        (1, PIECES / 2),
     );
     let unbound = || second().map(|(at, size)| (at, size, None));
     let cost = on.bind(&mut oracle, "unbind every second piece", unbound());
-    assert!(cost.0 == 1 && cost.1 <= slots(SIZE).max(1), "{cost:?}");
-    assert_eq!(on.bind(&mut oracle, "unbind them again", unbound()), (1, 1));
+    assert!(
+        cost.is_none_or(|cost| cost.0 == 1 && cost.1 <= slots(SIZE)),
+        "{cost:?}"
+    );
+    costs(on.bind(&mut oracle, "unbind them again", unbound()), (1, 1));
     on.bind(&mut oracle, "pieces in order", in_order());
     let cost = on.bind(
         &mut oracle,
         "unbind piece by piece",
         (0..PIECES).map(piece).map(|(at, size)| (at, size, None)),
     );
-    assert_eq!(cost, (1, slots(SIZE)));
+    costs(cost, (1, slots(SIZE)));
     on.bind(
         &mut oracle,
         "64 KiB in the middle",
@@ -182,16 +193,16 @@ fn program(null_is_one_op: bool) {
     let batches: Vec<_> = (0..100).map(|i| one(200 + i, i)).collect();
     gpu.bind(&batches);
     oracle.bind("buffer", 200 * PIECE, 100 * PIECE, Some((memory.1, 0)));
-    assert_eq!(oracle.step("100 batches in one call"), (1, 1));
+    costs(oracle.step("100 batches in one call"), (1, 1));
     for i in 0..100 {
         gpu.bind(&[one(400 + i, i)]);
     }
     oracle.bind("buffer", 400 * PIECE, 100 * PIECE, Some((memory.1, 0)));
-    assert_eq!(oracle.step("100 calls"), (100, 100));
+    costs(oracle.step("100 calls"), (100, 100));
     gpu.bind(&[]);
-    assert_eq!(oracle.step("a fence only"), (1, 1));
+    costs(oracle.step("a fence only"), (1, 1));
     gpu.bind(&[Batch::default(), Batch::default()]);
-    assert_eq!(oracle.step("two empty batches"), (1, 1));
+    costs(oracle.step("two empty batches"), (1, 1));
     gpu.bind(&[Batch {
         device_group: Some(0),
         ..one(600, 3)
@@ -241,9 +252,9 @@ fn program(null_is_one_op: bool) {
         buffer: buffer.raw,
         memory: &memory,
     };
-    assert_eq!(
+    costs(
         on.bind(&mut oracle, "what comes on its handle is bound", all()),
-        (1, 1)
+        (1, 1),
     );
 
     // --- a second buffer at the same memory
@@ -254,7 +265,7 @@ fn program(null_is_one_op: bool) {
     oracle.step("two buffers at the same memory");
     oracle.destroy("alias");
     drop(alias);
-    assert_eq!(oracle.step("one of them is destroyed"), (1, 1));
+    costs(oracle.step("one of them is destroyed"), (1, 1));
     let plain = gpu.sparse_binding_buffer(8 * PIECE);
     oracle.create("plain", 8 * PIECE, false);
     gpu.bind(&[Batch::buffer(
@@ -262,7 +273,7 @@ fn program(null_is_one_op: bool) {
         [bind(0, 8 * PIECE, &memory.0, PIECE)],
     )]);
     oracle.bind("plain", 0, 8 * PIECE, Some((memory.1, PIECE)));
-    assert_eq!(oracle.step("a buffer without residency"), (1, 1));
+    costs(oracle.step("a buffer without residency"), (1, 1));
     oracle.destroy("plain");
     drop(plain);
     oracle.step("it is destroyed");
@@ -275,10 +286,10 @@ fn program(null_is_one_op: bool) {
     };
     let opaque = Image::sparse(&gpu, &shape);
     let size = opaque.requirements.size;
-    assert_eq!(oracle.create("opaque image", size, false), (0, 0));
+    costs(oracle.create("opaque image", size, false), (0, 0));
     gpu.bind(&[Batch::image(&opaque, [bind(0, size, &memory.0, 0)])]);
     oracle.bind("opaque image", 0, size, Some((memory.1, 0)));
-    assert_eq!(oracle.step("an image as a whole"), (1, 1));
+    costs(oracle.step("an image as a whole"), (1, 1));
     oracle.destroy("opaque image");
     drop(opaque);
     oracle.step("it is destroyed");
@@ -295,7 +306,7 @@ fn program(null_is_one_op: bool) {
 
     oracle.destroy("buffer");
     drop(buffer);
-    assert_eq!(oracle.step("the buffer is destroyed"), (1, 1));
+    costs(oracle.step("the buffer is destroyed"), (1, 1));
     println!("{} steps", oracle.steps());
     assert!(oracle.steps() >= 40);
 }
@@ -355,9 +366,9 @@ fn tiles(
     assert_eq!(image.requirements.size, 2 * stride);
     assert_eq!(stride, tail + tail_size);
     let name = "image";
-    assert_eq!(
+    costs(
         oracle.create(name, image.requirements.size, true),
-        (1, slots(image.requirements.size))
+        (1, slots(image.requirements.size)),
     );
 
     // Each block's rows of tiles, in the image and in memory.
@@ -422,7 +433,7 @@ fn tiles(
                 ask(oracle, layer, level, at, Some(from + i * PIECE));
             }
             let cost = oracle.step(&format!("{format:?}: level {level} of layer {layer}"));
-            assert_eq!(cost.0, 1);
+            assert!(cost.is_none_or(|cost| cost.0 == 1), "{cost:?}");
         }
     }
     gpu.bind(&[Batch::tiles(
@@ -444,7 +455,8 @@ fn tiles(
     oracle.step("the mip tail of layer 1");
     oracle.destroy(name);
     drop(image);
-    assert_eq!(oracle.step("the image is destroyed").0, 1);
+    let cost = oracle.step("the image is destroyed");
+    assert!(cost.is_none_or(|cost| cost.0 == 1), "{cost:?}");
 }
 
 macro_rules! programs {
@@ -461,4 +473,11 @@ programs! {
     panvk_binds_what_is_asked_for_on_1_9: "1.9", true;
     panvk_binds_what_is_asked_for_on_1_8_repeat: "1.8-repeat", true;
     panvk_binds_what_is_asked_for_on_1_5: "1.5", false;
+}
+
+/// On the kernel's own panthor: `scripts/panvk.sh test` runs it there.
+#[test]
+#[ignore = "needs panvk and a panthor node: scripts/panvk.sh test"]
+fn real_node_panvk_binds_what_is_asked_for() {
+    program(true);
 }
