@@ -4,6 +4,7 @@
 //! what the VM maps, and all of it has to be what the Vulkan calls ask for.
 
 mod oracle;
+mod reports;
 mod steps;
 
 use std::process::{Command, Stdio};
@@ -18,9 +19,15 @@ const CHILD: &str = "PANVK_SPARSE_TEST_CHILD";
 
 /// Runs `body` with the driver on a virtual Mali-G610, in a process of its own: this test again.
 fn on_a_virtual_mali(test: &str, kernel: &str, body: impl FnOnce()) {
+    on_a_virtual_mali_with(test, kernel, body);
+}
+
+/// The same. Gives what the process printed, or nothing in that process.
+fn on_a_virtual_mali_with(test: &str, kernel: &str, body: impl FnOnce()) -> Option<String> {
     let test = test.split_once("::").map_or(test, |(_, rest)| rest);
     if std::env::var(CHILD).is_ok_and(|name| name == test) {
-        return body();
+        body();
+        return None;
     }
     let driver = std::env::var(DRIVER)
         .unwrap_or_else(|_| panic!("{DRIVER} is not set; scripts/panvk.sh test sets it"));
@@ -47,4 +54,5 @@ fn on_a_virtual_mali(test: &str, kernel: &str, body: impl FnOnce()) {
     );
     println!("{kernel}\n{stdout}");
     preload::Dump::read(&dump).nodes[0].assert_all_closed();
+    Some(stdout)
 }

@@ -49,6 +49,7 @@ pub struct Oracle<'g> {
 struct Seen {
     /// By address: the buffer object, by a number of it, and the offset in bytes.
     pages: BTreeMap<u64, (u64, u64)>,
+    all_calls: u64,
     bind_calls: u64,
     bind_ops: u64,
     refused: u64,
@@ -98,8 +99,10 @@ fn look_at_the_model() -> Seen {
     let text = std::fs::read(&path).expect("a dump");
     let dump: Value = serde_json::from_slice(&text).expect("whole JSON");
     let node = &dump["nodes"][0];
+    let ioctls = node["ioctls"].as_object().expect("ioctls");
     let mut seen = Seen {
-        bind_calls: number(&node["ioctls"]["VM_BIND"], "calls"),
+        all_calls: ioctls.values().map(|of| number(of, "calls")).sum(),
+        bind_calls: ioctls.get("VM_BIND").map_or(0, |of| number(of, "calls")),
         bind_ops: number(&node["vm_bind"], "ops"),
         refused: number(node, "refused"),
         ..Seen::default()
@@ -137,6 +140,16 @@ fn look_at_the_kernel() -> Seen {
     seen
 }
 
+/// Calls of VM_BIND so far.
+pub fn bind_calls() -> u64 {
+    look().bind_calls
+}
+
+/// Calls of all ioctls so far.
+pub fn all_calls() -> u64 {
+    look().all_calls
+}
+
 impl<'g> Oracle<'g> {
     pub fn new(gpu: &'g Gpu) -> Self {
         Self {
@@ -146,6 +159,15 @@ impl<'g> Oracle<'g> {
             seen: look(),
             steps: 0,
         }
+    }
+
+    pub fn address(&self, name: &str) -> u64 {
+        self.resources[name].va
+    }
+
+    /// The kernel was told to refuse something before the next step.
+    pub fn forgive(&mut self) {
+        self.seen.refused = look().refused;
     }
 
     pub fn steps(&self) -> u32 {
