@@ -3,6 +3,7 @@
 //! A test runs itself again in a process under the preload. There it binds through Vulkan. After each step the node writes down
 //! what the VM maps, and all of it has to be what the Vulkan calls ask for.
 
+mod hook;
 mod oracle;
 mod reports;
 mod steps;
