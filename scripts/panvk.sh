@@ -16,6 +16,8 @@ Mesa changes: the new driver is used only by programs that are told to.
   run PROGRAM ARGS...   runs a program with it; builds it first if it is not there. Without a Mali that panthor drives, the
                         program gets a virtual one, which runs no shaders
   where                 prints how programs get the driver
+  test                  runs this project's tests that need the driver: on the virtual Mali, and on Linux's own panthor
+                        (scripts/real-kernel.sh)
   clean                 deletes everything that was built here
 
 Options:
@@ -56,13 +58,13 @@ while [ $# -gt 0 ]; do
     *) break ;;
   esac
 done
-[ $# -gt 0 ] || fail 2 "a command is wanted: build, run, where or clean (see --help)"
+[ $# -gt 0 ] || fail 2 "a command is wanted: build, run, where, test or clean (see --help)"
 command=$1
 shift
 case $command in
   run) [ $# -gt 0 ] || fail 2 "run wants a program (see --help)" ;;
-  build | where | clean) [ $# = 0 ] || fail 2 "$command takes no argument $1 (see --help)" ;;
-  *) fail 2 "unknown command $command; there are build, run, where and clean (see --help)" ;;
+  build | where | test | clean) [ $# = 0 ] || fail 2 "$command takes no argument $1 (see --help)" ;;
+  *) fail 2 "unknown command $command; there are build, run, where, test and clean (see --help)" ;;
 esac
 
 readonly OPTIONS=(-Dbuildtype=release -Db_ndebug=true -Dvulkan-drivers=panfrost -Dgallium-drivers= "-Dplatforms=x11,wayland"
@@ -201,8 +203,27 @@ run() {
   exec "$@"
 }
 
+# --- test ------------------------------------------------------------------------------------------------------
+
+test_all() {
+  local tests messages
+  cd "$repo"
+  messages=$(cargo test --locked --workspace --no-run --test component --message-format json-render-diagnostics)
+  tests=$(sed -n 's/.*"name":"component".*"executable":"\([^"]*\)".*/\1/p' <<<"$messages" | tail -n 1)
+  [ -n "$tests" ] || fail 1 "cargo has built no tests named component"
+  export PANVK_SPARSE_TEST_PANVK=$manifest
+  say "on the virtual Mali"
+  cargo test --locked --workspace --test component -- --ignored --skip real_node panvk
+  say "on Linux's own panthor"
+  # Our programs call timeline semaphores by their names in Vulkan 1.2; this driver has them as an extension.
+  "$repo/scripts/real-kernel.sh" run env "VK_ICD_FILENAMES=$manifest" "VK_DRIVER_FILES=$manifest" MESA_VK_VERSION_OVERRIDE=1.3 \
+    "$tests" --ignored real_node_panvk --test-threads=1
+  say "everything passed with $(cat "$folder/version")"
+}
+
 case $command in
   build) build && where ;;
+  test) build && test_all ;;
   run) run "$@" ;;
   where) where ;;
   clean) rm -rf "$cache" ;;

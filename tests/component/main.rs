@@ -9,4 +9,5 @@ mod cost;
 mod dependencies;
 mod failures;
 mod order;
+mod panvk;
 mod sparse_vm;
