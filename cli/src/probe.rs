@@ -35,7 +35,7 @@ pub struct Args {
     json: bool,
 
     /// Measure instead what an operation, a page-table entry and other parts of a bind cost on this render node, and how well
-    /// that tells the time of a bind. Takes a few seconds and 70 MB
+    /// that tells the time of a bind. Takes a few seconds and 100 MB
     #[arg(long)]
     costs: bool,
 }

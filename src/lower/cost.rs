@@ -35,15 +35,15 @@ pub struct Costs {
 
 impl Costs {
     /// Those of Linux 7.3.4's panthor for a synchronous bind, in User Mode Linux on an x86-64 machine, where an ioctl costs
-    /// more than on hardware. They are set by hand from what single scenarios took, and that of a large entry is a guess: see
-    /// docs/performance.md.
+    /// more than on hardware: what `panvk-sparse probe --costs` fits to the times of some thirty binds. That of a large entry
+    /// is a guess, as the kernel has none there: see docs/performance.md.
     pub const PANTHOR: Costs = Costs {
-        ioctl: 14_000_000,
-        op: 700_000,
-        call: 40_000,
-        entry: 2_500,
+        ioctl: 9_300_000,
+        op: 650_000,
+        call: 90_000,
+        entry: 1_600,
         large_entry: 10_000,
-        table: 600_000,
+        table: 400_000,
     };
 
     /// The time that the work takes.

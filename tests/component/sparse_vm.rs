@@ -468,8 +468,9 @@ fn an_adopted_vm_outlives_the_one_who_adopted_it() {
 fn an_unordered_batch_is_mapped_whatever_the_shadow_says_and_leaves_it_unknown() {
     let device = device(Flavour::V1_9);
     let mut vm = sparse_vm(&device, None);
-    vm.add_range(range(0), Initial::Unbound).expect("a range");
-    let bo = new_bo(&device);
+    vm.add_range(range_at(BASE, SZ_4K, 0), Initial::Unbound)
+        .expect("a range");
+    let bo = new_bo(&device, SZ_4K);
     let target = Target::memory(vm.memory(bo.handle()), 0);
     let requests = [Request {
         va: Va(BASE),

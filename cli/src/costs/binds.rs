@@ -6,9 +6,9 @@ use panvk_sparse::units::{BoRef, SZ_2M, SZ_4K, SZ_64K, Va};
 use crate::scenario::Call;
 
 /// The buffer that is bound, in bytes: whole slots of 2 MiB.
-pub const BUFFER_SIZE: u64 = 64 << 20;
+pub const BUFFER_SIZE: u64 = 96 << 20;
 /// The memory that it is bound to, in bytes.
-pub const MEMORY_SIZE: u64 = 64 << 20;
+pub const MEMORY_SIZE: u64 = 96 << 20;
 
 pub struct Bind {
     pub what: String,
@@ -16,6 +16,8 @@ pub struct Bind {
     pub before: Vec<Call>,
     /// The call that is measured.
     pub call: Call,
+    /// Whether its requests go to the kernel as they are, an operation each, as other drivers do it.
+    pub as_it_is: bool,
 }
 
 /// All of them, for a buffer at `va`.
@@ -24,7 +26,12 @@ pub fn all(va: Va, memory: BoRef) -> Vec<Bind> {
     let unbound = || buffer.null(0, BUFFER_SIZE);
     let mut binds = Vec::new();
     let mut add = |what: String, before: Vec<Call>, call: Call| {
-        binds.push(Bind { what, before, call });
+        binds.push(Bind {
+            what,
+            before,
+            call,
+            as_it_is: false,
+        });
     };
 
     for size in [SZ_4K, SZ_64K, SZ_2M, 16 << 20, BUFFER_SIZE] {
@@ -100,6 +107,20 @@ pub fn all(va: Va, memory: BoRef) -> Vec<Bind> {
             vec![buffer.map(0, len, SZ_4K)],
         );
     }
+    // Those of docs/performance.md: every second piece of a buffer of 100,000,000 bytes, and all of them with memory in reverse.
+    let half = buffer.every_second(SZ_64K, 763);
+    let reverse = |i| buffer.map(i * SZ_64K, SZ_64K, (1524 - i) * SZ_64K);
+    let reversed: Call = (0..1525).map(reverse).collect();
+    for (what, call) in [("763 pieces", half), ("1525 pieces in reverse", reversed)] {
+        for (order, as_it_is) in [("", false), (", in ascending order", true)] {
+            binds.push(Bind {
+                what: format!("{what} of 64 KiB, bound{order}"),
+                before: vec![vec![unbound()]],
+                call: call.clone(),
+                as_it_is,
+            });
+        }
+    }
     binds
 }
 
@@ -124,9 +145,9 @@ impl Buffer {
         }
     }
 
-    /// `count` pieces of `size` bytes with as much between them, from the second on.
+    /// `count` pieces of `size` bytes with as much between them.
     fn every_second(&self, size: u64, count: u64) -> Call {
-        let piece = |i| self.map((2 * i + 1) * size, size, i * size);
+        let piece = |i| self.map(2 * i * size, size, i * size);
         (0..count).map(piece).collect()
     }
 }

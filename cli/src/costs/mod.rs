@@ -9,11 +9,11 @@ mod fit;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use panvk_sparse::bind::SparseRange;
-use panvk_sparse::drm::Device;
+use panvk_sparse::bind::{Request, SparseRange, Target};
 use panvk_sparse::drm::probe::Capabilities;
-use panvk_sparse::lower::{Costs, Work};
-use panvk_sparse::uapi::BO_NO_MMAP;
+use panvk_sparse::drm::{BindMode, Device};
+use panvk_sparse::lower::{Costs, OpArray, OpCounts, Ops, Work};
+use panvk_sparse::uapi::{BO_NO_MMAP, VM_BIND_OP_MAP_NOEXEC, VM_BIND_OP_TYPE_MAP, VmBindOp};
 use panvk_sparse::units::{SZ_4K, Va};
 use panvk_sparse::vm::{Initial, SparseVm};
 use serde::Serialize;
@@ -166,7 +166,12 @@ fn carry_out(
     for index in 0..count {
         let mut vm = open()?;
         let bind = binds::all(BUFFER, vm.memory(memory.handle())).swap_remove(index);
-        let Bind { what, before, call } = bind;
+        let Bind {
+            what,
+            before,
+            call,
+            as_it_is,
+        } = bind;
         progress(&what);
         let (mut fastest, mut work) = (Duration::MAX, Work::default());
         for repetition in 0..=repetitions {
@@ -178,7 +183,14 @@ fn carry_out(
                 vm.bind_now(call).map_err(|error| failed(&error))?;
             }
             let (asked, spent, counted) = (device.counters(), in_vm_bind(&tally), stats(&vm));
-            vm.bind_now(&call).map_err(|error| failed(&error))?;
+            if as_it_is {
+                let mut ops = one_each(&call);
+                vm.vm()
+                    .bind(&mut ops, BindMode::Sync)
+                    .map_err(|error| failed(&error))?;
+            } else {
+                vm.bind_now(&call).map_err(|error| failed(&error))?;
+            }
             let asked = device.counters().since(&asked);
             let spent = Duration::from_nanos(in_vm_bind(&tally) - spent);
             if repetition > 0 {
@@ -196,6 +208,30 @@ fn carry_out(
         });
     }
     Ok(done)
+}
+
+/// The requests, which are for memory, as an operation each.
+fn one_each(call: &[Request]) -> Ops {
+    let op = |request: &Request| match request.target {
+        Target::Memory { bo, offset, .. } => Some(VmBindOp {
+            flags: VM_BIND_OP_TYPE_MAP | VM_BIND_OP_MAP_NOEXEC,
+            bo_handle: bo.handle.0,
+            bo_offset: offset,
+            va: request.va.0,
+            size: request.len,
+            ..VmBindOp::default()
+        }),
+        Target::Null => None,
+    };
+    let ops: Vec<VmBindOp> = call.iter().filter_map(op).collect();
+    Ops {
+        counts: OpCounts {
+            map: ops.len() as u64,
+            ..OpCounts::default()
+        },
+        array: OpArray::Plain(ops),
+        ..Ops::default()
+    }
 }
 
 fn stats(vm: &SparseVm) -> Option<Work> {

@@ -314,7 +314,7 @@ fn memory_that_goes_on_behind_a_bound_gap_is_one_op() {
 #[test]
 fn a_gap_is_bridged_if_that_costs_less_than_an_operation() {
     use crate::lower::LONGEST_BRIDGE;
-    assert_eq!(LONGEST_BRIDGE, 108 * SZ_4K);
+    assert_eq!(LONGEST_BRIDGE, 90 * SZ_4K);
     for (gap, ops) in [(LONGEST_BRIDGE, 1), (LONGEST_BRIDGE + SZ_4K, 2)] {
         let mut vm = Vm::with_buffer(NullMap::Sparse);
         let second = SZ_64K + gap;
@@ -373,7 +373,8 @@ fn a_larger_repeat_range_is_used_where_it_was_seen_to_work() {
         dummy_size: SZ_64K,
         max_range: SZ_64K,
     };
-    assert_eq!(lowered(small, SZ_64K + SZ_4K), [(SZ_64K + SZ_4K, SZ_4K)]);
+    let three_halves = SZ_64K + SZ_64K / 2;
+    assert_eq!(lowered(small, three_halves), [(three_halves, SZ_64K / 2)]);
 }
 
 #[test]
