@@ -371,9 +371,9 @@ test_all() {
     [ -n "$tests" ] || fail 1 "cargo has built no tests named $name"
     in_kernel "tests that need a node, of $name" "$tests" --ignored real_node --test-threads=1
   done
-  # The other cases of the program are about what is the virtual node's own, or make calls that Linux itself warns of.
+  # The other case of the program, any_calls, makes calls that Linux itself warns of.
   cc -O1 -pthread -o "$target/real-kernel-program" tests/vpanthor/node/program.c
-  for name in duplicates maps exports threads forks dumps; do
+  for name in descriptor duplicates maps exports wrong_pointers threads forks dumps; do
     in_kernel "a C program: $name" "$target/real-kernel-program" "$name" /dev/dri/renderD128 </dev/null
   done
   in_kernel "what the kernel can do" "$target/debug/panvk-sparse" probe --kernel auto
