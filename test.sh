@@ -20,7 +20,8 @@ Runs every check of panvk-sparse, in this order, and stops at the first that fai
 
   --all   also runs the Vulkan cases on those pairs of a kernel and a null strategy that ask the same of the kernel as
           another pair does, about two minutes more; and what needs a real node on Linux's own panthor in User Mode
-          Linux, about two minutes more, and five the first time (scripts/real-kernel.sh)
+          Linux, about two minutes more, and five the first time (scripts/real-kernel.sh); and Mesa's panvk with the
+          component, half a minute more, and ten the first time (scripts/panvk.sh), on Debian 12 and 13
 
 The header (drm/panthor_drm.h, uAPI 1.9) comes from /usr/include where that is new enough, else from a Debian
 package that is only unpacked; PANVK_SPARSE_UAPI_INCLUDE=FOLDER names another one (the folder that holds drm/).
@@ -63,6 +64,10 @@ run "Lints" cargo clippy --locked --workspace --all-targets --all-features -- -D
 run "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 run "Tests" cargo test --locked --workspace ${features[@]+"${features[@]}"}
 [ ${#features[@]} = 0 ] || run "The real panthor, in User Mode Linux" scripts/real-kernel.sh test
+# Mesa 25.0 is built with the LLVM that these have.
+case $(. /etc/os-release 2>/dev/null && printf '%s' "${VERSION_CODENAME:-}") in
+  bookworm | trixie) [ ${#features[@]} = 0 ] || run "Mesa's panvk with the component" scripts/panvk.sh test ;;
+esac
 run "Benchmarks compile" cargo bench --locked --workspace --no-run
 run "Fuzz targets compile" cargo check --locked --manifest-path fuzz/Cargo.toml
 

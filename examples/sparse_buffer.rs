@@ -11,6 +11,7 @@
 use ash::vk;
 use std::error::Error;
 use std::io::Write as _;
+use std::ops::Range;
 use std::process::ExitCode;
 
 const HELP: &str = "Usage: sparse_buffer [--bytes N] [--json]
@@ -51,6 +52,9 @@ fn expected(seed: u32, word: u64) -> u32 {
 }
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// What was wrong, if something was.
+type Found = std::result::Result<(), String>;
 
 /// The device and the little that is needed to run one shader at a time. Freed by [`Gpu::destroy`].
 struct Gpu {
@@ -396,7 +400,8 @@ fn pipeline(device: &ash::Device, layout: vk::PipelineLayout, entry: &str) -> Re
     }
 }
 
-/// The sparse buffer, two memories to bind, and a window through which the host sees what shaders read.
+/// The sparse buffer, two memories to bind, ordinary buffers in the same memories, and a window through which the host sees
+/// what shaders read.
 struct Scene<'g> {
     gpu: &'g Gpu,
     sparse: vk::Buffer,
@@ -407,6 +412,9 @@ struct Scene<'g> {
     unit: u64,
     first: vk::DeviceMemory,
     second: vk::DeviceMemory,
+    /// Show where in a memory something lies.
+    in_first: vk::Buffer,
+    in_second: vk::Buffer,
     window: vk::Buffer,
     window_memory: vk::DeviceMemory,
 }
@@ -419,16 +427,31 @@ impl<'g> Scene<'g> {
         let (window, window_needs) = gpu.buffer(bytes, vk::BufferCreateFlags::empty())?;
         let host = vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT;
         let window_memory = gpu.memory(window_needs.size, window_needs.memory_type_bits, host)?;
-        // SAFETY: both were made right here.
-        unsafe { gpu.device.bind_buffer_memory(window, window_memory, 0) }?;
+        let (in_first, plain) = gpu.buffer(bytes, vk::BufferCreateFlags::empty())?;
+        let (in_second, _) = gpu.buffer(bytes, vk::BufferCreateFlags::empty())?;
+        let (size, bits) = (
+            needs.size.max(plain.size),
+            needs.memory_type_bits & plain.memory_type_bits,
+        );
+        let (first, second) = (gpu.memory(size, bits, any)?, gpu.memory(size, bits, any)?);
+        for (buffer, memory) in [
+            (window, window_memory),
+            (in_first, first),
+            (in_second, second),
+        ] {
+            // SAFETY: all were made right here.
+            unsafe { gpu.device.bind_buffer_memory(buffer, memory, 0) }?;
+        }
         Ok(Self {
             gpu,
             sparse,
             bytes,
             bound_size: needs.size,
             unit: needs.alignment.max(0x1_0000),
-            first: gpu.memory(needs.size, needs.memory_type_bits, any)?,
-            second: gpu.memory(needs.size, needs.memory_type_bits, any)?,
+            first,
+            second,
+            in_first,
+            in_second,
             window,
             window_memory,
         })
@@ -447,6 +470,28 @@ impl<'g> Scene<'g> {
         self.gpu.bind(self.sparse, &[bind])
     }
 
+    /// The first pieces of a range, at most 64, each with the offset of the piece that it changes places with.
+    fn turned(&self, range: &Range<u64>) -> Vec<(u64, u64)> {
+        let pieces = ((range.end - range.start) / self.unit).min(64);
+        let at = |piece| range.start + piece * self.unit;
+        (0..pieces)
+            .map(|piece| (at(piece), at(pieces - 1 - piece)))
+            .collect()
+    }
+
+    /// Binds the pieces one by one to the second memory, each where it changes places with another.
+    fn bind_turned(&self, pieces: &[(u64, u64)]) -> Result<()> {
+        let bind = |&(at, other)| {
+            vk::SparseMemoryBind::default()
+                .resource_offset(at)
+                .size(self.unit)
+                .memory(self.second)
+                .memory_offset(other)
+        };
+        let binds: Vec<_> = pieces.iter().map(bind).collect();
+        self.gpu.bind(self.sparse, &binds)
+    }
+
     fn write(&self, offset: u64, bytes: u64, seed: u32) -> Result<()> {
         self.gpu.run(
             self.gpu.write,
@@ -458,20 +503,26 @@ impl<'g> Scene<'g> {
     }
 
     /// Whether a shader reads, from `offset` on, what a shader wrote with `seed` from `origin` on.
-    fn holds(
+    fn holds(&self, offset: u64, bytes: u64, seed: u32, origin: u64) -> Result<Found> {
+        self.buffer_holds(self.sparse, offset, bytes, seed, origin)
+    }
+
+    /// As [`Scene::holds`], in any buffer.
+    fn buffer_holds(
         &self,
+        buffer: vk::Buffer,
         offset: u64,
         bytes: u64,
         seed: u32,
         origin: u64,
-    ) -> Result<std::result::Result<(), String>> {
-        self.gpu.run(
-            self.gpu.read,
-            (self.window, 0),
-            (self.sparse, offset),
-            bytes,
-            0,
-        )?;
+    ) -> Result<Found> {
+        self.gpu
+            .run(self.gpu.read, (self.window, 0), (buffer, offset), bytes, 0)?;
+        self.window_holds(offset, bytes, seed, (offset - origin) / 4)
+    }
+
+    /// Whether the window shows what a shader wrote with `seed` from its word `base` on. `offset` is where that was read.
+    fn window_holds(&self, offset: u64, bytes: u64, seed: u32, base: u64) -> Result<Found> {
         // SAFETY: host-visible and coherent, the shader is done, and no other slice of it exists.
         unsafe {
             let at = self.gpu.device.map_memory(
@@ -481,7 +532,6 @@ impl<'g> Scene<'g> {
                 vk::MemoryMapFlags::empty(),
             )?;
             let words = std::slice::from_raw_parts(at.cast::<u32>(), (bytes / 4) as usize);
-            let base = (offset - origin) / 4;
             let wrong = words
                 .iter()
                 .zip(base..)
@@ -503,8 +553,9 @@ impl<'g> Scene<'g> {
         // SAFETY: all work has been waited for.
         unsafe {
             let device = &self.gpu.device;
-            device.destroy_buffer(self.sparse, None);
-            device.destroy_buffer(self.window, None);
+            for buffer in [self.sparse, self.in_first, self.in_second, self.window] {
+                device.destroy_buffer(buffer, None);
+            }
             for memory in [self.first, self.second, self.window_memory] {
                 device.free_memory(memory, None);
             }
@@ -519,7 +570,7 @@ struct Check {
 }
 
 fn checks(scene: &Scene<'_>, report: &mut dyn FnMut(Check)) -> Result<()> {
-    let mut check = |what: &str, results: &[std::result::Result<(), String>]| {
+    let mut check = |what: &str, results: &[Found]| {
         let wrong = results.iter().find_map(|r| r.clone().err());
         report(Check {
             what: what.to_owned(),
@@ -535,8 +586,11 @@ fn checks(scene: &Scene<'_>, report: &mut dyn FnMut(Check)) -> Result<()> {
     scene.bind(0, scene.bound_size, scene.first)?;
     scene.write(0, all, 1)?;
     check(
-        "bound as a whole: what shaders write is what shaders read",
-        &[scene.holds(0, all, 1, 0)?],
+        "bound as a whole: what shaders write is what shaders read, and where it lies in the memory",
+        &[
+            scene.holds(0, all, 1, 0)?,
+            scene.buffer_holds(scene.in_first, 0, all, 1, 0)?,
+        ],
     );
 
     scene.bind(part.start, len, scene.second)?;
@@ -547,6 +601,7 @@ fn checks(scene: &Scene<'_>, report: &mut dyn FnMut(Check)) -> Result<()> {
             scene.holds(0, part.start, 1, 0)?,
             scene.holds(part.start, len, 2, part.start)?,
             scene.holds(part.end, all - part.end, 1, 0)?,
+            scene.buffer_holds(scene.in_second, part.start, len, 2, part.start)?,
         ],
     );
 
@@ -578,6 +633,26 @@ fn checks(scene: &Scene<'_>, report: &mut dyn FnMut(Check)) -> Result<()> {
     check(
         "all unbound, the part bound to the second memory",
         &[scene.holds(part.start, len, 2, part.start)?],
+    );
+
+    scene.bind(0, scene.bound_size, scene.first)?;
+    check(
+        "all bound again: the writes to unbound addresses went nowhere",
+        &[scene.holds(0, all, 1, 0)?],
+    );
+
+    let pieces = scene.turned(&part);
+    scene.bind_turned(&pieces)?;
+    let turned = pieces.iter().map(|&(at, other)| {
+        let window = (scene.window, 0);
+        let gpu = scene.gpu;
+        gpu.run(gpu.read, window, (scene.sparse, at), scene.unit, 0)?;
+        scene.window_holds(at, scene.unit, 2, (other - part.start) / 4)
+    });
+    let turned: Result<Vec<Found>> = turned.collect();
+    check(
+        "pieces of the part bound in the reverse order, one by one",
+        &turned?,
     );
     Ok(())
 }

@@ -1,10 +1,16 @@
 #!/bin/sh
-# usage: debian-package.sh SUITE PACKAGE FOLDER
+# usage: debian-package.sh [--source] SUITE PACKAGE FOLDER
 #
 # Downloads a package of a suite of Debian into FOLDER, which is made, from the mirror that this machine's own apt sources
-# name. Lists and cache are its own, in FOLDER/apt, and gone at the end: nothing of the machine changes, root is not needed.
+# name; with --source the files of its source package, not unpacked. Lists and cache are its own, in FOLDER/apt, and gone at
+# the end: nothing of the machine changes, root is not needed.
 set -eu
 
+type=deb
+if [ "$1" = --source ]; then
+    type=deb-src
+    shift
+fi
 suite=$1
 package=$2
 mkdir -p "$3"
@@ -25,7 +31,7 @@ mkdir -p "$work/candidates" "$work/preferences.d"
 # same URIs, same keys, same options.
 codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}")
 one_line() {
-    awk -v names="$codename" -v suite="$suite" -v dir="$work/candidates" -v prefix="$1" '
+    awk -v names="$codename" -v suite="$suite" -v type="$type" -v dir="$work/candidates" -v prefix="$1" '
         function is_release(s) {
             sub(/-(updates|backports|proposed-updates)$/, "", s)
             return (names != "" && s == names) || s ~ /^(oldstable|stable|testing|unstable|sid)$/
@@ -42,11 +48,11 @@ one_line() {
             main = 0
             for (i = 4; i <= n; i++) if (word[i] == "main") main = 1
             if (main && is_release(word[3]) && !seen[word[2]]++)
-                print "deb " options word[2] " " suite " main" > (dir "/" prefix "-" ++count ".list")
+                print type " " options word[2] " " suite " main" > (dir "/" prefix "-" ++count ".list")
         }' "$2"
 }
 deb822() {
-    awk -v names="$codename" -v suite="$suite" -v dir="$work/candidates" -v prefix="$1" '
+    awk -v names="$codename" -v suite="$suite" -v type="$type" -v dir="$work/candidates" -v prefix="$1" '
         function is_release(s) {
             sub(/-(updates|backports|proposed-updates)$/, "", s)
             return (names != "" && s == names) || s ~ /^(oldstable|stable|testing|unstable|sid)$/
@@ -55,7 +61,7 @@ deb822() {
             n = split(suites, word, /[ \t]+/)
             for (i = 1; i <= n; i++) if (is_release(word[i])) wanted = 1
             if (wanted && binary && enabled && (" " components " ") ~ /[ \t]main[ \t]/)
-                print "Types: deb\nSuites: " suite "\nComponents: main\n" kept > (dir "/" prefix "-" ++count ".sources")
+                print "Types: " type "\nSuites: " suite "\nComponents: main\n" kept > (dir "/" prefix "-" ++count ".sources")
             suites = components = kept = field = ""
             binary = 0
             enabled = 1
@@ -110,9 +116,13 @@ for candidate in "$work"/candidates/*; do
     parts=$work/$(basename "$candidate").d
     mkdir -p "$parts/lists/partial" "$parts/cache/archives/partial"
     cp "$candidate" "$parts/"
-    say "looking for $package in $suite: $(sed -n 's/^URIs: *//p; s/^deb \(\[[^]]*\] \)*\([^ ]*\) .*/\2/p' "$candidate")"
+    say "looking for $package in $suite: $(sed -n 's/^URIs: *//p; s/^deb[^ ]* \(\[[^]]*\] \)*\([^ ]*\) .*/\2/p' "$candidate")"
     run_apt apt-get update || continue
-    (cd "$folder" && run_apt apt-get download -t "$suite" "$package") || continue
+    if [ "$type" = deb ]; then
+        (cd "$folder" && run_apt apt-get download -t "$suite" "$package") || continue
+    else
+        (cd "$folder" && run_apt apt-get source --download-only "$package") || continue
+    fi
     rm -rf "$work"
     exit 0
 done

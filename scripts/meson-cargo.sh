@@ -29,6 +29,6 @@ for output in $outputs; do
   cp -f "$from/$name" "$output.new"
   mv -f "$output.new" "$output"
   # Cargo's own depfile: `<library>: <source> <source> ...`, for a command without the ending.
-  sed -n 's/^[^:]*: *//p' "$from/${name%.so}.d" | tr '\n' ' ' >>"$depfile"
+  sed -n 's/^[^:]*: *//p' "$from/${name%.*}.d" | tr '\n' ' ' >>"$depfile"
 done
 printf '\n' >>"$depfile"

@@ -6,7 +6,7 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: scripts/setup.sh [run|test|kernel]
+usage: scripts/setup.sh [run|test|kernel|panvk]
 
 Checks that this machine has what panvk-sparse needs, and installs what is missing with apt.
 
@@ -15,6 +15,8 @@ Checks that this machine has what panvk-sparse needs, and installs what is missi
   test   the same, and rustfmt, clippy, a C++ compiler, the Vulkan validation layer,
          meson and drmdevice
   kernel  what building Linux takes (scripts/real-kernel.sh): a C compiler, make, flex, bison, bc, xz
+  panvk  what building Mesa's panvk takes (scripts/panvk.sh): Rust, C and C++ compilers, meson, LLVM and clang with
+         libclc and the SPIR-V translator, Python modules, and headers of libdrm, X11 and Wayland
 
 Nothing missing: apt is not called. Otherwise root or sudo is needed, and the packages and the
 reason for each are printed first. On Debian 12, whose own Mesa is too old, the suite
@@ -148,6 +150,53 @@ check_kernel() {
   command -v xz >/dev/null || need xz-utils -- "xz, for the package of the kernel's source"
 }
 
+# The LLVM that Debian builds Mesa with: its translator and libclc are of the same version.
+llvm_for_mesa() {
+  case $(. /etc/os-release 2>/dev/null && printf '%s' "${VERSION_CODENAME:-}") in
+    bookworm) echo 15 ;;
+    *) echo 19 ;;
+  esac
+}
+
+meson_is_new() {
+  command -v meson >/dev/null && version_at_least "$(meson --version)" 1.1.0
+}
+
+has_header() { printf '#include <%s>\n' "$1" | cc -E -x c - >/dev/null 2>&1; }
+
+check_panvk() {
+  local llvm module
+  llvm=$(llvm_for_mesa)
+  command -v c++ >/dev/null && has_c_compiler || need gcc g++ libc6-dev -- "C and C++ compilers"
+  meson_is_new || need meson ninja-build -- "meson 1.1 or later and ninja, by which Mesa is built"
+  for module in flex bison pkg-config patch xz; do
+    command -v "$module" >/dev/null && continue
+    case $module in xz) need xz-utils -- "xz" ;; *) need "$module" -- "$module, which Mesa's build calls" ;; esac
+  done
+  command -v glslangValidator >/dev/null || need glslang-tools -- "glslang, for panvk's own shaders"
+  command -v spirv-as >/dev/null || need spirv-tools -- "spirv-tools, for panvk's own shaders"
+  for module in mako yaml packaging ply; do
+    /usr/bin/python3 -c "import $module" 2>/dev/null || need "python3-$module" -- "Python's $module, for generated code"
+  done
+  [ -x "/usr/lib/llvm-$llvm/bin/llvm-config" ] || need "llvm-$llvm-dev" -- "LLVM $llvm, for panvk's own shaders"
+  [ -f "/usr/lib/llvm-$llvm/include/clang/Basic/Version.h" ] && [ -e "/usr/lib/llvm-$llvm/lib/libclang-cpp.so" ] ||
+    need "libclang-$llvm-dev" "libclang-cpp$llvm-dev" -- "clang $llvm"
+  pkg-config --exists libclc || need "libclc-$llvm" "libclc-$llvm-dev" -- "libclc $llvm"
+  case $(pkg-config --modversion LLVMSPIRVLib 2>/dev/null) in
+    "$llvm".*) ;;
+    *) need "libllvmspirvlib-$llvm-dev" -- "the translator from LLVM to SPIR-V" ;;
+  esac
+  has_header libdrm/drm.h && pkg-config --atleast-version=2.4.121 libdrm || need libdrm-dev -- "libdrm 2.4.121 or later"
+  has_header expat.h || need libexpat1-dev -- "expat"
+  has_header zlib.h || need zlib1g-dev -- "zlib"
+  has_header libelf.h || need libelf-dev -- "libelf"
+  pkg-config --exists wayland-client wayland-scanner || need libwayland-dev libwayland-bin -- "Wayland, to show pictures"
+  pkg-config --atleast-version=1.38 wayland-protocols || need wayland-protocols -- "Wayland's protocols 1.38 or later"
+  pkg-config --exists x11 x11-xcb xcb xcb-dri3 xcb-present xcb-sync xcb-randr xcb-shm xcb-xfixes xcb-keysyms xshmfence xrandr ||
+    need libx11-dev libx11-xcb-dev libxcb1-dev libxcb-dri3-dev libxcb-present-dev libxcb-sync-dev libxcb-randr0-dev \
+      libxcb-shm0-dev libxcb-xfixes0-dev libxcb-keysyms1-dev libxshmfence-dev libxrandr-dev -- "X11, to show pictures"
+}
+
 # --- how it is installed ---------------------------------------------------------------------------------------
 
 as_root() {
@@ -247,7 +296,7 @@ install_packages() {
   local target='' mesa=0 package codename=''
   for package in "${packages[@]}"; do [ "$package" = mesa-vulkan-drivers ] && mesa=1; done
   [ -r /etc/os-release ] && codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
-  if [ $mesa = 1 ] && [ "$codename" = bookworm ]; then
+  if [ "$codename" = bookworm ] && { [ $mesa = 1 ] || [ $check = check_panvk ]; }; then
     add_bookworm_backports
     target=bookworm-backports
   fi
@@ -281,6 +330,8 @@ install_packages() {
         libdrm=$(dpkg-query -W -f '${Version}\n' libdrm2 2>/dev/null | head -n 1 || true)
         others+=("libdrm-tests${libdrm:+=$libdrm}")
         ;;
+      # Debian 12's own are older than what Mesa 25.0 asks for.
+      meson | libdrm-dev | wayland-protocols) others+=("$package${target:+/$target}") ;;
       *) others+=("$package") ;;
     esac
   done
@@ -296,9 +347,10 @@ case ${1-} in
   '' | run) ;;
   test) role=test ;;
   kernel) check=check_kernel ;;
+  panvk) check=check_panvk ;;
   -h | --help) usage && exit 0 ;;
   *)
-    printf 'scripts/setup.sh: unknown argument "%s"; it takes run, test or kernel\n' "$1" >&2
+    printf 'scripts/setup.sh: unknown argument "%s"; it takes run, test, kernel or panvk\n' "$1" >&2
     exit 2
     ;;
 esac
@@ -313,6 +365,8 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 if [ $check = check_kernel ]; then
   say "everything that building Linux takes is there"
+elif [ $check = check_panvk ]; then
+  say "everything that building panvk takes is there"
 else
   say "everything needed is there: cargo $(cargo --version | cut -d ' ' -f 2), Mesa $(mesa_version)"
 fi

@@ -6,6 +6,7 @@ use std::env;
 use std::fmt;
 
 use hosted::config::{self, Config};
+use panvk_sparse::drm::probe::Capabilities;
 use panvk_sparse::drm::{self, Counters, Device, Tally};
 use serde::{Serialize, Serializer};
 use vpanthor::KernelSpec;
@@ -48,6 +49,14 @@ impl Kernel {
             spec,
             tallies: RefCell::new(tallies),
         })
+    }
+
+    /// The model of a kernel that can do this.
+    pub fn model_of(capabilities: &Capabilities) -> Kernel {
+        Kernel {
+            spec: KernelSpec::Vpanthor(vpanthor::model_of(capabilities)),
+            tallies: RefCell::default(),
+        }
     }
 
     /// Whether it is a real one: a node, with memory and time of its own.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod compare;
+mod costs;
 mod cts;
 mod generate;
 mod kernel;

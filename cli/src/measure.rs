@@ -108,7 +108,7 @@ impl Subject<'_> {
     }
 
     /// One repetition: set-up, which is not measured, and the scenario's calls, which are.
-    fn once(&self, strategy: Strategy) -> Result<Measurement, Error> {
+    pub fn once(&self, strategy: Strategy) -> Result<Measurement, Error> {
         let failed = |error: &dyn Display| -> Error {
             format!("{}, strategy {strategy}: {error}", self.kernel).into()
         };
@@ -211,7 +211,7 @@ fn median(mut times: Vec<u64>) -> u64 {
 }
 
 /// Nanoseconds in VM_BIND.
-fn in_vm_bind(tally: &Tally) -> u64 {
+pub fn in_vm_bind(tally: &Tally) -> u64 {
     let nanoseconds = tally.nanoseconds();
     nanoseconds
         .get(&ioctl_nr(IOCTL_VM_BIND))

@@ -8,8 +8,11 @@ use serde::Serialize;
 use vpanthor::KernelSpec;
 
 use super::kernel::{Asked, Kernel};
-use super::size::binary;
+use super::measure::Subject;
+use super::scenario::Scenario;
+use super::size::{binary, duration, thousands};
 use super::stop::{Error, Stop};
+use super::table::render;
 
 const DETAILS: &str = "\
 A version number alone does not tell what a kernel can do: the OP_MAP_REPEAT series calls itself 1.6 or 1.8, which
@@ -30,6 +33,11 @@ pub struct Args {
     /// Print JSON, one line, for scripts
     #[arg(long)]
     json: bool,
+
+    /// Measure instead what an operation, a page-table entry and other parts of a bind cost on this render node, and how well
+    /// that tells the time of a bind. Takes a few seconds and 70 MB
+    #[arg(long)]
+    costs: bool,
 }
 
 /// What the probe found, as JSON.
@@ -48,6 +56,41 @@ struct Report<'a> {
     unavailable: Vec<Unavailable>,
     #[serde(flatten)]
     asked: Asked,
+    new_buffer: Vec<NewBuffer>,
+}
+
+/// What a new sparse buffer of [`BUFFER_SIZE`] bytes takes with a strategy, by the model of the kernel.
+#[derive(Serialize)]
+struct NewBuffer {
+    strategy: &'static str,
+    ops: u64,
+    /// By the cost model.
+    estimated_ns: u64,
+}
+
+const BUFFER_SIZE: u64 = 100_000_000;
+/// What costs so many times as much is worth a word.
+const MUCH: f64 = 1.15;
+
+/// For each strategy that works, best first.
+fn new_buffers(capabilities: &Capabilities, stop: &Stop) -> Result<Vec<NewBuffer>, Error> {
+    let subject = Subject {
+        kernel: &Kernel::model_of(capabilities),
+        capabilities,
+        scenario: Scenario::Init,
+        bytes: BUFFER_SIZE,
+        memory: 0,
+        stop,
+    };
+    let measure = |strategy: &Strategy| {
+        let measured = subject.once(*strategy)?;
+        Ok(NewBuffer {
+            strategy: strategy.name(),
+            ops: measured.vm_bind_ops,
+            estimated_ns: measured.estimated_ns.unwrap_or_default(),
+        })
+    };
+    capabilities.strategies.iter().map(measure).collect()
 }
 
 #[derive(Serialize)]
@@ -70,6 +113,10 @@ pub fn run(args: &Args) -> Result<String, Error> {
     let kernel = Kernel::choose(args.kernel.as_ref())?;
     let capabilities = probe(&kernel.open()?).map_err(|error| format!("{}: {error}", kernel))?;
     stop.check()?;
+    if args.costs {
+        return super::costs::run(&kernel, &capabilities, args.json, &stop);
+    }
+    let new_buffer = new_buffers(&capabilities, &stop)?;
     if args.json {
         let report = Report {
             kernel: kernel.to_string(),
@@ -98,10 +145,11 @@ pub fn run(args: &Args) -> Result<String, Error> {
                 })
                 .collect(),
             asked: kernel.asked(),
+            new_buffer,
         };
         return Ok(super::json(&report)?);
     }
-    Ok(for_people(&kernel, &capabilities))
+    Ok(for_people(&kernel, &capabilities, &new_buffer))
 }
 
 /// The strategies that do not work on this kernel, best first.
@@ -128,7 +176,7 @@ pub fn why_not(strategy: Strategy, capabilities: &Capabilities) -> String {
         )
 }
 
-fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
+fn for_people(kernel: &Kernel, capabilities: &Capabilities, buffers: &[NewBuffer]) -> String {
     let (major, minor) = capabilities.version;
     let sizes: Vec<String> = (0..u64::BITS)
         .map(|bit| capabilities.page_sizes & (1 << bit))
@@ -166,6 +214,32 @@ fn for_people(kernel: &Kernel, capabilities: &Capabilities) -> String {
             "  {:<6}  {:<37}  {verdict}",
             strategy.name(),
             gist(strategy)
+        );
+    }
+    let rows: Vec<Vec<String>> = (buffers.iter())
+        .map(|buffer| {
+            let estimated = duration(buffer.estimated_ns);
+            vec![buffer.strategy.to_owned(), thousands(buffer.ops), estimated]
+        })
+        .collect();
+    let _ = writeln!(
+        out,
+        "\nWhat a new sparse buffer of {} bytes takes, as the model of this kernel counts it",
+        thousands(BUFFER_SIZE)
+    );
+    for line in render("strategy|>ops|>kernel time, estimated", &rows).lines() {
+        let _ = writeln!(out, "  {line}");
+    }
+    let cheapest = buffers.iter().min_by_key(|buffer| buffer.estimated_ns);
+    let dearer = |(chosen, cheapest): &(&NewBuffer, &NewBuffer)| {
+        chosen.estimated_ns as f64 > MUCH * cheapest.estimated_ns as f64
+    };
+    if let Some((chosen, cheapest)) = buffers.first().zip(cheapest).filter(dearer) {
+        let _ = writeln!(
+            out,
+            "  {} is chosen for its few operations. By this estimate {} costs the kernel less;\n  PANVK_SPARSE_NULL={} \
+             asks for it.",
+            chosen.strategy, cheapest.strategy, cheapest.strategy
         );
     }
     if kernel.is_node() {

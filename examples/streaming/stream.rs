@@ -2,6 +2,11 @@
 //!
 //! A frame's bind waits for the semaphore of the frame before, which may still use the tiles that are evicted, and signals
 //! one that the frame's copies wait for. The host waits for a fence only when it needs a frame's buffers again.
+//!
+//! What a frame has evicted is written to all the same, after the uploads: if a tile still has its memory, then another one
+//! that has it now is not what it should be.
+
+use std::collections::BTreeSet;
 
 use ash::vk;
 
@@ -16,8 +21,10 @@ const USAGE: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
         | vk::ImageUsageFlags::SAMPLED.as_raw(),
 );
 const UNDER_WAY: usize = 2;
-/// Tiles that are read back each frame.
+/// Tiles that are read back each frame, beside the new ones.
 const SAMPLES: usize = 16;
+/// What is written to tiles without memory.
+const STRAY: u32 = 0x0BAD_CAFE;
 
 /// What was read back.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +53,7 @@ struct Flight {
     fence: vk::Fence,
     bound: vk::Semaphore,
     drawn: vk::Semaphore,
+    /// As many tiles as the pool has, then [`STRAY`].
     upload: HostBuffer,
     back: HostBuffer,
     /// What is read back; `None` where nothing is under way.
@@ -63,6 +71,8 @@ pub struct Stream<'g> {
     command_pool: vk::CommandPool,
     flights: Vec<Flight>,
     frames: usize,
+    /// Tiles that have had memory, and have none.
+    evicted: BTreeSet<Tile>,
 }
 
 impl<'g> Stream<'g> {
@@ -121,6 +131,7 @@ impl<'g> Stream<'g> {
             command_pool,
             flights: Vec::new(),
             frames: 0,
+            evicted: BTreeSet::new(),
         };
         for _ in 0..UNDER_WAY {
             let flight = stream.flight()?;
@@ -141,6 +152,9 @@ impl<'g> Stream<'g> {
             .command_pool(self.command_pool)
             .command_buffer_count(1);
         let tile = self.tile_texels() as u64 * 4;
+        let mut upload = HostBuffer::new(gpu, tile * u64::from(POOL + 1))?;
+        let stray = POOL as usize * self.tile_texels();
+        upload.words()[stray..][..self.tile_texels()].fill(STRAY);
         Ok(Flight {
             // SAFETY: device and pool are alive.
             commands: unsafe { gpu.device.allocate_command_buffers(&info) }?[0],
@@ -151,8 +165,8 @@ impl<'g> Stream<'g> {
             }?,
             bound: gpu.semaphore()?,
             drawn: gpu.semaphore()?,
-            upload: HostBuffer::new(gpu, tile * u64::from(POOL))?,
-            back: HostBuffer::new(gpu, tile * SAMPLES as u64)?,
+            upload,
+            back: HostBuffer::new(gpu, tile * u64::from(POOL + SAMPLES as u32))?,
             sampled: None,
         })
     }
@@ -221,13 +235,17 @@ impl<'g> Stream<'g> {
         let at = self.frames % UNDER_WAY;
         let outcome = self.land(at)?;
         self.bind(frame, at)?;
-        // Other tiles each frame, all over the resident ones.
-        let count = SAMPLES.min(resident.len());
-        let sampled: Vec<_> = (0..count)
-            .map(|i| resident[(i * resident.len() / count + self.frames * 7) % resident.len()])
-            .collect();
+        // The new ones, which have the memory of those that were evicted, and other tiles each frame, all over the resident ones.
         let new: Vec<_> = frame.binds.iter().map(|&(tile, _)| tile).collect();
-        self.copy(at, &new, &sampled)?;
+        let count = SAMPLES.min(resident.len());
+        let others = (0..count)
+            .map(|i| resident[(i * resident.len() / count + self.frames * 7) % resident.len()]);
+        let sampled: Vec<_> = new.iter().copied().chain(others).collect();
+        self.copy(at, &new, &frame.unbinds, &sampled)?;
+        self.evicted.extend(&frame.unbinds);
+        for tile in &new {
+            self.evicted.remove(tile);
+        }
         self.flights[at].sampled = Some(sampled);
         self.frames += 1;
         Ok(outcome)
@@ -242,11 +260,13 @@ impl<'g> Stream<'g> {
         Ok(outcomes)
     }
 
-    /// After [`Stream::finish`]: reads every one of `tiles`.
+    /// After [`Stream::finish`]: writes to all that was evicted, and reads every one of `tiles`.
     pub fn read_all(&mut self, tiles: &[Tile]) -> Result<Outcome> {
         let mut all = Outcome::default();
-        for some in tiles.chunks(SAMPLES) {
-            self.record(0, &[], some)?;
+        let evicted: Vec<_> = std::mem::take(&mut self.evicted).into_iter().collect();
+        let evicted = evicted.chunks(POOL as usize).map(|some| (some, &[][..]));
+        for (evicted, some) in evicted.chain(tiles.chunks(SAMPLES).map(|some| (&[][..], some))) {
+            self.record(0, &[], evicted, some)?;
             let commands = [self.flights[0].commands];
             let submit = [vk::SubmitInfo::default().command_buffers(&commands)];
             // SAFETY: nothing else is under way.
@@ -327,8 +347,8 @@ impl<'g> Stream<'g> {
         (extent.width * extent.height) as usize
     }
 
-    /// Uploads `new` and reads `sampled` back, after the bind.
-    fn copy(&mut self, at: usize, new: &[Tile], sampled: &[Tile]) -> Result<()> {
+    /// Uploads `new`, writes to `evicted` and reads `sampled` back, after the bind.
+    fn copy(&mut self, at: usize, new: &[Tile], evicted: &[Tile], sampled: &[Tile]) -> Result<()> {
         let step = self.tile_texels();
         for (n, &tile) in new.iter().enumerate() {
             let texels = self.texels(tile);
@@ -337,7 +357,7 @@ impl<'g> Stream<'g> {
                 *word = texel(tile, i);
             }
         }
-        self.record(at, new, sampled)?;
+        self.record(at, new, evicted, sampled)?;
         let flight = &self.flights[at];
         let (commands, wait, signal) = ([flight.commands], [flight.bound], [flight.drawn]);
         let submit = [vk::SubmitInfo::default()
@@ -350,15 +370,16 @@ impl<'g> Stream<'g> {
         unsafe { Ok(self.gpu.device.queue_submit(queue, &submit, flight.fence)?) }
     }
 
-    fn record(&self, at: usize, new: &[Tile], sampled: &[Tile]) -> Result<()> {
+    fn record(&self, at: usize, new: &[Tile], evicted: &[Tile], sampled: &[Tile]) -> Result<()> {
         let device = &self.gpu.device;
         let flight = &self.flights[at];
-        let copies = |tiles: &[Tile]| -> Vec<_> {
+        // Tile after tile in the buffer, or one place of it for all.
+        let copies = |tiles: &[Tile], place: Option<u64>| -> Vec<_> {
             let bytes = self.tile_texels() as u64 * 4;
             let copy = |(&tile, n)| {
                 let (offset, extent) = self.place(tile);
                 vk::BufferImageCopy::default()
-                    .buffer_offset(n * bytes)
+                    .buffer_offset(place.unwrap_or(n) * bytes)
                     .image_offset(offset)
                     .image_extent(extent)
                     .image_subresource(vk::ImageSubresourceLayers {
@@ -370,7 +391,8 @@ impl<'g> Stream<'g> {
             };
             tiles.iter().zip(0..).map(copy).collect()
         };
-        let (up, back) = (copies(new), copies(sampled));
+        let (up, back) = (copies(new, None), copies(sampled, None));
+        let stray = copies(evicted, Some(u64::from(POOL)));
         let general = vk::ImageLayout::GENERAL;
         let barrier = |stage, access| {
             let seen = [vk::MemoryBarrier::default()
@@ -387,13 +409,16 @@ impl<'g> Stream<'g> {
         unsafe {
             let c = flight.commands;
             device.begin_command_buffer(c, &vk::CommandBufferBeginInfo::default())?;
-            if !up.is_empty() {
-                device.cmd_copy_buffer_to_image(c, flight.upload.buffer, self.image, general, &up);
+            for copies in [&up, &stray] {
+                if !copies.is_empty() {
+                    let from = flight.upload.buffer;
+                    device.cmd_copy_buffer_to_image(c, from, self.image, general, copies);
+                }
+                barrier(
+                    vk::PipelineStageFlags::TRANSFER,
+                    vk::AccessFlags::TRANSFER_READ | vk::AccessFlags::TRANSFER_WRITE,
+                );
             }
-            barrier(
-                vk::PipelineStageFlags::TRANSFER,
-                vk::AccessFlags::TRANSFER_READ,
-            );
             if !back.is_empty() {
                 device.cmd_copy_image_to_buffer(c, self.image, general, flight.back.buffer, &back);
             }

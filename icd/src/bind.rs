@@ -41,7 +41,13 @@ pub unsafe extern "system" fn queue_bind_sparse(
         // SAFETY: `infos` is what `call` was read from, and the batches are of that call.
         let mut base =
             |batches: &[BaseBatch]| unsafe { submit(device, queue, infos, batches, fence) };
-        match hosted.bind(&call, &mut base) {
+        let bound = if device.binds_on_one_queue {
+            hosted.bind(&call, &mut base)
+        } else {
+            let value = |semaphore| device.timeline_value(vk::Semaphore::from_raw(semaphore));
+            hosted.bind_on(queue.as_raw(), &value, &call, &mut base)
+        };
+        match bound {
             Ok(()) => vk::Result::SUCCESS,
             Err(error) => fail(&"vkQueueBindSparse", &error),
         }

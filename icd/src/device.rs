@@ -4,16 +4,18 @@ use std::ffi::CStr;
 use std::sync::{Arc, Mutex};
 
 use ash::vk::{self, Handle};
+use hosted::config::{DUMMY, Dummy};
 use hosted::{Hosted, Stats};
 use vulkan::base::first_proc;
 use vulkan::below::{DeviceTable, list};
+use vulkan::binds::slice;
 use vulkan::features;
 use vulkan::handles::HandleMap;
 
 use crate::guard::{guard_result, guard_some};
 use crate::physical_device::{base_driver_name, device_properties};
 use crate::profile;
-use crate::state::{DEVICES, Device, Instance, QUEUES, Starts, device_of, instance_of};
+use crate::state::{DEVICES, Device, Instance, QUEUES, Starts, Timelines, device_of, instance_of};
 
 /// For each queue family whether it binds sparse resources.
 fn binding_families(instance: &Instance, physical_device: vk::PhysicalDevice) -> Vec<bool> {
@@ -52,6 +54,21 @@ pub unsafe extern "system" fn create_device(
                 refused.join(", ")
             );
             return vk::Result::ERROR_FEATURE_NOT_PRESENT;
+        }
+        // SAFETY: as above.
+        let queues = unsafe {
+            slice(
+                (*create_info).p_queue_create_infos,
+                (*create_info).queue_create_info_count,
+            )
+        };
+        let asked: u32 = queues.iter().map(|family| family.queue_count).sum();
+        if sparse && instance.driver.config.dummy == Dummy::Alias && asked > 1 {
+            log::error!(
+                "vkCreateDevice: {asked} queues asked for, expected one: with {DUMMY}=alias, a device with sparse binding \
+                 has no more"
+            );
+            return vk::Result::ERROR_INITIALIZATION_FAILED;
         }
         // SAFETY: the application's own arguments, passed on.
         let result = unsafe {
@@ -108,6 +125,11 @@ pub unsafe extern "system" fn create_device(
             None
         };
         let binding_families = binding_families(&instance, physical_device);
+        let binding = queues.iter().filter(|queue| {
+            let family = binding_families.get(queue.queue_family_index as usize);
+            family.copied().unwrap_or(false)
+        });
+        let binds_on_one_queue = binding.map(|family| family.queue_count).sum::<u32>() <= 1;
         DEVICES.insert(
             handle.as_raw(),
             Arc::new(Device {
@@ -119,7 +141,9 @@ pub unsafe extern "system" fn create_device(
                 images: HandleMap::default(),
                 dummies: Mutex::default(),
                 starts: Starts::default(),
+                timelines: Timelines::default(),
                 binding_families,
+                binds_on_one_queue,
                 has_timelines,
                 untouched,
             }),
@@ -142,7 +166,13 @@ pub unsafe extern "system" fn destroy_device(
                 log::error!("{}: {error}", hosted::config::STATS);
             }
         }
+        if known.hosted.is_some() {
+            // What the base driver does after the application's work is done, too. A device that is lost has nothing left to do.
+            // SAFETY: all queues of the device are this thread's.
+            let _ = unsafe { (known.table.device_wait_idle)(device) };
+        }
         known.starts.clear(&known);
+        known.timelines.clear(&known);
         known.free_dummies();
         // SAFETY: the application's own arguments, passed on.
         unsafe { (known.table.destroy_device)(device, allocator) };

@@ -4,7 +4,7 @@
 //!
 //! And the control: `PANVK_SPARSE_CONTROL` makes the driver bind wrongly, so that one can see whether tests notice.
 //! `drop` loses every bind of memory on its way to the base driver, `drop:N` every N-th, `shift:N` moves every N-th by
-//! 64 KiB in its memory.
+//! 64 KiB in its memory, `keep:N` loses every N-th of the others: what was unbound keeps its memory.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,11 +64,12 @@ fn errno(name: &str) -> Option<Errno> {
     })
 }
 
-/// What happens to every N-th bind of memory.
+/// What happens to every N-th bind of memory, or of none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Control {
     Drop(u64),
     Shift(u64),
+    Keep(u64),
 }
 
 impl Control {
@@ -81,6 +82,7 @@ impl Control {
             ["drop"] => Some(Self::Drop(1)),
             ["drop", n] => every(n).map(Self::Drop),
             ["shift", n] => every(n).map(Self::Shift),
+            ["keep", n] => every(n).map(Self::Keep),
             _ => None,
         };
         Some(control.unwrap_or_else(|| panic!("{VARIABLE}={text:?} is not understood")))
@@ -96,18 +98,19 @@ impl Control {
     ) -> bool {
         static BINDS: AtomicU64 = AtomicU64::new(0);
         let due = |every: u64| BINDS.fetch_add(1, Ordering::Relaxed) % every == every - 1;
-        match (self, memory) {
-            (_, None) => true,
-            (_, Some(memory)) if is_dummy(memory) => true,
-            (Self::Drop(every), _) => !due(every),
-            (Self::Shift(every), _) if *memory_offset >= SZ_64K => {
+        let unbinds = memory.is_none_or(is_dummy);
+        match self {
+            Self::Keep(every) => !(unbinds && due(every)),
+            _ if unbinds => true,
+            Self::Drop(every) => !due(every),
+            Self::Shift(every) if *memory_offset >= SZ_64K => {
                 if due(every) {
                     *memory_offset -= SZ_64K;
                 }
                 true
             }
             // What starts in the memory's first 64 KiB can only be shifted the other way, and must not run over its end.
-            (Self::Shift(every), _) => {
+            Self::Shift(every) => {
                 if let Some(size) = size.filter(|size| **size > SZ_64K) {
                     if due(every) {
                         *memory_offset += SZ_64K;

@@ -56,6 +56,15 @@ vulkan::hooks! {
         | b"vkGetPhysicalDeviceSparseImageFormatProperties2KHR" =>
             physical_device::get_sparse_image_format_properties2
             as vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties2,
+        b"vkGetPhysicalDeviceExternalBufferProperties"
+        | b"vkGetPhysicalDeviceExternalBufferPropertiesKHR" =>
+            physical_device::get_external_buffer_properties
+            as vk::PFN_vkGetPhysicalDeviceExternalBufferProperties,
+        b"vkGetPhysicalDeviceQueueFamilyProperties" =>
+            physical_device::get_queue_family_properties as vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties,
+        b"vkGetPhysicalDeviceQueueFamilyProperties2" | b"vkGetPhysicalDeviceQueueFamilyProperties2KHR" =>
+            physical_device::get_queue_family_properties2
+            as vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties2,
         b"vkCreateDevice" => device::create_device as vk::PFN_vkCreateDevice,
     }
     Device {

@@ -2,9 +2,10 @@
 //! the [profile](crate::profile) has.
 
 use ash::vk;
+use hosted::config::Dummy;
 use vulkan::base::{set_text, text};
 use vulkan::below::list;
-use vulkan::{images, pnext};
+use vulkan::{formats, images, pnext};
 
 use crate::guard::guard_some;
 use crate::profile;
@@ -155,21 +156,37 @@ fn residency_works(instance: &Instance, physical_device: vk::PhysicalDevice, kin
     })
 }
 
-/// Whether an image with these flags can be created at all.
+/// Whether an image with these flags can be created at all. `is_external`: its memory is shared with others.
 fn has_image(
     instance: &Instance,
     physical_device: vk::PhysicalDevice,
     kind: Kind,
     flags: vk::ImageCreateFlags,
+    is_external: bool,
 ) -> bool {
+    let is_sparse = flags
+        .intersects(vk::ImageCreateFlags::SPARSE_BINDING | vk::ImageCreateFlags::SPARSE_RESIDENCY);
     profile::has_image(instance.driver.config.profile, kind.ty, flags)
+        && (!is_sparse || !is_external && binding_works(instance, physical_device, kind))
         && (!flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY)
+            || has_residency(instance, physical_device, kind))
+}
+
+/// Whether images of the kind can be bound at all, whatever the base driver says: lavapipe lays linear ones out as it does
+/// others, and where it does not name the planes of a format it crashes once one is bound.
+fn binding_works(instance: &Instance, physical_device: vk::PhysicalDevice, kind: Kind) -> bool {
+    kind.tiling == vk::ImageTiling::OPTIMAL
+        && (formats::planes(kind.format).is_none()
             || residency_works(instance, physical_device, kind))
 }
 
 /// Whether images of the kind can be partially resident.
 fn has_residency(instance: &Instance, physical_device: vk::PhysicalDevice, kind: Kind) -> bool {
-    profile::has_residency(instance.driver.config.profile, kind.ty, kind.samples)
+    let mut features = vk::PhysicalDeviceFeatures::default();
+    // SAFETY: a physical device of the instance, and a struct to write to.
+    unsafe { (instance.table.get_features)(physical_device, &mut features) };
+    profile::features(&instance.driver.config, &mut features);
+    images::may_be_resident(&features, kind.ty, kind.samples, kind.tiling)
         && residency_works(instance, physical_device, kind)
 }
 
@@ -273,7 +290,7 @@ pub unsafe extern "system" fn get_image_format_properties(
             usage,
             tiling,
         };
-        if !has_image(&instance, physical_device, kind, flags) {
+        if !has_image(&instance, physical_device, kind, flags, false) {
             // SAFETY: `properties` is a valid pointer, by the function's specification; it asks for zeros here.
             unsafe { *properties = vk::ImageFormatProperties::default() };
             return Some(vk::Result::ERROR_FORMAT_NOT_SUPPORTED);
@@ -310,7 +327,9 @@ pub unsafe extern "system" fn get_image_format_properties2(
                 usage: (*info).usage,
                 tiling: (*info).tiling,
             };
-            if !has_image(&instance, physical_device, kind, (*info).flags) {
+            let external = pnext::find::<vk::PhysicalDeviceExternalImageFormatInfo>((*info).p_next);
+            let is_external = external.is_some_and(|external| !(*external).handle_type.is_empty());
+            if !has_image(&instance, physical_device, kind, (*info).flags, is_external) {
                 (*properties).image_format_properties = vk::ImageFormatProperties::default();
                 return Some(vk::Result::ERROR_FORMAT_NOT_SUPPORTED);
             }
@@ -318,4 +337,74 @@ pub unsafe extern "system" fn get_image_format_properties2(
         // SAFETY: the application's own arguments, passed on.
         Some(unsafe { get(physical_device, info, properties) })
     })
+}
+
+/// Memory that is shared with others can't be bound: what lavapipe binds is another mapping of it than what others see.
+pub unsafe extern "system" fn get_external_buffer_properties(
+    physical_device: vk::PhysicalDevice,
+    info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
+    properties: *mut vk::ExternalBufferProperties<'_>,
+) {
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.get_external_buffer_properties?;
+        // SAFETY: the application's own arguments, passed on; then the struct is written and can be changed.
+        unsafe {
+            get(physical_device, info, properties);
+            if { (*info).flags }.contains(vk::BufferCreateFlags::SPARSE_BINDING) {
+                (*properties).external_memory_properties = vk::ExternalMemoryProperties::default()
+                    .compatible_handle_types((*info).handle_type);
+            }
+        }
+        Some(())
+    });
+}
+
+/// With `PANVK_SPARSE_DUMMY=alias`, a device has one queue: only among the submissions to one queue is there a place for the
+/// starts of new resources that depends on nothing which the application is yet to do.
+fn limit_queues(instance: &Instance, family: &mut vk::QueueFamilyProperties) {
+    if instance.driver.config.dummy == Dummy::Alias {
+        family.queue_count = family.queue_count.min(1);
+    }
+}
+
+pub unsafe extern "system" fn get_queue_family_properties(
+    physical_device: vk::PhysicalDevice,
+    count: *mut u32,
+    families: *mut vk::QueueFamilyProperties,
+) {
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        // SAFETY: the application's own arguments, passed on; the base driver has written so many structs.
+        unsafe {
+            (instance.table.get_queue_family_properties)(physical_device, count, families);
+            if !families.is_null() {
+                for family in std::slice::from_raw_parts_mut(families, *count as usize) {
+                    limit_queues(&instance, family);
+                }
+            }
+        }
+        Some(())
+    });
+}
+
+pub unsafe extern "system" fn get_queue_family_properties2(
+    physical_device: vk::PhysicalDevice,
+    count: *mut u32,
+    families: *mut vk::QueueFamilyProperties2<'_>,
+) {
+    guard_some((), || {
+        let instance = instance_of(physical_device)?;
+        let get = instance.table.get_queue_family_properties2?;
+        // SAFETY: as in `get_queue_family_properties`.
+        unsafe {
+            get(physical_device, count, families);
+            if !families.is_null() {
+                for family in std::slice::from_raw_parts_mut(families, *count as usize) {
+                    limit_queues(&instance, &mut family.queue_family_properties);
+                }
+            }
+        }
+        Some(())
+    });
 }

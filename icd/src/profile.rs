@@ -76,9 +76,3 @@ pub fn has_image(profile: Profile, ty: vk::ImageType, flags: vk::ImageCreateFlag
             && (!flags.contains(vk::ImageCreateFlags::SPARSE_RESIDENCY)
                 || ty == vk::ImageType::TYPE_2D)
 }
-
-/// Whether images of this kind can be partially resident.
-pub fn has_residency(profile: Profile, ty: vk::ImageType, samples: vk::SampleCountFlags) -> bool {
-    profile == Profile::Base
-        || ty == vk::ImageType::TYPE_2D && samples == vk::SampleCountFlags::TYPE_1
-}

@@ -88,15 +88,13 @@ pub unsafe extern "system" fn get_image_sparse_memory_requirements(
     requirements: *mut vk::SparseImageMemoryRequirements,
 ) {
     guard_some((), || {
-        let (of, own) = known(device, image)?;
+        let (_, own) = known(device, image)?;
         // SAFETY: the application's own arguments, valid by the function's specification.
         unsafe {
             match own {
                 Some(own) => own.list(count, requirements, |element| element),
-                None => {
-                    let get = of.table.get_image_sparse_memory_requirements;
-                    get(device, image, count, requirements);
-                }
+                // It is not partially resident.
+                None => *count = 0,
             }
         }
         Some(())
@@ -111,15 +109,15 @@ pub unsafe extern "system" fn get_image_sparse_memory_requirements2(
 ) {
     guard_some((), || {
         // SAFETY: `info` is valid, by the function's specification.
-        let (of, own) = known(device, unsafe { (*info).image })?;
+        let (_, own) = known(device, unsafe { (*info).image })?;
         // SAFETY: the application's own arguments, valid by the function's specification. No struct extends the elements.
         unsafe {
-            match (own, of.table.get_image_sparse_memory_requirements2) {
-                (Some(own), _) => own.list(count, requirements, |element| {
+            match own {
+                Some(own) => own.list(count, requirements, |element| {
                     &mut element.memory_requirements
                 }),
-                (None, Some(get)) => get(device, info, count, requirements),
-                (None, None) => {}
+                // It is not partially resident.
+                None => *count = 0,
             }
         }
         Some(())
@@ -156,13 +154,12 @@ pub unsafe extern "system" fn get_device_image_sparse_memory_requirements(
         let of = device_of(device)?;
         // SAFETY: the application's own arguments, valid by the function's specification. No struct extends the elements.
         unsafe {
-            let own = of_new(&of, &*(*info).p_create_info);
-            match (own, of.table.get_device_image_sparse_memory_requirements) {
-                (Some(own), _) => own.list(count, requirements, |element| {
+            match of_new(&of, &*(*info).p_create_info) {
+                Some(own) => own.list(count, requirements, |element| {
                     &mut element.memory_requirements
                 }),
-                (None, Some(get)) => get(device, info, count, requirements),
-                (None, None) => {}
+                // It would not be partially resident, or could not be made.
+                None => *count = 0,
             }
         }
         Some(())

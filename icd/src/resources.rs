@@ -65,15 +65,39 @@ fn destroyed(
     });
 }
 
-/// A buffer or an image goes, which may be a sparse one.
-fn resource_goes(device: &Device, hosted: &Hosted, id: ResourceId) {
-    if device.forget_sparse(id) {
+/// A buffer or an image goes, which may be a sparse one. `destroy` destroys it.
+fn resource_destroyed(device: vk::Device, id: ResourceId, destroy: impl FnOnce(&DeviceTable)) {
+    guard_some((), || {
+        let known = device_of(device)?;
+        let hosted = known.hosted.as_ref();
+        let Some(hosted) = hosted.filter(|_| known.forget_sparse(id)) else {
+            destroy(&known.table);
+            return Some(());
+        };
         // First, so that no other thread's submit starts it from here on.
         hosted.remove_resource(id);
-        device.starts.settle(device, id);
         if let ResourceId::Image(image) = id {
-            device.images.remove(image);
+            known.images.remove(image);
         }
+        if known.aliases() {
+            known.starts.destroy(&known, id);
+        } else {
+            destroy(&known.table);
+        }
+        Some(())
+    });
+}
+
+/// The allocator that the base driver makes a resource with. It may destroy a sparse one at a time when the application does
+/// not expect calls of its own.
+fn allocator_of<'a>(
+    device: vk::Device,
+    is_sparse: bool,
+    allocator: *const vk::AllocationCallbacks<'a>,
+) -> *const vk::AllocationCallbacks<'a> {
+    match device_of(device) {
+        Some(known) if is_sparse && known.aliases() => std::ptr::null(),
+        _ => allocator,
     }
 }
 
@@ -122,6 +146,10 @@ pub unsafe extern "system" fn create_buffer(
 ) -> vk::Result {
     // SAFETY: as in `allocate_memory`.
     unsafe {
+        let is_sparse = (*info)
+            .flags
+            .contains(vk::BufferCreateFlags::SPARSE_BINDING);
+        let allocator = allocator_of(device, is_sparse, allocator);
         created(
             "vkCreateBuffer",
             device,
@@ -159,9 +187,9 @@ pub unsafe extern "system" fn destroy_buffer(
     buffer: vk::Buffer,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    destroyed(
+    resource_destroyed(
         device,
-        |known, hosted| resource_goes(known, hosted, ResourceId::Buffer(buffer.as_raw())),
+        ResourceId::Buffer(buffer.as_raw()),
         // SAFETY: the application's own arguments, passed on.
         |table| unsafe { (table.destroy_buffer)(device, buffer, allocator) },
     );
@@ -175,6 +203,8 @@ pub unsafe extern "system" fn create_image(
 ) -> vk::Result {
     // SAFETY: as in `allocate_memory`.
     unsafe {
+        let is_sparse = (*info).flags.contains(vk::ImageCreateFlags::SPARSE_BINDING);
+        let allocator = allocator_of(device, is_sparse, allocator);
         created(
             "vkCreateImage",
             device,
@@ -220,9 +250,9 @@ pub unsafe extern "system" fn destroy_image(
     image: vk::Image,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    destroyed(
+    resource_destroyed(
         device,
-        |known, hosted| resource_goes(known, hosted, ResourceId::Image(image.as_raw())),
+        ResourceId::Image(image.as_raw()),
         // SAFETY: the application's own arguments, passed on.
         |table| unsafe { (table.destroy_image)(device, image, allocator) },
     );
@@ -236,15 +266,24 @@ pub unsafe extern "system" fn create_semaphore(
 ) -> vk::Result {
     // SAFETY: as in `allocate_memory`.
     unsafe {
+        let kind = pnext::find::<vk::SemaphoreTypeCreateInfo>((*info).p_next);
+        let is_timeline =
+            kind.is_some_and(|kind| (*kind).semaphore_type == vk::SemaphoreType::TIMELINE);
+        // A timeline is destroyed when the application does not expect calls of its allocator.
+        let allocator = if is_timeline {
+            std::ptr::null()
+        } else {
+            allocator
+        };
         created(
             "vkCreateSemaphore",
             device,
             semaphore,
             |table| (table.create_semaphore)(device, info, allocator, semaphore),
-            |_, hosted, semaphore| {
-                let kind = pnext::find::<vk::SemaphoreTypeCreateInfo>((*info).p_next);
-                if kind.is_some_and(|kind| (*kind).semaphore_type == vk::SemaphoreType::TIMELINE) {
+            |known, hosted, semaphore| {
+                if is_timeline {
                     hosted.add_timeline(semaphore.as_raw());
+                    known.timelines.add(semaphore);
                 }
                 Ok(())
             },
@@ -258,12 +297,17 @@ pub unsafe extern "system" fn destroy_semaphore(
     semaphore: vk::Semaphore,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    destroyed(
-        device,
-        |_, hosted| hosted.remove_semaphore(semaphore.as_raw()),
-        // SAFETY: the application's own arguments, passed on.
-        |table| unsafe { (table.destroy_semaphore)(device, semaphore, allocator) },
-    );
+    guard_some((), || {
+        let known = device_of(device)?;
+        if let Some(hosted) = &known.hosted {
+            hosted.remove_semaphore(semaphore.as_raw());
+        }
+        if !known.timelines.destroy(&known, semaphore) {
+            // SAFETY: the application's own arguments, passed on.
+            unsafe { (known.table.destroy_semaphore)(device, semaphore, allocator) };
+        }
+        Some(())
+    });
 }
 
 pub unsafe extern "system" fn destroy_fence(

@@ -20,6 +20,7 @@ pub struct Planner {
     order: Order,
     sweep: Sweep,
     contributed: Vec<bool>,
+    after_named_gap: Vec<usize>,
 }
 
 /// What a plan had to leave out.
@@ -49,28 +50,16 @@ impl Planner {
         let base = runs.len();
         let count = requests.len();
         let mut tally = Unique { contributed: 0 };
-        if walk(
-            requests.iter().copied(),
-            |i| requests[i],
-            shadow,
-            runs,
-            &mut tally,
-        )
-        .is_err()
-        {
-            runs.truncate(base);
+        let mut plan = Plan::new(runs, &mut self.after_named_gap);
+        let sorted = requests.iter().copied();
+        if walk(sorted, |i| requests[i], shadow, &mut plan, &mut tally).is_err() {
+            plan.clear();
             tally = Unique { contributed: 0 };
             self.order.sort(requests);
             let order = &self.order;
-            if walk(
-                order.gather(requests),
-                |i| requests[order.index(i)],
-                shadow,
-                runs,
-                &mut tally,
-            )
-            .is_err()
-            {
+            let in_order = |i| requests[order.index(i)];
+            let gathered = order.gather(requests);
+            if walk(gathered, in_order, shadow, &mut plan, &mut tally).is_err() {
                 runs.truncate(base);
                 return self.plan_overlapping(requests, shadow, runs);
             }
@@ -97,9 +86,10 @@ impl Planner {
             contributed: &mut self.contributed,
             index: |member| member,
         };
+        let mut plan = Plan::new(runs, &mut self.after_named_gap);
         let sorted = requests.iter().copied();
-        if walk(sorted, |i| requests[i], shadow, runs, &mut tally).is_err() {
-            runs.truncate(base);
+        if walk(sorted, |i| requests[i], shadow, &mut plan, &mut tally).is_err() {
+            plan.clear();
             self.order.sort(requests);
             let order = &self.order;
             reset(&mut self.contributed);
@@ -108,12 +98,19 @@ impl Planner {
                 index: |member| order.index(member),
             };
             let in_order = |i| requests[order.index(i)];
-            if walk(order.gather(requests), in_order, shadow, runs, &mut tally).is_err() {
+            let gathered = order.gather(requests);
+            if walk(gathered, in_order, shadow, &mut plan, &mut tally).is_err() {
                 runs.truncate(base);
                 self.plan_overlapping(requests, shadow, runs);
             }
         }
         &self.contributed
+    }
+
+    /// The runs of the latest plan that lie behind a *named gap*, by their positions in it, ascending: the requests name
+    /// every byte between such a run and the one before it, and all of these bytes have the wanted mapping already.
+    pub fn after_named_gap(&self) -> &[usize] {
+        &self.after_named_gap
     }
 
     /// With `self.order` made already.
@@ -135,13 +132,9 @@ impl Planner {
             owners: &self.sweep.owners,
             contributed: &mut self.contributed,
         };
-        let walked = walk(
-            segments.iter().copied(),
-            |i| segments[i],
-            shadow,
-            runs,
-            &mut tally,
-        );
+        let mut plan = Plan::new(runs, &mut self.after_named_gap);
+        let sorted = segments.iter().copied();
+        let walked = walk(sorted, |i| segments[i], shadow, &mut plan, &mut tally);
         debug_assert!(walked.is_ok(), "a sweep leaves nothing out of order");
         PlanStats {
             elided: self
@@ -150,6 +143,32 @@ impl Planner {
                 .filter(|&&contributed| !contributed)
                 .count() as u64,
         }
+    }
+}
+
+/// A plan that is being made.
+struct Plan<'a> {
+    runs: &'a mut Vec<Run>,
+    /// How many runs were there before.
+    base: usize,
+    /// See [`Planner::after_named_gap`].
+    after_named_gap: &'a mut Vec<usize>,
+}
+
+impl<'a> Plan<'a> {
+    /// Appends to `runs`.
+    fn new(runs: &'a mut Vec<Run>, after_named_gap: &'a mut Vec<usize>) -> Self {
+        after_named_gap.clear();
+        Plan {
+            base: runs.len(),
+            runs,
+            after_named_gap,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.runs.truncate(self.base);
+        self.after_named_gap.clear();
     }
 }
 
@@ -168,7 +187,7 @@ fn walk(
     requests: impl Iterator<Item = Request>,
     request: impl Fn(usize) -> Request,
     shadow: &Shadow,
-    runs: &mut Vec<Run>,
+    plan: &mut Plan<'_>,
     tally: &mut impl Tally,
 ) -> Result<(), OutOfOrder> {
     let mut cursor = shadow.cursor();
@@ -193,7 +212,7 @@ fn walk(
             || group.target.advanced(group.len) != next.target
             || group.len == 0
         {
-            flush(group, first..i, &request, &mut cursor, runs, tally);
+            flush(group, first..i, &request, &mut cursor, plan, tally);
             first = i;
             group = Run {
                 va: next.va,
@@ -206,7 +225,7 @@ fn walk(
         group_end = next_end;
     }
     // 4. No request is left that could continue the last group.
-    flush(group, first..count, &request, &mut cursor, runs, tally);
+    flush(group, first..count, &request, &mut cursor, plan, tally);
     Ok(())
 }
 
@@ -220,15 +239,15 @@ fn flush(
     members: std::ops::Range<usize>,
     request: &impl Fn(usize) -> Request,
     cursor: &mut Cursor<'_>,
-    runs: &mut Vec<Run>,
+    plan: &mut Plan<'_>,
     tally: &mut impl Tally,
 ) {
     let end = group.end();
-    let before = runs.len();
+    let before = plan.runs.len();
     let mut push = |from: Va, to: Va| {
         if from < to {
             let target = group.target.advanced(from.0 - group.va.0);
-            runs.push(Run {
+            plan.runs.push(Run {
                 va: from,
                 len: to.0 - from.0,
                 target,
@@ -261,7 +280,10 @@ fn flush(
         tally.all(members);
         return;
     }
-    partly(members, request, &runs[before..], tally);
+    // The requests of the group name all that lies between its runs.
+    let positions = before - plan.base..plan.runs.len() - plan.base;
+    plan.after_named_gap.extend(positions.skip(1));
+    partly(members, request, &plan.runs[before..], tally);
 }
 
 /// Tallies the members of a group of which `changed` is all that changes.

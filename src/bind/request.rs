@@ -15,7 +15,7 @@ pub struct Resource {
     pub name: String,
     /// Where it lies in the VM. A multiple of the granularity.
     pub va: Va,
-    /// `VkMemoryRequirements::size` in bytes. A multiple of 4 KiB.
+    /// `VkMemoryRequirements::size` in bytes. The page that it ends in is the resource's as a whole.
     pub size: u64,
     /// `VkMemoryRequirements::alignment` in bytes: offsets in the resource and in memory are multiples of it.
     /// A power of two, from 4 KiB.
@@ -26,7 +26,7 @@ pub struct Resource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     pub bo: BoRef,
-    /// Bytes that can be bound.
+    /// Bytes that can be bound. The page that they end in can be mapped as a whole.
     pub size: u64,
 }
 
@@ -167,16 +167,12 @@ fn check(resource: &Resource, bind: &MemoryBind) -> Result<Request, BindErrorKin
         });
     }
     aligned(RESOURCE_OFFSET, resource_offset, resource.granularity)?;
-    // The last block of a resource may be a part of one, but the kernel maps whole pages.
-    aligned(
-        SIZE,
-        size,
-        if end == resource.size {
-            SZ_4K
-        } else {
-            resource.granularity
-        },
-    )?;
+    // The last block of a resource may be a part of one.
+    if end != resource.size {
+        aligned(SIZE, size, resource.granularity)?;
+    }
+    // The kernel maps whole pages.
+    let end = end.checked_next_multiple_of(SZ_4K).unwrap_or(end);
     sum("address of the resource", resource.va.0, end)?;
     let target = match memory {
         None => Target::Null,
@@ -195,7 +191,7 @@ fn check(resource: &Resource, bind: &MemoryBind) -> Result<Request, BindErrorKin
     };
     Ok(Request {
         va: Va(resource.va.0 + resource_offset),
-        len: size,
+        len: end - resource_offset,
         target,
     })
 }
@@ -296,6 +292,26 @@ mod tests {
                 granularity: SZ_64K
             }
         );
+    }
+
+    #[test]
+    fn a_resource_of_any_size_is_bound_up_to_its_end_in_whole_pages() {
+        let odd = Resource {
+            size: 20 * SZ_64K + 1000,
+            ..image()
+        };
+        for (offset, size) in [(20 * SZ_64K, 1000), (0, 20 * SZ_64K + 1000)] {
+            let request = resolve(&odd, &bind(offset, size, 0)).unwrap();
+            assert_eq!(request.va.0 - odd.va.0 + request.len, 20 * SZ_64K + SZ_4K);
+        }
+        for size in [999, 1001, SZ_4K] {
+            assert!(resolve(&odd, &bind(20 * SZ_64K, size, 0)).is_err());
+        }
+        // The memory ends where the resource ends.
+        let memory = Memory { bo: BO, size: 1000 };
+        let mut last = bind(20 * SZ_64K, 1000, 0);
+        last.memory = Some(memory);
+        assert_eq!(resolve(&odd, &last).unwrap().len, SZ_4K);
     }
 
     #[test]

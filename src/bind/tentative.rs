@@ -73,6 +73,13 @@ impl<'a> Tentative<'a> {
         self.shadow.apply(runs);
     }
 
+    /// [`Shadow::forget`], until further notice.
+    pub fn forget(&mut self, va: Va, len: u64) {
+        let known = self.shadow.extents(va, len).map(Was::Extent);
+        self.was.extend(known);
+        self.shadow.forget(va, len);
+    }
+
     /// The kernel has taken it: what was applied stays. Gives what was there before, the oldest change first.
     pub fn commit(mut self) -> Vec<Was> {
         std::mem::take(&mut self.was)

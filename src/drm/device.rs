@@ -109,6 +109,12 @@ impl Device {
         self.inner.version
     }
 
+    /// Whether the kernel holds the GPU back at the addresses of an operation while it changes what they map. Nothing but
+    /// the version tells: see docs/kernel-locks.md.
+    pub fn has_region_lock(&self) -> bool {
+        self.version() >= (1, 7)
+    }
+
     /// The sizes of pages that the MMU maps, a bit for each, as the kernel says; None if it cannot say (before 1.9).
     ///
     /// # Errors

@@ -3,6 +3,9 @@
 //! A plan leaves out every byte that has the wanted mapping. Where a gap between two runs is mapped the way the
 //! runs want it, an operation over all three has the same effect, and one operation is cheaper than two:
 //! unbinding every second piece of a buffer whose other pieces are unbound is one operation.
+//!
+//! While the kernel maps a gap again, the GPU may be using it, unless the application named it. A kernel with a region lock
+//! makes the GPU wait; on others the GPU can fault, so there only named gaps are bridged (docs/kernel-locks.md).
 
 use super::{Costs, NullMap};
 use crate::bind::{Cursor, Run, Shadow, Target};
@@ -20,6 +23,8 @@ pub const LONGEST_BRIDGE: u64 = {
 pub(super) struct Bridge<'a> {
     cursor: Cursor<'a>,
     longest: u64,
+    /// See [`Lowering::with_region_lock`](super::Lowering::with_region_lock).
+    region_lock: bool,
     null: Null,
 }
 
@@ -34,7 +39,7 @@ enum Null {
 
 impl<'a> Bridge<'a> {
     /// `shadow` is the state that the runs change.
-    pub fn new(shadow: &'a Shadow, longest: u64, null: &NullMap) -> Self {
+    pub fn new(shadow: &'a Shadow, longest: u64, region_lock: bool, null: &NullMap) -> Self {
         let null = match null {
             NullMap::Sparse | NullMap::Repeat { .. } => Null::Anywhere,
             NullMap::Chunk { .. } => Null::Within(null.dummy_size()),
@@ -43,13 +48,15 @@ impl<'a> Bridge<'a> {
         Bridge {
             cursor: shadow.cursor(),
             longest,
+            region_lock,
             null,
         }
     }
 
-    /// Whether one mapping may reach from the start of `run` to the end of `next`.
+    /// Whether one mapping may reach from the start of `run` to the end of `next`. `named`: the requests name all of the gap
+    /// between them.
     #[inline]
-    pub fn joins(&mut self, run: &Run, next: &Run) -> bool {
+    pub fn joins(&mut self, run: &Run, next: &Run, named: bool) -> bool {
         if run.target.advanced(next.va.0 - run.va.0) != next.target {
             return false;
         }
@@ -63,6 +70,7 @@ impl<'a> Bridge<'a> {
         let gap = next.va.0 - run.end().0;
         gap == 0
             || gap <= self.longest
+                && (named || self.region_lock)
                 && self
                     .cursor
                     .has(run.end(), gap, run.target.advanced(run.len))

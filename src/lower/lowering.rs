@@ -26,6 +26,8 @@ pub struct PlannedBatch<'a> {
     pub signals: &'a [SyncOp],
     /// A plan: sorted, disjoint, in whole pages.
     pub runs: &'a [Run],
+    /// See [`Planner::after_named_gap`](crate::bind::Planner::after_named_gap).
+    pub after_named_gap: &'a [usize],
 }
 
 /// Makes operations. Holds buffers that the next call uses again, and no other state.
@@ -45,6 +47,7 @@ pub struct Lowering {
     sink: Sink,
     slots: Slots,
     longest_bridge: u64,
+    region_lock: bool,
 }
 
 impl Default for Lowering {
@@ -66,6 +69,16 @@ impl Lowering {
             sink: Sink::new(max_ops),
             slots: Slots::default(),
             longest_bridge,
+            region_lock: false,
+        }
+    }
+
+    /// Whether the kernel holds the GPU back at the addresses of an operation until all of it is mapped. If not, which is
+    /// taken for granted at first, a gap is mapped again only if the requests name it.
+    pub fn with_region_lock(self, region_lock: bool) -> Self {
+        Lowering {
+            region_lock,
+            ..self
         }
     }
 
@@ -79,6 +92,7 @@ impl Lowering {
             sink: &mut self.sink,
             slots: &mut self.slots,
             longest_bridge: self.longest_bridge,
+            region_lock: self.region_lock,
             null,
             ranges,
         }
@@ -91,6 +105,7 @@ pub struct Call<'a> {
     sink: &'a mut Sink,
     slots: &'a mut Slots,
     longest_bridge: u64,
+    region_lock: bool,
     null: &'a NullMap,
     ranges: &'a Ranges,
 }
@@ -104,13 +119,20 @@ impl<'a> Call<'a> {
     /// Gives the positions of its operations among all of the call's.
     pub fn batch(&mut self, batch: &PlannedBatch<'_>, shadow: &Shadow) -> Range<usize> {
         let first = self.sink.len();
-        let mut runs = batch.runs.iter().filter(|run| run.len > 0);
-        if let Some(&run) = runs.next() {
-            let mut bridge = Bridge::new(shadow, self.longest_bridge, self.null);
+        let mut after_named_gap = batch.after_named_gap.iter().peekable();
+        let runs = batch.runs.iter().enumerate();
+        let mut runs = runs.filter(|(_, run)| run.len > 0);
+        if let Some((_, &run)) = runs.next() {
+            let mut bridge = Bridge::new(shadow, self.longest_bridge, self.region_lock, self.null);
             let mut ground = Ground::new(shadow, self.reserving());
             let mut pending = run;
-            for next in runs {
-                if bridge.joins(&pending, next) {
+            for (position, next) in runs {
+                while after_named_gap
+                    .next_if(|&&named| named < position)
+                    .is_some()
+                {}
+                let named = after_named_gap.next_if_eq(&&position).is_some();
+                if bridge.joins(&pending, next, named) {
                     pending.len = next.va.0 - pending.va.0 + next.len;
                 } else {
                     self.lower(&pending, &mut ground);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{SparseVm, Totals, VmError};
-use crate::bind::{Planner, Request, Run, Shadow, SparseRange, Target, Was};
+use crate::bind::{Planner, Request, Run, Shadow, SparseRange, Target, Tentative, Was};
 use crate::drm::{BindFailure, BindMode};
 use crate::lower::PlannedBatch;
 use crate::uapi::SyncOp;
@@ -21,6 +21,9 @@ pub struct Batch<'a> {
     /// For each bind of the application, how many requests it and those before it became. Empty: each request is a bind.
     /// Only counts go by it. The numbers ascend, and the last one is that of all requests.
     pub ends: &'a [usize],
+    /// Whether the requests may happen earlier or later than this call says, as seen from other binds of the same bytes. They
+    /// are then mapped whatever the shadow says, and leave holes in it.
+    pub unordered: bool,
 }
 
 /// What a call that succeeded came to.
@@ -28,6 +31,8 @@ pub struct Batch<'a> {
 pub struct Bound {
     /// For each batch its operations, counted over the whole call.
     pub ops: Vec<Range<usize>>,
+    /// For each batch its runs, counted over [`Changes::runs`].
+    pub runs: Vec<Range<usize>>,
     /// Binds that changed nothing: it was so already, or a later one of the same batch wrote over them.
     pub elided: u64,
     /// Size of an operation as the kernel got it, in bytes; the larger one if there were two. 0 without operations.
@@ -47,6 +52,11 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// The ranges that got a new mapping, batch after batch, those of one batch ascending.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
     /// Tells of each memory how many bytes more, or (as a negative number, wrapped) fewer, are mapped to it. A memory can
     /// be named several times; the sum counts.
     pub fn each_memory(&self, visit: &mut dyn FnMut(BoRef, u64)) {
@@ -106,21 +116,30 @@ impl SparseVm {
         let null = self.null.map();
         let Changes { was, mut runs, .. } = std::mem::take(&mut self.spare);
         runs.clear();
-        let (mut ops, mut elided) = (Vec::with_capacity(batches.len()), 0);
+        let mut ops = Vec::with_capacity(batches.len());
+        let (mut batch_runs, mut elided) = (Vec::with_capacity(batches.len()), 0);
 
         // Each batch is planned against what those before it leave. Dropping the trial puts the shadow back.
         let mut trial = self.shadow.tentative_with(was);
         let mut call = self.lowering.begin(&null, &self.ranges);
         for batch in batches {
             let first = runs.len();
+            if batch.unordered {
+                forget(&mut trial, batch.requests);
+            }
             elided += plan(&mut self.planner, batch, trial.shadow(), &mut runs);
             let planned = PlannedBatch {
                 waits: batch.waits,
                 signals: batch.signals,
                 runs: &runs[first..],
+                after_named_gap: self.planner.after_named_gap(),
             };
             ops.push(call.batch(&planned, trial.shadow()));
             trial.apply(&runs[first..]);
+            batch_runs.push(first..runs.len());
+            if batch.unordered {
+                forget(&mut trial, batch.requests);
+            }
         }
 
         let (mut stride, mut taken) = (0, 0);
@@ -144,6 +163,7 @@ impl SparseVm {
         let changes = Changes { was, runs, totals };
         Ok(Bound {
             ops,
+            runs: batch_runs,
             elided,
             stride,
             changes,
@@ -178,8 +198,8 @@ impl SparseVm {
     }
 
     /// Maps again what a call has changed as it was before. What a later call has made of it stays, unless that is the same
-    /// as this call has made of it. Where memory was
-    /// freed since, or what was mapped is not known, the mapping stays, and is unknown. Gives what that changes.
+    /// as this call has made of it: a call that must not be undone so is [`Batch::unordered`]. Where memory was freed since,
+    /// or what was mapped is not known, the mapping stays, and is unknown. Gives what that changes.
     ///
     /// # Errors
     /// [`VmError::Lost`]: the kernel refused.
@@ -226,19 +246,10 @@ impl SparseVm {
         }
         self.planner
             .plan(&requests, &Shadow::new(), &mut changes.runs);
-        let null = self.null.map();
-        let mut call = self.lowering.begin(&null, &self.ranges);
-        let batch = PlannedBatch {
-            runs: &changes.runs,
-            ..PlannedBatch::default()
-        };
-        call.batch(&batch, &Shadow::new());
-        for ioctl in call.finish() {
-            if let Err(failure) = self.vm.bind(ioctl, mode) {
-                return Err(self.lose(format!(
-                    "the VM is in an unknown state: a bind could not be taken back: {failure}"
-                )));
-            }
+        if let Err(failure) = self.map(&changes.runs, mode) {
+            return Err(self.lose(format!(
+                "the VM is in an unknown state: a bind could not be taken back: {failure}"
+            )));
         }
         self.shadow.apply(&changes.runs);
         Ok(changes)
@@ -310,6 +321,13 @@ impl Batch<'_> {
         } else {
             self.ends.len()
         }
+    }
+}
+
+/// What these requests name is not known any more.
+fn forget(trial: &mut Tentative<'_>, requests: &[Request]) {
+    for request in requests {
+        trial.forget(request.va, request.len);
     }
 }
 

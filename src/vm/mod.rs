@@ -117,6 +117,7 @@ pub enum Initial {
 impl SparseVm {
     /// Binds into `vm`, which may be [adopted](crate::drm::Device::adopt_vm), and maps unbound ranges as `null` says.
     pub fn new(vm: Vm, null: NullBacking) -> SparseVm {
+        let region_lock = vm.device().has_region_lock();
         SparseVm {
             before: vm.device().counters(),
             vm,
@@ -125,7 +126,7 @@ impl SparseVm {
             shadow: Shadow::new(),
             freed: HashMap::new(),
             planner: Planner::new(),
-            lowering: Lowering::new(),
+            lowering: Lowering::new().with_region_lock(region_lock),
             spare: Changes::default(),
             totals: Totals::default(),
             lost: None,
@@ -153,7 +154,8 @@ impl SparseVm {
             ))
         })?;
         if initial == Initial::Unbound {
-            if let Err(error) = self.map_now(&runs) {
+            if let Err(failure) = self.map(&runs, BindMode::Sync) {
+                let error = self.refused(failure);
                 self.ranges.remove(range.va);
                 if self.lost.is_none() {
                     self.unmap(&range)?;
@@ -307,8 +309,8 @@ impl SparseVm {
         Ok(())
     }
 
-    /// Maps `runs` at once.
-    fn map_now(&mut self, runs: &[Run]) -> Result<(), VmError> {
+    /// Maps `runs`, whatever is mapped there.
+    fn map(&mut self, runs: &[Run], mode: BindMode) -> Result<(), BindFailure> {
         let null = self.null.map();
         let mut call = self.lowering.begin(&null, &self.ranges);
         // With nothing to look at in the shadow, runs are not joined across what lies between them.
@@ -318,9 +320,7 @@ impl SparseVm {
         };
         call.batch(&batch, &Shadow::new());
         for ops in call.finish() {
-            if let Err(failure) = self.vm.bind(ops, BindMode::Sync) {
-                return Err(self.refused(failure));
-            }
+            self.vm.bind(ops, mode)?;
         }
         Ok(())
     }

@@ -340,6 +340,10 @@ fn command_lines_that_make_no_sense_exit_with_2_and_say_what_would() {
         ),
         (&["probe", "--kernel", ""], &["--kernel"]),
         (
+            &["probe", "--costs", "--kernel", "vpanthor:1.9"],
+            &["vpanthor:1.9 is a model", "render node"],
+        ),
+        (
             &["compare", "--scenario", "chaos"],
             &["init", "rebind", "fragmented"],
         ),

@@ -10,14 +10,14 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// On the bare driver (no PANVK_SPARSE_STATS) `t.differs` fails and `t.worse` and `mali` pass. `slow.hang` says nothing and
+/// On the bare driver (no PANVK_SPARSE_STATS) `t.differs` fails, `less` crashes, and `t.worse` and `mali` pass. `slow.hang` says nothing and
 /// tells its processes' numbers in `deqp-vk.pids`; `once` fails the first time. Cases that begin are in `deqp-vk.ran`.
 const FAKE: &str = r#"#!/bin/sh
 echo "dEQP Core test"
 echo "$*" > "$0.args"
 for a in "$@"; do case "$a" in
 --deqp-runmode=*)
-  for c in t.pass t.fail t.skip t.crash t.after t.differs t.worse slow.odd slow.hang slow.next once mali; do
+  for c in t.pass t.fail t.skip t.crash t.after t.differs t.worse slow.odd slow.hang slow.next once mali less; do
     echo "TEST: dEQP-VK.$c"
   done; exit 0;;
 --deqp-caselist-file=*) list=${a#*=};;
@@ -35,6 +35,7 @@ while read -r c; do
   *.worse) if [ -z "$PANVK_SPARSE_STATS" ]; then echo "  Pass (bare)"; else echo "  Fail (ours)"; fi;;
   *.hang) sleep 600 & echo $$ $! > "$0.tmp"; mv "$0.tmp" "$0.pids"; wait;;
   *.mali) if [ -z "$PANVK_SPARSE_STATS" ]; then echo "  Pass (bare)"; else echo "  NotSupported (less)"; fi;;
+  *.less) if [ -z "$PANVK_SPARSE_STATS" ]; then kill -SEGV $$; else echo "  NotSupported (less)"; fi;;
   *.once) if [ -e "$0.once" ]; then echo "  Pass (ok)"; else touch "$0.once"; echo "  Fail (once)"; fi;;
   *) echo "  Pass (ok)";;
   esac
@@ -250,20 +251,73 @@ fn better_than_the_bare_driver_is_said_and_worse_is_a_failure() {
 }
 
 #[test]
-fn what_a_profile_takes_away_is_not_worse() {
+fn what_is_taken_back_is_named_and_only_worse_where_nobody_says_so() {
     let bench = Bench::new();
     let deqp = bench.path("deqp-vk");
-    for (profile, list, status) in [("mali", "narrowed", 0), ("base", "worse", 1)] {
-        let more = ["--baseline", "--json"];
+    let known = bench.write("known.txt", "VK.ma.i$\n");
+    let known = ["--taken-back", known.to_str().unwrap()];
+    for (variable, value, more, list, status) in [
+        ("PANVK_SPARSE_PROFILE", "mali", &[][..], "taken_back", 0),
+        ("PANVK_SPARSE_DUMMY", "alias", &[], "taken_back", 0),
+        ("PANVK_SPARSE_PROFILE", "base", &known, "taken_back", 0),
+        ("PANVK_SPARSE_PROFILE", "base", &[], "worse", 1),
+    ] {
+        let more = [&["--baseline", "--json"], more].concat();
         let mut command = bench.command(&deqp, "dEQP-VK.mali", "", &more);
-        let output = command
-            .env("PANVK_SPARSE_PROFILE", profile)
-            .output()
-            .unwrap();
+        let output = command.env(variable, value).output().unwrap();
         let compared = &json(&output)["runs"][0]["compared"];
         assert_eq!(names(&compared[list]), ["dEQP-VK.mali"]);
         assert_eq!(output.status.code(), Some(status));
     }
+    // A crash that nobody can see any more is not better.
+    let output = bench.cts(
+        "dEQP-VK.less\ndEQP-VK.t.pass",
+        "",
+        &["--baseline", "--json"],
+    );
+    let compared = &json(&output)["runs"][0]["compared"];
+    assert_eq!(names(&compared["taken_back"]), ["dEQP-VK.less"]);
+    assert_eq!(names(&compared["better_unlisted"]).len(), 0);
+    assert_eq!(output.status.code(), Some(0));
+    let output = bench.cts("dEQP-VK.less\ndEQP-VK.t.pass", "", &["--baseline"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("1 taken back"), "{text}");
+    assert!(text.contains("dEQP-VK.less: Skip, bare Crash"), "{text}");
+}
+
+#[test]
+fn a_fraction_of_the_cases_starts_where_it_is_told() {
+    let bench = Bench::new();
+    let ran = |fraction: &str| {
+        let report = json(&bench.cts(SOON, FAILS, &["--json", "--fraction", fraction]));
+        let results = report["runs"][0]["results"].as_object().unwrap().clone();
+        results
+            .into_iter()
+            .map(|(case, _)| case)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ran("4"), ["dEQP-VK.t.after", "dEQP-VK.t.pass"]);
+    assert_eq!(ran("4:2"), ["dEQP-VK.t.differs", "dEQP-VK.t.fail"]);
+    for wrong in ["0", "4:0", "4:5", "x"] {
+        let output = bench.cts(SOON, FAILS, &["--fraction", wrong]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn a_report_that_can_not_be_written_is_said_before_the_cases_are_run() {
+    let bench = Bench::new();
+    let output = bench.cts(SOON, FAILS, &["--junit", "/gone/j.xml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(bench.read("deqp-vk.ran"), "");
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_a_warning_where_others_match() {
+    let output = Bench::new().cts("dEQP-VK.t.pass\ndEQP-VK.u.*", "", &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("dEQP-VK.u.* matches no case"), "{stderr}");
 }
 
 #[test]
@@ -320,10 +374,10 @@ fn every_kernel_and_strategy_is_a_run_with_its_own_counters() {
     assert_eq!(table.len(), rows.len(), "{text}");
     for (row, (kernel, null)) in table.iter().zip(rows) {
         assert_eq!(row[0], format!("vpanthor:{kernel}"));
-        // Strategy, passed, failed, crashed, not supported, unexpected, worse, better, ioctls, ops.
+        // Strategy, passed, failed, crashed, not supported, unexpected, worse, better, taken back, ioctls, ops.
         assert_eq!(
-            row[1..11],
-            [null, "2", "0", "0", "0", "0", "-", "-", "6", "8"],
+            row[1..12],
+            [null, "2", "0", "0", "0", "0", "-", "-", "-", "6", "8"],
             "{text}"
         );
     }
@@ -466,16 +520,53 @@ fn junit_is_well_formed_and_has_a_suite_a_run() {
         (count("testsuites"), count("testsuite"), count("testcase")),
         (1, 2, 14)
     );
-    // `fail` and `crash`; what is not supported and what is not run.
-    assert_eq!((count("failure"), count("skipped")), (4, 4));
+    // `fail` and `crash`; what is not supported, what is not run, and what fails as it is expected to.
+    assert_eq!((count("failure"), count("skipped")), (4, 6));
     assert!(
-        text.contains("tests=\"7\" failures=\"2\" errors=\"0\" skipped=\"2\""),
+        text.contains("tests=\"7\" failures=\"2\" errors=\"0\" skipped=\"3\""),
         "{text}"
+    );
+    assert!(text.contains("<skipped message=\"expected Fail: ours\"/>"));
+    assert!(text.contains("name=\"panvk-sparse cts vpanthor:1.5 auto\""));
+    assert_eq!(
+        text.matches("<testcase").count(),
+        text.matches("\" time=\"").count() - 2
     );
     assert!(
         text.contains("a &lt;wrong&gt; &quot;value&quot; &amp; more"),
         "{text}"
     );
+}
+
+#[test]
+fn junit_says_the_same_as_the_exit_status() {
+    let bench = Bench::new();
+    let junit = bench.path("j.xml");
+    let junit = ["--junit", junit.to_str().unwrap(), "--baseline"];
+    let differing = FAKE.replace(
+        "\"binds_elided\":0,",
+        "\"binds_elided\":0,\"differences\":2,",
+    );
+    let differing = bench.program("deqp-differing", &differing);
+    let real = bench.path("deqp-vk");
+    let lost = ["--kernel", "vpanthor:1.6-repeat"];
+    for (deqp, list, fails, more, status, suites) in [
+        (&real, "dEQP-VK.t.pass", "", &[][..], 0, 2),
+        (&real, "dEQP-VK.t.fail", "dEQP-VK.t.fail,Fail", &[], 0, 2),
+        (&real, "dEQP-VK.t.differs", "", &[], 0, 2),
+        (&real, "dEQP-VK.t.worse", "dEQP-VK.t.worse,Fail", &[], 1, 2),
+        (&real, "dEQP-VK.t.crash", "", &[], 1, 2),
+        (&differing, "dEQP-VK.t.pass", "", &[], 1, 2),
+        (&real, "dEQP-VK.t.pass", "", &lost, 1, 2),
+    ] {
+        let output = bench.start(deqp, list, fails, &[&junit, more].concat());
+        assert_eq!(output.status.code(), Some(status), "{list}");
+        let text = bench.read("j.xml");
+        let tags = xml::tags(&text);
+        let count = |name| tags.iter().filter(|tag| tag.as_str() == name).count();
+        assert_eq!(count("testsuite"), suites, "{text}");
+        assert_eq!(count("failure") + count("error") > 0, status == 1, "{text}");
+    }
 }
 
 /// As much of XML as is needed to see that a file is some.

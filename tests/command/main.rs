@@ -2,6 +2,7 @@
 
 mod cli;
 mod cts;
+mod examples;
 mod node_command;
 mod streaming;
 mod trace_cli;

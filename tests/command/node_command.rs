@@ -95,6 +95,45 @@ fn a_probe_of_a_node_finds_what_it_finds_in_process_with_the_same_ioctls() {
 }
 
 #[test]
+fn costs_are_measured_by_thirty_binds_or_more_and_nothing_is_left_on_the_node() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for flavour in [Flavour::V1_5, Flavour::V1_8Repeat, Flavour::V1_9] {
+        let path = node(0);
+        let args = ["probe", "--costs", "--json", "--kernel", &path];
+        let (command, dump) = on_nodes(flavour.name(), &args, folder.path());
+        let report = json(command);
+        let binds = report["binds"].as_array().expect("a list");
+        assert!(binds.len() >= 30, "{report}");
+        for bind in binds {
+            for count in ["ops", "pt_calls", "measured_ns"] {
+                assert!(bind[count].as_u64() > Some(0), "{count} of {bind}");
+            }
+        }
+        let one = |what: &str| binds.iter().find(|bind| bind["what"] == what).expect(what);
+        assert_eq!(one("512 pieces of 64 KiB, bound")["ops"], 512);
+        let unbound = one("64 MiB unbound, new");
+        let ops = if flavour == Flavour::V1_5 { 32 } else { 1 };
+        assert_eq!(unbound["ops"], ops, "{flavour}");
+        let parts = report["costs"].as_array().expect("a list");
+        assert_eq!(parts.len(), 6);
+        for part in parts {
+            // Each cost is 0 or more, or no bind had anything of it.
+            assert!(
+                part["here_ns"].as_f64().is_none_or(|ns| ns >= 0.0),
+                "{part}"
+            );
+        }
+        for costs in ["here", "compiled_in"] {
+            let rank = report[costs]["rank_correlation"]
+                .as_f64()
+                .expect("a number");
+            assert!((-1.0..=1.0).contains(&rank), "{report}");
+        }
+        Dump::read(&dump).nodes[0].assert_all_closed();
+    }
+}
+
+#[test]
 fn auto_is_the_first_panthor_node_and_what_looking_for_it_takes_is_counted() {
     let folder = tempfile::tempdir().expect("a folder");
     let (first, second) = (&*node(0), &*node(1));

@@ -25,7 +25,7 @@ fn dependencies(package: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_component_needs_rustix_and_log_and_what_rustix_needs() {
+fn the_component_and_its_c_abi_need_rustix_and_log_and_what_rustix_needs() {
     let allowed = [
         "panvk-sparse",
         "rustix",
@@ -35,13 +35,15 @@ fn the_component_needs_rustix_and_log_and_what_rustix_needs() {
         "libc",
         "linux-raw-sys",
     ];
-    let found = dependencies("panvk-sparse");
-    let others: Vec<_> = found
-        .iter()
-        .filter(|name| !allowed.contains(&name.as_str()))
-        .collect();
-    assert!(others.is_empty(), "panvk-sparse also needs {others:?}");
-    assert!(found.contains("rustix") && found.contains("log"));
+    for package in ["panvk-sparse", "panvk-sparse-c"] {
+        let found = dependencies(package);
+        let others: Vec<_> = found
+            .iter()
+            .filter(|name| *name != package && !allowed.contains(&name.as_str()))
+            .collect();
+        assert!(others.is_empty(), "{package} also needs {others:?}");
+        assert!(found.contains("rustix") && found.contains("log"));
+    }
 }
 
 #[test]
@@ -55,8 +57,9 @@ fn what_is_loaded_into_other_peoples_processes_brings_no_command_along() {
 }
 
 /// The folders that hold a crate's source.
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 11] = [
     "src",
+    "mesa/src",
     "vpanthor/src",
     "vpanthor/preload/src",
     "vulkan/src",

@@ -3,9 +3,11 @@
 //!
 //! [`SparseVm`]: panvk_sparse::vm::SparseVm
 
+mod c_abi;
 mod c_program;
 mod cost;
 mod dependencies;
 mod failures;
 mod order;
+mod panvk;
 mod sparse_vm;

@@ -2,7 +2,7 @@
 
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::units::SZ_64K;
-use vpanthor::Flavour;
+use vpanthor::{Flavour, Virtual};
 use vulkan::calls::{BindCall, BindInfo, ResourceId, Semaphore};
 
 use crate::base::*;
@@ -135,4 +135,41 @@ fn a_later_batch_is_planned_against_what_the_earlier_ones_leave() {
         "the last one changes nothing and only waits"
     );
     assert_eq!(seen[0].len(), 4);
+}
+
+/// Whoever allocates memory or destroys a semaphore need not wait until another thread's bind is planned.
+#[test]
+fn what_is_said_of_memories_semaphores_and_fences_does_not_wait_for_a_bind() {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+    let hosted = hosted(Flavour::V1_9, Strategy::Sparse);
+    hosted.add_memory(MEMORY, SIZE).unwrap();
+    hosted.add_resource(BUFFER, SIZE, PAGE, None).unwrap();
+    let bos = hosted.kernel().vpanthor().unwrap().objects().bos;
+    let (done, all_done) = channel();
+    std::thread::scope(|scope| {
+        hosted.with_space(|_| {
+            scope.spawn(|| {
+                for handle in 10..20 {
+                    hosted.add_memory(handle, SIZE).unwrap();
+                    hosted.remove_memory(handle);
+                    hosted.add_timeline(handle);
+                    hosted.remove_semaphore(handle);
+                    hosted.remove_fence(handle);
+                }
+                // The handle comes again, and is bound once the books are free.
+                hosted.add_memory(10, SIZE).unwrap();
+                done.send(()).unwrap();
+            });
+            let waited = all_done.recv_timeout(Duration::from_secs(60));
+            assert!(waited.is_ok(), "somebody waits for the books");
+        });
+    });
+    let mut base = FakeBase::default();
+    base.bind(&hosted, &call(BUFFER, &[bind(0, SIZE, Some(10), 0)]))
+        .unwrap();
+    assert_eq!(base.pages[&(BUFFER, 0)], (10, 0));
+    assert_eq!(hosted.kernel().vpanthor().unwrap().objects().bos, bos + 1);
+    let error = base.bind(&hosted, &call(BUFFER, &[bind(0, SIZE, Some(11), 0)]));
+    assert!(error.is_err(), "it is freed");
 }

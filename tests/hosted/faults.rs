@@ -413,6 +413,29 @@ fn a_bind_over_freed_memory_is_taken_back_to_that_memory() {
     );
 }
 
+/// Memory that is freed before the base driver has answered can be mapped again all the same.
+#[test]
+fn a_call_over_memory_that_is_freed_meanwhile_is_taken_back_and_can_come_again() {
+    for (flavour, strategy) in configurations() {
+        for memory in [Some(MEMORY + 1), None] {
+            let (hosted, mut base) = one_bound_piece(flavour, strategy);
+            hosted.add_memory(MEMORY + 1, SIZE).unwrap();
+            let before = kernel_image(&hosted);
+            let call = call(BUFFER, &[bind(0, SZ_64K, memory, SZ_64K)]);
+            let freed = hosted.bind(&call, &mut |_| {
+                hosted.remove_memory(MEMORY);
+                Err(ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY)
+            });
+            assert!(freed.is_err());
+            assert_eq!(kernel_image(&hosted), before, "{flavour} {strategy}");
+            base.bind(&hosted, &call).unwrap();
+            let mut expected = Pages::new();
+            write(&mut expected, BUFFER, &bind(0, SZ_64K, memory, SZ_64K));
+            assert_eq!(base.pages, expected, "{flavour} {strategy}");
+        }
+    }
+}
+
 #[test]
 fn a_resource_that_is_destroyed_while_bound_takes_its_mappings_along() {
     let (hosted, mut base) = one_bound_piece(Flavour::V1_8Repeat, Strategy::Repeat);
@@ -463,6 +486,54 @@ fn a_kernel_without_room_for_another_syncobj_changes_nothing() {
     );
     assert_eq!(kernel_image(&hosted), before);
     base.bind(&hosted, &call).unwrap();
+}
+
+/// The second and the third ioctl of a call of 196,608 operations, whole or in their midst, and memory that was freed while
+/// it was bound.
+#[test]
+fn a_call_of_three_ioctls_leaves_the_page_tables_as_they_were_wherever_it_fails() {
+    const LARGE: u64 = 3 * 65_536 * PAGE;
+    let op = |stage| Fault::Op {
+        nth: 70_000,
+        stage,
+        errno: Errno::NOMEM,
+    };
+    let ioctl = |nth, errno| Fault::Ioctl {
+        number: VM_BIND,
+        nth,
+        errno,
+    };
+    for (fault, lost) in [
+        (ioctl(2, Errno::NOMEM), false),
+        (ioctl(3, Errno::INVAL), false),
+        (op(OpStage::Prepare), false),
+        (op(OpStage::Run), true),
+    ] {
+        let hosted = hosted(Flavour::V1_5, Strategy::Page);
+        hosted.add_memory(MEMORY, LARGE).unwrap();
+        hosted.add_resource(BUFFER, LARGE, SZ_64K, None).unwrap();
+        let mut base = FakeBase::default();
+        base.bind(&hosted, &call(BUFFER, &[bind(0, LARGE, Some(MEMORY), 0)]))
+            .unwrap();
+        hosted.remove_memory(MEMORY);
+        let (before, pages, submits) = (
+            kernel_image(&hosted),
+            base.pages.clone(),
+            base.submits.len(),
+        );
+        let unbind = call(BUFFER, &[bind(0, LARGE, None, 0)]);
+        inject(&hosted, fault);
+        let error = base.bind(&hosted, &unbind).unwrap_err();
+        assert_eq!(base.submits.len(), submits, "{fault:?}");
+        assert!(base.pages == pages, "{fault:?}");
+        assert_eq!(matches!(error, HostedError::DeviceLost(_)), lost, "{error}");
+        if lost {
+            continue;
+        }
+        assert!(kernel_image(&hosted) == before, "{fault:?}");
+        base.bind(&hosted, &unbind).unwrap();
+        assert!(base.pages.is_empty());
+    }
 }
 
 #[test]

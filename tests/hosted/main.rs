@@ -5,3 +5,5 @@ mod batches;
 mod faults;
 mod model;
 mod node;
+mod order;
+mod shapes;

@@ -1,6 +1,7 @@
 //! Random calls against plain memory: what the base driver has in the end is what the binds say, in their order.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use vpanthor::Virtual;
 
 use hosted::Hosted;
@@ -88,7 +89,7 @@ fn any_calls() -> impl Strategy<Value = Vec<BindCall>> {
     prop::collection::vec(call, 1..5)
 }
 
-/// With a `dummy`, the base driver has that memory wherever nothing else is bound, from the first bind on.
+/// With a `dummy`, the base driver has that memory wherever nothing else is bound, from a resource's first bind on.
 fn check(hosted: &Hosted, calls: &[BindCall], dummy: Option<u64>) -> Result<(), TestCaseError> {
     for (memory, size) in MEMORIES {
         hosted
@@ -102,9 +103,9 @@ fn check(hosted: &Hosted, calls: &[BindCall], dummy: Option<u64>) -> Result<(), 
             .map_err(|error| TestCaseError::fail(error.to_string()))?;
     }
     let (mut base, mut model) = (FakeBase::default(), Pages::new());
-    let mut started = false;
+    let mut started = HashSet::new();
     for call in calls {
-        started |= !call.infos.is_empty();
+        started.extend(call.infos.iter().flat_map(BindInfo::resources));
         let before = hosted.stats();
         base.bind(hosted, call)
             .map_err(|error| TestCaseError::fail(error.to_string()))?;
@@ -117,8 +118,9 @@ fn check(hosted: &Hosted, calls: &[BindCall], dummy: Option<u64>) -> Result<(), 
             write(&mut model, id, bind);
         }
         let mut expected = model.clone();
-        if let Some(dummy) = dummy.filter(|_| started) {
-            for (id, size, granularity) in RESOURCES {
+        if let Some(dummy) = dummy {
+            let named = RESOURCES.iter().filter(|(id, ..)| started.contains(id));
+            for &(id, size, granularity) in named {
                 for page in 0..size / PAGE {
                     // Each 64 KiB, or each piece that can be bound where that is more, is the same memory.
                     let of_dummy = (dummy, page % (granularity.max(SZ_64K) / PAGE));

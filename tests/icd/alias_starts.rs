@@ -1,27 +1,172 @@
 //! `PANVK_SPARSE_DUMMY=alias`: a resource has its dummy from its creation on, whether anything is ever bound or not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use ash::vk;
-use common::config::Config;
-use common::gpu::bind;
+use common::config::{Config, base_manifest, tail_driver_manifest};
+use common::gpu::{bind, unbind};
 use common::objects::{Fence, Image, ImageShape, Staging};
 use common::pattern::{assert_pattern, assert_words};
 use common::work::Work;
 use common::{App, Batch, Gpu, SZ_2M, SZ_64K};
 
+const ICD: Config = Config::Icd {
+    kernel: "1.8-repeat",
+    null: "auto",
+};
+
 fn under(test: &str, body: fn(&Gpu)) {
-    let config = Config::Icd {
-        kernel: "1.8-repeat",
-        null: "auto",
-    };
     let body = || {
         let app = App::new().expect("vkCreateInstance");
         body(&Gpu::new(&app));
     };
     let alias = [("PANVK_SPARSE_DUMMY", "alias")];
-    common::child::run(test, config, &alias, body, |outcome| {
-        // Nothing was said: no start was late, and none was refused.
+    common::child::run(test, ICD, &alias, body, |outcome| {
+        // Nothing was said: no start was refused.
         assert_eq!(outcome.stderr, "", "{}", outcome.stderr);
     });
+}
+
+/// Over lavapipe as the driver in front of it makes it, by these settings. `said` is what stderr begins with.
+fn over(test: &str, setting: (&str, &str), said: &str, body: fn(&Arc<App>)) {
+    let body = || body(&App::new().expect("vkCreateInstance"));
+    let driver = tail_driver_manifest().to_string_lossy().into_owned();
+    let lavapipe = base_manifest().to_string_lossy().into_owned();
+    let environment = [
+        ("PANVK_SPARSE_DUMMY", "alias"),
+        ("PANVK_SPARSE_BASE_ICD", &driver),
+        ("PANVK_SPARSE_TEST_TAIL", "9:layer"),
+        ("PANVK_SPARSE_TEST_TAIL_BASE", &lavapipe),
+        setting,
+    ];
+    common::child::run(test, ICD, &environment, body, |outcome| {
+        let stderr = &outcome.stderr;
+        assert!(stderr.starts_with(said), "{stderr}");
+        assert_eq!(stderr.is_empty(), said.is_empty(), "{stderr}");
+    });
+}
+
+/// The application may do with it what it likes: it is not in use.
+#[test]
+fn a_resource_is_destroyed_at_once_whatever_the_queue_waits_for() {
+    under(
+        common::name_of!(a_resource_is_destroyed_at_once_whatever_the_queue_waits_for),
+        |gpu| {
+            let gate = gpu.timeline(0);
+            let blocked = Work::record(gpu, |_| ());
+            blocked.submit(&[gate.at(1)], &[]);
+            let begun = Instant::now();
+            let mut starting = Vec::new();
+            // Each round has a start that waits behind the gate.
+            for _ in 0..20 {
+                let buffer = gpu.sparse_buffer(SZ_2M);
+                let image = Image::sparse(gpu, &resident());
+                let nothing = Work::record(gpu, |_| ());
+                nothing.submit(&[], &[]);
+                starting.push(nothing);
+                drop((buffer, image));
+            }
+            let took = begun.elapsed();
+            assert!(!starting.iter().any(Work::done));
+            gate.signal(1);
+            assert!(took < Duration::from_secs(5), "{took:?}");
+            starting.iter().for_each(Work::wait);
+            let after = gpu.sparse_buffer(SZ_2M);
+            after.shader_write(0, SZ_64K, 3);
+            assert_pattern("created after", &after.shader_read(SZ_64K, SZ_64K), 3, 0);
+            blocked.wait();
+        },
+    );
+}
+
+#[test]
+fn resources_come_and_go_while_another_thread_binds() {
+    under(
+        common::name_of!(resources_come_and_go_while_another_thread_binds),
+        |gpu| {
+            let buffer = gpu.sparse_buffer(SZ_2M);
+            let memory = gpu.memory(&buffer, SZ_2M);
+            let binding = AtomicBool::new(true);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while binding.load(Ordering::Relaxed) {
+                        drop(gpu.sparse_buffer(SZ_2M));
+                    }
+                });
+                let end = Instant::now() + Duration::from_secs(10);
+                while Instant::now() < end {
+                    gpu.bind(&[Batch::buffer(&buffer, [bind(0, SZ_2M, &memory, 0)])]);
+                    gpu.bind(&[Batch::buffer(&buffer, [unbind(0, SZ_2M)])]);
+                }
+                binding.store(false, Ordering::Relaxed);
+            });
+        },
+    );
+}
+
+#[test]
+fn a_start_whose_wait_is_refused_is_waited_for_by_the_next_submission() {
+    over(
+        common::name_of!(a_start_whose_wait_is_refused_is_waited_for_by_the_next_submission),
+        // The first of the application, before which there is a start.
+        ("PANVK_SPARSE_TEST_REFUSE", "1"),
+        "",
+        |app| {
+            let gpu = Gpu::new(app);
+            let kept = gpu.sparse_buffer(SZ_2M);
+            let short_lived = gpu.sparse_buffer(SZ_2M);
+            let submit = [vk::SubmitInfo::default()];
+            // SAFETY: the queue is this thread's.
+            let result = unsafe {
+                let queue = gpu.device.get_device_queue(gpu.compute_family, 0);
+                gpu.device.queue_submit(queue, &submit, vk::Fence::null())
+            };
+            assert_eq!(result, Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY));
+            let begun = Instant::now();
+            gpu.wait_idle();
+            drop(short_lived);
+            assert!(begun.elapsed() < Duration::from_secs(5));
+            kept.shader_write(0, SZ_64K, 5);
+            assert_pattern("started", &kept.shader_read(SZ_64K, SZ_64K), 5, 0);
+        },
+    );
+}
+
+#[test]
+fn a_device_has_one_queue_however_many_the_base_driver_has() {
+    over(
+        common::name_of!(a_device_has_one_queue_however_many_the_base_driver_has),
+        ("PANVK_SPARSE_TEST_QUEUES", "2"),
+        "panvk-sparse: error: vkCreateDevice: 2 queues asked for, expected one",
+        |app| {
+            let mut two = [vk::QueueFamilyProperties2::default()];
+            // SAFETY: a physical device of this instance.
+            let one = unsafe {
+                let get = &app.instance;
+                get.get_physical_device_queue_family_properties2(app.physical, &mut two);
+                get.get_physical_device_queue_family_properties(app.physical)
+            };
+            assert_eq!(one[0].queue_count, 1);
+            assert_eq!(two[0].queue_family_properties.queue_count, 1);
+            let features = vk::PhysicalDeviceFeatures::default().sparse_binding(true);
+            let queues = [vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0; 2])];
+            let info = vk::DeviceCreateInfo::default()
+                .queue_create_infos(&queues)
+                .enabled_features(&features);
+            // SAFETY: a physical device of this instance.
+            let refused = unsafe { app.instance.create_device(app.physical, &info, None) };
+            assert_eq!(refused.err(), Some(vk::Result::ERROR_INITIALIZATION_FAILED));
+        },
+    );
+}
+
+fn resident() -> ImageShape {
+    ImageShape {
+        flags: vk::ImageCreateFlags::SPARSE_RESIDENCY,
+        ..ImageShape::flat(128, 128)
+    }
 }
 
 #[test]
@@ -44,11 +189,7 @@ fn stray_writes_alias_in_images_that_were_never_bound() {
     under(
         common::name_of!(stray_writes_alias_in_images_that_were_never_bound),
         |gpu| {
-            let residency = vk::ImageCreateFlags::SPARSE_RESIDENCY;
-            let shape = ImageShape {
-                flags: residency,
-                ..ImageShape::flat(128, 128)
-            };
+            let shape = resident();
             let (one, other) = (Image::sparse(gpu, &shape), Image::sparse(gpu, &shape));
             one.write(3);
             Work::record(gpu, |r| r.image_start(&other)).run();

@@ -575,10 +575,14 @@ fn what_can_not_be_bound_right_is_not_advertised() {
                         )
                 };
                 assert_eq!(count, 0, "{format:?}");
-                // Bound as a whole, they are the base driver's affair.
+                // Bound as a whole, one of several planes corrupts lavapipe's heap; three components are the base driver's affair.
+                let bound = match format {
+                    vk::Format::R32G32B32_UINT => Ok(()),
+                    _ => Err(vk::Result::ERROR_FORMAT_NOT_SUPPORTED),
+                };
                 assert_eq!(
                     ask(vk::ImageCreateFlags::SPARSE_BINDING),
-                    Ok(()),
+                    bound,
                     "{format:?}"
                 );
             }

@@ -109,7 +109,14 @@ const DIFFERENT: &[&str] = &[
 
 #[test]
 fn everything_else_is_the_base_drivers() {
-    let (base, ours) = (vulkaninfo(Config::Bare), vulkaninfo(ICD));
+    let (base, mut ours) = (vulkaninfo(Config::Bare), vulkaninfo(ICD));
+    // Sparse images with linear tiling are taken back, where the base driver has them.
+    if ours.len() == base.len() + 1 {
+        let linear = ours.windows(3).position(|lines| {
+            lines[0].contains("IMAGE_TILING_LINEAR") && lines[2].trim() == "(non-sparse)"
+        });
+        ours.remove(linear.expect("a line about linear images") + 2);
+    }
     let all = base.iter().zip(&ours).filter(|(b, o)| b != o);
     let unexpected: Vec<_> = all
         .filter(|(b, o)| match (value(b), value(o)) {

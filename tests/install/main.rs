@@ -125,6 +125,14 @@ fn what_meson_installs_works_from_where_it_lies() {
     );
     only(&installed, "libvpanthor_preload.so");
     for file in [
+        "libpanvk_sparse.so.1",
+        "libpanvk_sparse.so",
+        "libpanvk_sparse.a",
+    ] {
+        only(&installed, file);
+    }
+    assert!(installed.contains("include/panvk_sparse.h"));
+    for file in [
         "bin/panvk-sparse",
         "share/bash-completion/completions/panvk-sparse",
         "share/zsh/site-functions/_panvk-sparse",
@@ -166,7 +174,44 @@ fn what_meson_installs_works_from_where_it_lies() {
     );
     assert!(summary.contains("VK_LAYER_PANVK_sparse_trace"), "{summary}");
 
+    a_c_driver_finds_the_component(&prefix.join(only(&installed, "panvk-sparse.pc")));
     as_subproject(scratch.path(), &target);
+}
+
+/// A C program built as pkg-config says, with the shared library and with the static one.
+fn a_c_driver_finds_the_component(pc: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("driver.c");
+    fs::write(
+        &source,
+        "#include <panvk_sparse.h>\nint main(void) { return pvs_bind(0, 0, 0) == -22 ? 42 : 1; }\n",
+    )
+    .unwrap();
+    for kind in ["shared", "static"] {
+        let mut pkg_config = Command::new("pkg-config");
+        pkg_config
+            .args(["--cflags", "--libs"])
+            .args((kind == "static").then_some("--static"))
+            .arg("panvk-sparse")
+            .env("PKG_CONFIG_PATH", pc.parent().unwrap());
+        let flags = String::from_utf8(run(&mut pkg_config).stdout).unwrap();
+        let flags = flags.split_whitespace().map(|flag| match (kind, flag) {
+            ("static", "-lpanvk_sparse") => "-l:libpanvk_sparse.a",
+            _ => flag,
+        });
+        let program = folder.path().join(kind);
+        run(Command::new("cc")
+            .arg(&source)
+            .args(flags)
+            .arg("-o")
+            .arg(&program));
+        let mut command = Command::new(&program);
+        if kind == "shared" {
+            command.env("LD_LIBRARY_PATH", pc.ancestors().nth(2).unwrap());
+        }
+        let ended = command.status().unwrap();
+        assert_eq!(ended.code(), Some(42), "{kind}");
+    }
 }
 
 /// Another project that has it in `subprojects/` gets the same.

@@ -45,6 +45,7 @@ macro_rules! with_cases {
             many: threads_with_a_device_each;
             many: devices_in_one_process_one_after_another;
             many: thousand_pieces_in_shuffled_order;
+            tile_updates: rounds_of_runs_unmapped_tiles_and_copied_mappings;
             model: random_sequences;
         }
     };

@@ -18,6 +18,7 @@ mod queue_bind;
 mod residency;
 mod shapes;
 mod sync;
+mod tile_updates;
 mod transfers;
 mod usages;
 

@@ -3,7 +3,7 @@
 use ash::vk::{self, Handle};
 use vulkan::binds::slice;
 
-use crate::{QUEUES, TAILS, locked, of_device};
+use crate::{QUEUES, TAILS, locked, of_device, queues};
 
 /// The binds of one info, of images.
 #[derive(Default)]
@@ -61,6 +61,9 @@ pub unsafe extern "system" fn queue_bind_sparse(
     let Some(table) = table else {
         return vk::Result::ERROR_INITIALIZATION_FAILED;
     };
+    if queues::refuses_bind() {
+        return vk::Result::ERROR_OUT_OF_HOST_MEMORY;
+    }
     // SAFETY: `infos` points to `count` valid structs, by the function's specification.
     let (infos, translated) = unsafe {
         let infos = slice(infos, count);

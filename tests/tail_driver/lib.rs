@@ -8,8 +8,12 @@
 //! `PANVK_SPARSE_TEST_TAIL=LEVEL:KIND[:aligned]` says at which level tails start, and whether there is one for each `layer` or
 //! a `single` one. With `aligned`, the driver has `VK_SPARSE_IMAGE_FORMAT_ALIGNED_MIP_SIZE_BIT`, and a tail starts at
 //! the first level that is no whole number of blocks, too. `PANVK_SPARSE_TEST_TAIL_BASE` is lavapipe's manifest.
+//!
+//! `PANVK_SPARSE_TEST_QUEUES=N` says that lavapipe's queue family has so many queues, and `PANVK_SPARSE_TEST_REFUSE=N` has the
+//! N-th vkQueueSubmit (from 1) refused, `PANVK_SPARSE_TEST_REFUSE_BINDS=N` every N-th vkQueueBindSparse: see [`queues`].
 
 mod bind;
+mod queues;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -63,7 +67,7 @@ unsafe fn of_device(device: vk::Device) -> Option<DeviceTable> {
     unsafe { DeviceTable::load(|name| get(device, name.as_ptr())) }
 }
 
-/// Of what is answered here, all can be had by instance, and all but the first two by device.
+/// Of what is answered here, all can be had by instance, and what is of a device by device, too.
 enum Level {
     Own,
 }
@@ -77,6 +81,11 @@ vulkan::hooks! {
             format_properties2 as vk::PFN_vkGetPhysicalDeviceSparseImageFormatProperties2,
         b"vkGetDeviceProcAddr" => get_device_proc_addr as vk::PFN_vkGetDeviceProcAddr,
         b"vkGetDeviceQueue" => get_device_queue as vk::PFN_vkGetDeviceQueue,
+        b"vkGetPhysicalDeviceQueueFamilyProperties" =>
+            queues::family_properties as vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties,
+        b"vkGetPhysicalDeviceQueueFamilyProperties2" =>
+            queues::family_properties2 as vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties2,
+        b"vkQueueSubmit" => queues::submit as vk::PFN_vkQueueSubmit,
         b"vkCreateImage" => create_image as vk::PFN_vkCreateImage,
         b"vkDestroyImage" => destroy_image as vk::PFN_vkDestroyImage,
         b"vkGetImageSparseMemoryRequirements" => requirements as vk::PFN_vkGetImageSparseMemoryRequirements,

@@ -142,8 +142,8 @@ fn at_the_limit_recording_stops_and_the_file_is_whole() {
         let size = std::fs::metadata(recorded.folder.join("trace.pvst"))
             .expect("the file")
             .len();
-        // The record that reached it, and the end.
-        assert!((LIMIT_BYTES..LIMIT_BYTES + 256).contains(&size), "{size}");
+        // There was no room for another record and the end.
+        assert!((LIMIT_BYTES - 256..=LIMIT_BYTES).contains(&size), "{size}");
         let stderr = &recorded.outcome.stderr;
         assert!(stderr.contains("the limit of 4096 bytes"), "{stderr}");
     });
@@ -152,6 +152,63 @@ fn at_the_limit_recording_stops_and_the_file_is_whole() {
         assert_eq!(recorded.trace().binds(), 500);
         assert!(!recorded.outcome.stderr.contains("limit"));
     });
+}
+
+#[test]
+fn a_call_that_is_larger_than_the_limit_is_not_recorded() {
+    let body = || {
+        let app = App::new().expect("vkCreateInstance");
+        let gpu = Gpu::new(&app);
+        let buffer = gpu.sparse_buffer(common::SZ_2M);
+        let binds = vec![common::gpu::unbind(0, common::SZ_64K); 20_000];
+        gpu.bind(&[common::Batch::buffer(&buffer, binds)]);
+    };
+    let test = common::name_of!(a_call_that_is_larger_than_the_limit_is_not_recorded);
+    recorded(test, BARE, &[(LIMIT, "2KiB")], body, |recorded| {
+        assert_eq!(recorded.trace().binds(), 0);
+        let file = std::fs::metadata(recorded.folder.join("trace.pvst"));
+        let size = file.expect("the file").len();
+        assert!(size <= 2048, "{size}");
+        let stderr = &recorded.outcome.stderr;
+        assert!(stderr.contains("the limit of 2048 bytes"), "{stderr}");
+    });
+}
+
+/// A pipe in a folder of its own.
+fn pipe() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let name = pipe.to_string_lossy().into_owned();
+    (folder, name)
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_holds_up_no_application() {
+    let test = common::name_of!(a_pipe_that_nobody_reads_holds_up_no_application);
+    let (_folder, name) = pipe();
+    recorded(test, BARE, &[(FILE, &name)], application, |recorded| {
+        let stderr = &recorded.outcome.stderr;
+        assert!(stderr.contains("nothing is recorded"), "{stderr}");
+        assert!(stderr.contains("/pipe: "), "{stderr}");
+    });
+}
+
+#[test]
+fn a_pipe_that_somebody_reads_carries_the_recording() {
+    let test = common::name_of!(a_pipe_that_somebody_reads_carries_the_recording);
+    let (_folder, name) = pipe();
+    let read = name.clone();
+    // The application has a pipe and a reader of its own.
+    let reader = std::thread::spawn(move || Trace::read(read.as_ref()));
+    recorded(test, BARE, &[(FILE, &name)], application, |recorded| {
+        assert_eq!(recorded.outcome.stderr, "");
+    });
+    if !crate::kit::is_child() {
+        let trace = reader.join().expect("the reader");
+        assert!(trace.ended_cleanly && trace.binds() > 0);
+    }
 }
 
 /// A loader of before 1.3.272 takes no extension that it has not heard of, unless it is told to.

@@ -20,12 +20,19 @@ pub struct Writer<W: Write> {
     /// The record that is encoded, whose length has to be written before it.
     record: Vec<u8>,
     state: Context,
+    /// How many records are in the open block.
+    block_records: u64,
     /// Of the last record.
     time: u64,
     written: u64,
     records: u64,
+    /// Bytes of the file, its end included, that no record may exceed.
+    limit: u64,
     failed: bool,
 }
+
+/// Bytes of the end of a file at most: a head, and a number in the form of LEB128.
+const END_BYTES: usize = BLOCK_HEAD + 10;
 
 impl<W: Write> Writer<W> {
     /// Writes the file's header at once.
@@ -40,19 +47,26 @@ impl<W: Write> Writer<W> {
             block: Vec::new(),
             record: Vec::new(),
             state: Context::new(),
+            block_records: 0,
             time: 0,
             written: header.len() as u64,
             records: 0,
+            limit: u64::MAX,
             failed: false,
         })
+    }
+
+    /// From here on, no record makes the file longer than so many bytes, with its end.
+    pub fn set_limit(&mut self, bytes: u64) {
+        self.limit = bytes;
     }
 
     /// Adds a record to the open block. A time before that of the record before is raised to it.
     ///
     /// # Errors
     /// `InvalidInput` where the record is too large for the format: a call with more than [`MAX_ITEMS`] items, or one
-    /// that takes more than [`MAX_BLOCK`] bytes. The recording goes on without it. All other errors are the
-    /// output's.
+    /// that takes more than [`MAX_BLOCK`] bytes. The recording goes on without it. `FileTooLarge` where the record would make
+    /// the file longer than its limit: only [`Writer::finish`] may follow. All other errors are the output's.
     pub fn record(&mut self, record: &Record) -> io::Result<()> {
         self.usable()?;
         if let Event::BindSparse { call, .. } = &record.event {
@@ -75,8 +89,19 @@ impl<W: Write> Writer<W> {
                 ));
             }
         }
+        let longest = self.bytes() + (10 + self.record.len() + END_BYTES) as u64;
+        if longest > self.limit {
+            if self.block_records == 0 {
+                self.block.clear();
+            }
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("the limit of {} bytes is reached", self.limit),
+            ));
+        }
         self.time = time;
         self.records += 1;
+        self.block_records += 1;
         put(&mut self.block, self.record.len() as u64);
         self.block.extend_from_slice(&self.record);
         if self.block.len() >= BLOCK_HEAD + FULL_BLOCK {
@@ -120,6 +145,7 @@ impl<W: Write> Writer<W> {
         if self.block.is_empty() {
             self.state = Context::new();
             self.state.time = time;
+            self.block_records = 0;
             self.block.resize(BLOCK_HEAD, 0);
             put(&mut self.block, time);
         }

@@ -3,6 +3,8 @@
 //! Taken from the page table, not from the request, so that a mapping written wrongly shows. Clearing and writing the same
 //! again is no change, nor is another page of a dummy in place of one: a dummy has no content that matters.
 
+use std::ops::Range;
+
 use panvk_sparse::units::SZ_4K;
 
 use super::bo_table::BoTable;
@@ -38,7 +40,7 @@ impl Location {
 /// A range whose translation changed.
 ///
 /// # Invariants
-/// `old != new`, `len > 0`, and the changes of one op are ascending, disjoint and as few as can be: where two touch, `old` or
+/// `old != new` unless what was written again is [recorded, too](super::File::record_rewrites), `len > 0`, and the changes of one op are ascending, disjoint and as few as can be: where two touch, `old` or
 /// `new` of the second does not continue the first's. Flags (read-only and the like) are not compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -116,6 +118,8 @@ fn read(extents: &mut Vec<Extent>, table: &PageTable, bos: &BoTable, mut va: u64
 pub(super) struct Recorder {
     /// The op that the next changes belong to.
     op: u64,
+    /// Whether what an op writes again as it was counts as well.
+    rewrites: bool,
     old: Vec<Extent>,
     new: Vec<Extent>,
     changes: Vec<Change>,
@@ -127,16 +131,24 @@ impl Recorder {
         read(&mut self.old, table, bos, va, end);
     }
 
-    /// Call after it, with the same range.
-    pub fn after(&mut self, table: &PageTable, bos: &BoTable, mut va: u64, end: u64) {
+    /// Call after it, with the same range. `op` is what of it the op names.
+    pub fn after(
+        &mut self,
+        table: &PageTable,
+        bos: &BoTable,
+        mut va: u64,
+        end: u64,
+        op: Range<u64>,
+    ) {
         read(&mut self.new, table, bos, va, end);
         let first = self.changes.len();
         let (mut olds, mut news) = (self.old.iter().copied(), self.new.iter().copied());
         let (mut old, mut new) = (olds.next(), news.next());
         // Both cover the same range, so they end together.
         while let (Some(was), Some(is)) = (&mut old, &mut new) {
-            let len = was.len.min(is.len);
-            if was.place != is.place {
+            let edge = [op.start, op.end].into_iter().find(|&edge| edge > va);
+            let len = was.len.min(is.len).min(edge.unwrap_or(end) - va);
+            if was.place != is.place || (self.rewrites && op.contains(&va)) {
                 let change = Change {
                     op: self.op,
                     va,
@@ -170,6 +182,10 @@ impl Recorder {
 
     pub fn end_op(&mut self) {
         self.op += 1;
+    }
+
+    pub fn record_rewrites(&mut self, on: bool) {
+        self.rewrites = on;
     }
 
     /// Puts the changes in the place of what is in `list`. The memory of `list` serves the next ones.

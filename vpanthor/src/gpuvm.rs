@@ -211,6 +211,13 @@ impl Gpuvm {
         }
     }
 
+    /// When on, what an op maps as it was before is among the recorded changes, too.
+    pub fn record_rewrites(&mut self, on: bool) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record_rewrites(on);
+        }
+    }
+
     /// An op has run: the changes from now on belong to the next one ([`Change::op`]).
     pub fn end_op(&mut self) {
         if let Some(recorder) = &mut self.recorder {
@@ -284,7 +291,7 @@ impl Gpuvm {
         });
         recorder.before(&self.table, &self.bos, lo, hi);
         op(self);
-        recorder.after(&self.table, &self.bos, lo, hi);
+        recorder.after(&self.table, &self.bos, lo, hi, va..end);
         self.recorder = Some(recorder);
     }
 

@@ -59,6 +59,9 @@ impl PtStats {
     }
 }
 
+/// Bytes of a buffer object each page of which an entry can name.
+pub(super) const MOST_BO_BYTES: u64 = SZ_4K << Entry::PAGE_BITS;
+
 /// A page-table entry: valid bit, flags, buffer object, page of it. All bits 0: not mapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry(u64);

@@ -193,6 +193,10 @@ impl Vm {
         lock(&self.gpuvm).take_changes_into(list);
     }
 
+    pub fn record_rewrites(&self, on: bool) {
+        lock(&self.gpuvm).record_rewrites(on);
+    }
+
     pub fn set_dummy(&self, bo: u64) {
         lock(&self.gpuvm).set_dummy(bo);
     }

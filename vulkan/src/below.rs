@@ -70,6 +70,8 @@ functions_below! {
         }
         optional {
             enumerate_physical_device_groups: PFN_vkEnumeratePhysicalDeviceGroups ["", "KHR"],
+            get_external_buffer_properties: PFN_vkGetPhysicalDeviceExternalBufferProperties ["", "KHR"],
+            get_queue_family_properties2: PFN_vkGetPhysicalDeviceQueueFamilyProperties2 ["", "KHR"],
             get_features2: PFN_vkGetPhysicalDeviceFeatures2 ["", "KHR"],
             get_image_format_properties2: PFN_vkGetPhysicalDeviceImageFormatProperties2 ["", "KHR"],
             get_sparse_image_format_properties2: PFN_vkGetPhysicalDeviceSparseImageFormatProperties2 ["", "KHR"],
@@ -92,6 +94,7 @@ functions_below! {
     pub struct DeviceTable {
         required {
             destroy_device: PFN_vkDestroyDevice,
+            device_wait_idle: PFN_vkDeviceWaitIdle,
             get_device_queue: PFN_vkGetDeviceQueue,
             allocate_memory: PFN_vkAllocateMemory,
             free_memory: PFN_vkFreeMemory,
@@ -113,10 +116,10 @@ functions_below! {
         }
         optional {
             get_device_queue2: PFN_vkGetDeviceQueue2 [""],
+            get_semaphore_counter_value: PFN_vkGetSemaphoreCounterValue ["", "KHR"],
             get_image_memory_requirements2: PFN_vkGetImageMemoryRequirements2 ["", "KHR"],
             get_image_sparse_memory_requirements2: PFN_vkGetImageSparseMemoryRequirements2 ["", "KHR"],
             get_device_image_memory_requirements: PFN_vkGetDeviceImageMemoryRequirements ["", "KHR"],
-            get_device_image_sparse_memory_requirements: PFN_vkGetDeviceImageSparseMemoryRequirements ["", "KHR"],
             queue_present: PFN_vkQueuePresentKHR [""],
             // By its two names: a layer below may have a function of a name that its device does not have, and it goes
             // nowhere.

@@ -69,6 +69,15 @@ pub struct BindInfo {
     pub joins_previous: bool,
 }
 
+impl BindInfo {
+    /// The resources that it binds, as often as its struct names them.
+    pub fn resources(&self) -> impl Iterator<Item = ResourceId> + '_ {
+        let images = self.image_binds.iter();
+        let images = images.map(|&(image, _)| ResourceId::Image(image));
+        self.binds.iter().map(|&(id, _)| id).chain(images)
+    }
+}
+
 /// One call of `vkQueueBindSparse`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BindCall {

@@ -129,6 +129,38 @@ pub fn residency_works(
     })
 }
 
+/// Whether the specification allows partially resident images of the kind on a device with these features
+/// (VUID-VkImageCreateInfo-flags-00969, -imageType-00970 to -00976, -tiling-04121).
+pub fn may_be_resident(
+    features: &vk::PhysicalDeviceFeatures,
+    ty: vk::ImageType,
+    samples: vk::SampleCountFlags,
+    tiling: vk::ImageTiling,
+) -> bool {
+    let feature = match (ty, samples) {
+        (vk::ImageType::TYPE_2D, vk::SampleCountFlags::TYPE_1) => {
+            features.sparse_residency_image2_d
+        }
+        (vk::ImageType::TYPE_2D, vk::SampleCountFlags::TYPE_2) => {
+            features.sparse_residency2_samples
+        }
+        (vk::ImageType::TYPE_2D, vk::SampleCountFlags::TYPE_4) => {
+            features.sparse_residency4_samples
+        }
+        (vk::ImageType::TYPE_2D, vk::SampleCountFlags::TYPE_8) => {
+            features.sparse_residency8_samples
+        }
+        (vk::ImageType::TYPE_2D, vk::SampleCountFlags::TYPE_16) => {
+            features.sparse_residency16_samples
+        }
+        (vk::ImageType::TYPE_3D, vk::SampleCountFlags::TYPE_1) => {
+            features.sparse_residency_image3_d
+        }
+        _ => vk::FALSE,
+    };
+    tiling == vk::ImageTiling::OPTIMAL && features.sparse_binding & feature != vk::FALSE
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

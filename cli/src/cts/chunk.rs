@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::time::Instant;
 
 use super::Error;
 use super::deqp::{Deqp, said};
@@ -38,12 +39,13 @@ pub fn run(
                 tell(case, result);
             }
         };
-        let mut running = None;
+        let (mut running, mut begun) = (None, Instant::now());
         let mut last = None;
         let mut done = false;
         let end = process(setting, &left, folder, |event| match event {
-            Event::Begin(case) => running = Some(case),
-            Event::End(result) => {
+            Event::Begin(case) => (running, begun) = (Some(case), Instant::now()),
+            Event::End(mut result) => {
+                result.time = begun.elapsed();
                 if let Some(case) = running.take() {
                     ended(&case, result);
                     last = Some(case);
@@ -60,7 +62,9 @@ pub fn run(
         };
         let went_well = matches!(&end, End::Exited(status) if status.signal().is_none());
         if let Some(case) = &running {
-            ended(case, CaseResult::new(status, how));
+            let mut result = CaseResult::new(status, how);
+            result.time = begun.elapsed();
+            ended(case, result);
         } else if let Some(case) = last.as_ref().filter(|_| !went_well) {
             // Between cases or behind the last one: what that case left behind is the likeliest cause.
             ended(

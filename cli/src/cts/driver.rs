@@ -71,6 +71,8 @@ impl TestedDriver {
             .env("VK_ICD_FILENAMES", &self.manifest)
             .env_remove("VK_ADD_DRIVER_FILES")
             .env_remove(config::STATS)
+            // What Mesa kept of one run would make the next one quicker.
+            .env("MESA_SHADER_CACHE_DISABLE", "true")
             .envs(self.variables.iter().cloned());
     }
 }

@@ -19,6 +19,7 @@ const LAVAPIPE_FAILS: &str = include_str!("../../../cts-lists/lavapipe-fails.txt
 const LAVAPIPE_BARE_FAILS: &str = include_str!("../../../cts-lists/lavapipe-bare-fails.txt");
 const LAVAPIPE_SKIPS: &str = include_str!("../../../cts-lists/lavapipe-skips.txt");
 const LAVAPIPE_FLAKES: &str = include_str!("../../../cts-lists/lavapipe-flakes.txt");
+const LAVAPIPE_TAKEN_BACK: &str = include_str!("../../../cts-lists/lavapipe-taken-back.txt");
 
 /// What follows from how a case ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub struct Expectations {
     bare_fails: BTreeMap<String, Status>,
     skips: RegexSet,
     flakes: RegexSet,
+    taken_back: RegexSet,
 }
 
 impl Expectations {
@@ -60,11 +62,14 @@ impl Expectations {
         let skips = regexes(&name, &text)?;
         let (name, text) = choose(&args.flakes, LAVAPIPE_FLAKES)?;
         let flakes = regexes(&name, &text)?;
+        let (name, text) = choose(&args.taken_back, LAVAPIPE_TAKEN_BACK)?;
+        let taken_back = regexes(&name, &text)?;
         Ok(Self {
             fails,
             bare_fails,
             skips,
             flakes,
+            taken_back,
         })
     }
 
@@ -76,6 +81,11 @@ impl Expectations {
     /// Whether nothing follows from how `case` ends.
     pub fn is_flake(&self, case: &str) -> bool {
         self.flakes.is_match(case)
+    }
+
+    /// Whether our driver is known not to support what `case` needs, though the base driver says that it does.
+    pub fn is_taken_back(&self, case: &str) -> bool {
+        self.taken_back.is_match(case)
     }
 
     /// What `case` is expected to do wrong.
@@ -143,6 +153,7 @@ mod tests {
             bare_fails: fails("x", "a.bare,Fail").unwrap(),
             skips: RegexSet::empty(),
             flakes: regexes("x", "a\\.f.*").unwrap(),
+            taken_back: RegexSet::empty(),
         }
     }
 
@@ -200,5 +211,17 @@ mod tests {
         assert!(!bare.keys().any(|case| ours.contains_key(case)));
         regexes("x", LAVAPIPE_SKIPS).unwrap();
         regexes("x", LAVAPIPE_FLAKES).unwrap();
+        let taken_back = regexes("x", LAVAPIPE_TAKEN_BACK).unwrap();
+        for (format, expected) in [
+            ("g8_b8_r8_3plane_420_unorm", true),
+            ("g10x6_b10x6r10x6_2plane_444_unorm_3pack16", true),
+            ("r32g32b32_sfloat", true),
+            ("r32g32b32a32_sfloat", false),
+            ("g8b8g8r8_422_unorm", false),
+        ] {
+            let case =
+                format!("dEQP-VK.sparse_resources.image_sparse_residency.2d.{format}.512_256_1");
+            assert_eq!(taken_back.is_match(&case), expected, "{case}");
+        }
     }
 }

@@ -18,7 +18,8 @@ mod ways;
 
 use std::fs;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use hosted::config::{self, NullChoice};
@@ -27,7 +28,7 @@ use vpanthor::KernelSpec;
 use self::chunk::Setting;
 use self::deqp::Deqp;
 use self::driver::TestedDriver;
-use self::expect::Expectations;
+use self::expect::{Expectations, Verdict};
 use self::process::Watch;
 use self::report::{Ours, Report};
 use self::verdict::{Compared, Judged};
@@ -46,9 +47,11 @@ formats of deqp-runner; those of lavapipe are built in and hold where it is the 
 With a render node as the kernel, the operations go to it beside the virtual kernel. How often it answered otherwise
 is counted; the driver says to which operations.
 
-Exit status: 0 every result is as expected, none is worse than on the bare base driver where --baseline is given (a
-better one, an expected failure that passes, and what PANVK_SPARSE_PROFILE=mali does not support are noted), and the
-kernel answered as its model; 1 something is not, or a run could not be finished; 2 the command line makes no sense;
+Mesa's cache of shaders is off, so that no run profits from the one before it.
+
+Exit status: 0 every result is as expected, none is worse than on the bare base driver where --baseline is given (noted
+are a better one, an expected failure that passes, and what is taken back: not supported by PANVK_SPARSE_PROFILE=mali,
+by PANVK_SPARSE_DUMMY=alias, or by the list of what lavapipe can't do), and the kernel answered as its model; 1 something is not, or a run could not be finished; 2 the command line makes no sense;
 130 stopped, after what was found till then.";
 
 #[derive(Debug, clap::Args)]
@@ -66,9 +69,9 @@ pub struct Args {
     #[arg(long, value_name = "F")]
     list: Option<PathBuf>,
 
-    /// Run every N-th case only
-    #[arg(long, value_name = "N", default_value = "1")]
-    fraction: NonZeroUsize,
+    /// Run every N-th case only, from the first or from the K-th on
+    #[arg(long, value_name = "N[:K]", default_value = "1")]
+    fraction: Fraction,
 
     /// Processes at a time [default: the number of cores]
     #[arg(long, value_name = "N")]
@@ -114,6 +117,11 @@ pub struct Args {
     #[arg(long, value_name = "F")]
     flakes: Option<PathBuf>,
 
+    /// Cases that may be not supported where the bare base driver passes, one regular expression a line [default: those
+    /// known of lavapipe]
+    #[arg(long, value_name = "F")]
+    taken_back: Option<PathBuf>,
+
     /// Print JSON, one line, for scripts
     #[arg(long)]
     json: bool,
@@ -121,6 +129,28 @@ pub struct Args {
     /// Write JUnit XML to F
     #[arg(long, value_name = "F")]
     junit: Option<PathBuf>,
+}
+
+/// Every how many-th case is run, and which is the first, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fraction {
+    every: usize,
+    first: usize,
+}
+
+impl FromStr for Fraction {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (every, first) = s.split_once(':').unwrap_or((s, "1"));
+        match (every.parse::<usize>(), first.parse::<usize>()) {
+            (Ok(every), Ok(first)) if (1..=every).contains(&first) => Ok(Self {
+                every,
+                first: first - 1,
+            }),
+            _ => Err("expected a number N from 1, or N:K with K from 1 to N".to_owned()),
+        }
+    }
 }
 
 /// What goes to stdout, and what follows from it.
@@ -135,6 +165,14 @@ pub struct Outcome {
 /// Runs the tests.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let stop = Stop::on_signals()?;
+    let unwritable =
+        |path: &Path, error| Error::Usage(format!("--junit {}: {error}", path.display()));
+    if let Some(path) = &args.junit {
+        // Before the cases, which may take hours.
+        let mut options = fs::OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(false).open(path);
+        opened.map_err(|error| unwritable(path, error))?;
+    }
     let deqp = Deqp::new(&args.deqp_vk, args.archive_dir.as_deref())?;
     let expectations = Expectations::of(args)?;
     let text = match &args.list {
@@ -166,20 +204,23 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let cases = cases(args, &text, &deqp, icd, folder.path(), watch)?;
     let (skipped, cases): (Vec<String>, Vec<String>) = cases
         .into_iter()
-        .step_by(args.fraction.get())
+        .skip(args.fraction.first)
+        .step_by(args.fraction.every)
         .partition(|case| expectations.skips(case));
 
     let jobs = args
         .jobs
         .or_else(|| std::thread::available_parallelism().ok());
     let jobs = jobs.map_or(1, NonZeroUsize::get).min(cases.len().max(1));
-    let on = |driver: &TestedDriver, label: &str| {
+    let on = |driver: &TestedDriver, label: &str, expectations: &Expectations| {
         let setting = Setting {
             deqp: &deqp,
             driver,
             watch,
         };
-        pool::run(&setting, &cases, jobs, folder.path(), label)
+        let is_expected =
+            |case: &str, status| expectations.verdict(case, status) != Verdict::Unexpected;
+        pool::run(&setting, &cases, jobs, folder.path(), label, &is_expected)
     };
     let began = Instant::now();
     let mut report = Report {
@@ -188,22 +229,24 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         cases: cases.len(),
         skipped,
         baseline: bare.map(|driver| {
-            let run = on(&driver, "bare base driver");
-            let judged = Judged::of(&run, &expectations.on_bare());
+            let on_bare = expectations.on_bare();
+            let run = on(&driver, "bare base driver", &on_bare);
+            let judged = Judged::of(&run, &on_bare);
             (run, judged)
         }),
         runs: Vec::new(),
         wall: Duration::ZERO,
     };
     // As the driver reads it.
-    let narrow = std::env::var_os(config::PROFILE).is_some_and(|profile| profile == "mali");
+    let is = |variable, value| std::env::var_os(variable).is_some_and(|given| given == value);
+    let narrow = is(config::PROFILE, "mali") || is(config::DUMMY, "alias");
     for (way, driver, stats) in ours {
         if report.is_stopped() {
             break;
         }
         // What listing the cases may have counted is no part of the run.
         let _ = fs::remove_file(&stats);
-        let run = on(&driver, &way.to_string());
+        let run = on(&driver, &way.to_string(), &expectations);
         let baseline = report.baseline.as_ref();
         report.runs.push(Ours {
             way,
@@ -218,8 +261,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         return Err(error);
     }
     if let Some(path) = &args.junit {
-        fs::write(path, junit::xml(&report))
-            .map_err(|error| Error::Run(format!("--junit {}: {error}", path.display())))?;
+        fs::write(path, junit::xml(&report)).map_err(|error| unwritable(path, error))?;
     }
     let output = match args.json {
         true => report.json().map_err(Error::Run)?,
@@ -239,13 +281,23 @@ fn cases(
     text: &str,
     deqp: &Deqp,
     driver: &TestedDriver,
-    folder: &std::path::Path,
+    folder: &Path,
     watch: Watch,
 ) -> Result<Vec<String>, Error> {
     let patterns: Vec<&str> = lists::lines(text).collect();
     let (cases, unknown) = deqp.cases(&patterns, folder, driver, watch)?;
+    let (wild, plain): (Vec<&str>, Vec<&str>) =
+        unknown.iter().copied().partition(|p| p.contains('*'));
+    let is_error = args.list.is_some() && (cases.is_empty() || !plain.is_empty());
+    if let (Some(path), false) = (&args.list, is_error) {
+        for pattern in wild {
+            let path = path.display();
+            eprintln!("{path}: {pattern} matches no case of this deqp-vk");
+        }
+    }
+    let unknown = if plain.is_empty() { unknown } else { plain };
     match &args.list {
-        Some(path) if !unknown.is_empty() => {
+        Some(path) if is_error && !unknown.is_empty() => {
             let rest = match unknown.len() - 1 {
                 0 => String::new(),
                 n => format!(" and {n} more"),

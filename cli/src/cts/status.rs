@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// The names are those of deqp-runner's result files; `Skip` is a case that the driver does not support. In order, the
 /// best first.
@@ -98,11 +99,21 @@ impl FromStr for Status {
 pub struct CaseResult {
     pub status: Status,
     pub reason: String,
+    /// From the line that begins it to the one that ends it.
+    #[serde(rename = "time_s", serialize_with = "seconds")]
+    pub time: Duration,
+}
+
+fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(time.as_secs_f64())
 }
 
 impl CaseResult {
     pub fn new(status: Status, reason: impl Into<String>) -> Self {
-        let reason = reason.into();
-        Self { status, reason }
+        Self {
+            status,
+            reason: reason.into(),
+            time: Duration::ZERO,
+        }
     }
 }

@@ -36,12 +36,13 @@ pub fn text(report: &Report) -> String {
             let n = compared.worse.len();
             let _ = writeln!(out, "  {n} worse than the bare base driver");
             differences(&mut out, &compared.worse);
-            if !compared.narrowed.is_empty() {
-                let n = compared.narrowed.len();
+            if !compared.taken_back.is_empty() {
+                let n = compared.taken_back.len();
                 let _ = writeln!(
                     out,
-                    "  {n} not supported with this profile, which asks for less"
+                    "  {n} taken back: not supported, where the base driver says that it supports them"
                 );
+                differences(&mut out, &compared.taken_back);
             }
             let (listed, unlisted) = (compared.better.len(), compared.better_unlisted.len());
             let _ = writeln!(
@@ -81,7 +82,7 @@ fn strategy(ours: &Ours) -> String {
     }
 }
 
-fn name(ours: &Ours) -> String {
+pub fn name(ours: &Ours) -> String {
     format!("{} {}", ours.way.kernel.to_string_lossy(), strategy(ours))
 }
 
@@ -96,18 +97,22 @@ fn results(report: &Report) -> String {
     let said = statuses.iter().map(|status| format!("|>{}", status.said()));
     let header = "kernel|strategy".to_owned()
         + &said.collect::<String>()
-        + "|>unexpected|>worse|>better|>ioctls|>ops|>time";
-    let row = |names: [String; 2], run: &Run, rest: [String; 5]| -> Vec<String> {
+        + "|>unexpected|>worse|>better|>taken back|>ioctls|>ops|>CPU|>time";
+    let row = |names: [String; 2], run: &Run, rest: [String; 6]| -> Vec<String> {
         let counts = statuses.iter().map(|&status| run.count(status).to_string());
-        let time = format!("{:.1} s", run.wall.as_secs_f64());
-        let rest = counts.chain(rest).chain([time]);
+        let times = [run.cpu, run.wall].map(|time| format!("{:.1} s", time.as_secs_f64()));
+        let rest = counts.chain(rest).chain(times);
         names.into_iter().chain(rest).collect()
     };
     let none = || "-".to_owned();
     let bare = report.baseline.iter().map(|(run, judged)| {
         let unexpected = judged.unexpected.len().to_string();
         let names = ["bare base driver".to_owned(), none()];
-        row(names, run, [unexpected, none(), none(), none(), none()])
+        row(
+            names,
+            run,
+            [unexpected, none(), none(), none(), none(), none()],
+        )
     });
     let ours = report.runs.iter().map(|ours| {
         let kernel = ours.way.kernel.to_string_lossy().into_owned();
@@ -118,6 +123,7 @@ fn results(report: &Report) -> String {
             ours.judged.unexpected.len().to_string(),
             compared.map_or_else(none, |found| found.worse.len().to_string()),
             better.map_or_else(none, |n| n.to_string()),
+            compared.map_or_else(none, |found| found.taken_back.len().to_string()),
             sum("vm_bind_ioctls").to_string(),
             sum("vm_bind_ops").to_string(),
         ];
@@ -128,7 +134,7 @@ fn results(report: &Report) -> String {
 
 /// What is to be said of one run.
 fn notes(out: &mut String, name: &str, run: &Run, judged: &Judged, cases: usize) {
-    let (expected, n) = (judged.expected_failures, judged.unexpected.len());
+    let (expected, n) = (judged.failed_as_expected.len(), judged.unexpected.len());
     let _ = writeln!(
         out,
         "{name}: {expected} expected failures or crashes, {n} unexpected results"

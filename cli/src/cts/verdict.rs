@@ -1,5 +1,7 @@
 //! What follows from the results: what was not expected, and what the bare base driver does otherwise.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::expect::{Expectations, Verdict};
@@ -18,8 +20,9 @@ pub struct Surprise {
 /// The results of a run beside what was expected of it. All lists are sorted by name.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Judged {
-    /// How many failed as they were expected to.
-    pub expected_failures: usize,
+    /// Those that failed as they were expected to.
+    #[serde(skip)]
+    pub failed_as_expected: BTreeSet<String>,
     /// Expected failures that passed.
     pub improved: Vec<Surprise>,
     pub unexpected: Vec<Surprise>,
@@ -37,7 +40,9 @@ impl Judged {
             };
             match expectations.verdict(case, result.status) {
                 Verdict::AsExpected => {}
-                Verdict::ExpectedFailure => judged.expected_failures += 1,
+                Verdict::ExpectedFailure => {
+                    judged.failed_as_expected.insert(case.clone());
+                }
                 Verdict::Improved => judged.improved.push(surprise()),
                 Verdict::Unexpected => judged.unexpected.push(surprise()),
             }
@@ -61,8 +66,9 @@ pub struct Difference {
 pub struct Compared {
     /// It ends worse through our driver.
     pub worse: Vec<Difference>,
-    /// It is not supported, where the driver was asked to support less than the base driver.
-    pub narrowed: Vec<Difference>,
+    /// It is not supported any more, as the documentation says: by the settings, by the list of what is taken back, or because it
+    /// failed on the bare base driver.
+    pub taken_back: Vec<Difference>,
     /// It ends better, and is listed as a failure of the bare base driver.
     pub better: Vec<Difference>,
     /// It ends better, and nobody knew.
@@ -81,10 +87,11 @@ impl Compared {
             if expectations.is_flake(case) || result.status == bare.status {
                 continue;
             }
+            let may_skip = narrow || !bare.status.is_good() || expectations.is_taken_back(case);
             let worse = result.status > bare.status;
             let (list, reason) = match worse {
-                true if narrow && result.status == Status::Skip => {
-                    (&mut compared.narrowed, &result.reason)
+                _ if result.status == Status::Skip && may_skip => {
+                    (&mut compared.taken_back, &result.reason)
                 }
                 true => (&mut compared.worse, &result.reason),
                 false if on_bare.failure(case) == Some(bare.status) => {

@@ -20,6 +20,11 @@ pub fn whole_slots(size: u64) -> u64 {
     size.next_multiple_of(SZ_2M)
 }
 
+/// Bytes of address space that a resource has: whole pages.
+pub fn mapped_bytes(resource: &Resource) -> u64 {
+    resource.size.next_multiple_of(SZ_4K)
+}
+
 /// The address space of one VM, and the resources in it.
 ///
 /// # Invariants
@@ -71,8 +76,7 @@ impl Addresses {
         }
     }
 
-    /// Finds addresses for a resource of `size` bytes, a multiple of 4 KiB once rounded up. `tiles` for a partially
-    /// resident image.
+    /// Finds addresses for a resource of `size` bytes, rounded up to pages. `tiles` for a partially resident image.
     ///
     /// # Errors
     /// There is no range that is long enough.
@@ -95,7 +99,7 @@ impl Addresses {
         let resource = Resource {
             name: id.to_string(),
             va,
-            size: mapped,
+            size,
             granularity,
         };
         self.by_va.insert(va, id);
@@ -145,7 +149,7 @@ impl Addresses {
     pub fn at(&self, va: Va) -> Option<(ResourceId, &Resource)> {
         let (_, &id) = self.by_va.range(..=va).next_back()?;
         let resource = self.get(id)?;
-        (va.0 - resource.va.0 < resource.size).then_some((id, resource))
+        (va.0 - resource.va.0 < mapped_bytes(resource)).then_some((id, resource))
     }
 }
 
@@ -166,7 +170,7 @@ mod tests {
             b.0 > a.0 + SZ_2M,
             "a full resource of 2 MiB has a guard behind it"
         );
-        assert_eq!(space.get(B).unwrap().size, 100_003_840);
+        assert_eq!(mapped_bytes(space.get(B).unwrap()), 100_003_840);
         assert_eq!(space.at(Va(a.0 + SZ_2M - 1)).unwrap().0, A);
         assert!(space.at(Va(a.0 + SZ_2M)).is_none());
         assert!(space.at(Va(a.0 - 1)).is_none());

@@ -15,6 +15,7 @@ pub mod config;
 mod error;
 mod memories;
 mod mirror;
+mod order;
 mod resolve;
 mod setup;
 mod space;
@@ -29,16 +30,20 @@ pub use space::{Labels, Space, Work};
 pub use stand_ins::StandIns;
 pub use stats::Stats;
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use panvk_sparse::drm;
 use panvk_sparse::layout::Image;
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::units::SZ_2M;
+use panvk_sparse::vm::Bound;
 use vpanthor::{Change, Virtual};
-use vulkan::calls::{BindCall, ResourceId};
+use vulkan::calls::{BindCall, BindInfo, ResourceId};
+use vulkan::handles::HandleHashMap;
 
-use mirror::Mirror;
+use mirror::{Mirror, is_shown, parts};
+use order::Order;
 
 /// What a VkDevice has here. All methods may be called from any thread. No lock is held while the base driver is called.
 #[derive(Debug)]
@@ -47,7 +52,16 @@ pub struct Hosted {
     strategy: Strategy,
     /// Apart from the rest: what is said of semaphores and fences need not wait for a bind.
     stand_ins: Mutex<StandIns>,
+    order: Mutex<Order>,
+    /// What has been said of memories while a bind had the books. Who gets them next enters it.
+    news: Mutex<Vec<News>>,
     state: Mutex<Books>,
+}
+
+#[derive(Debug)]
+enum News {
+    Allocated { memory: u64, size: u64, bo: drm::Bo },
+    Freed { memory: u64 },
 }
 
 /// What changes. One lock holds it all: a bind has to see, and leave, one state of the VM.
@@ -70,10 +84,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hosted {
     fn over(space: Space) -> Self {
+        if let Some(file) = space.device.vpanthor() {
+            // The base driver may have something else where the shadow has a hole, whatever the page tables say.
+            file.record_rewrites(space.vm.vm().id().0, true);
+        }
         Hosted {
             device: space.device.clone(),
             strategy: space.strategy(),
             stand_ins: Mutex::default(),
+            order: Mutex::default(),
+            news: Mutex::default(),
             state: Mutex::new(Books {
                 space,
                 fresh: Vec::new(),
@@ -98,21 +118,30 @@ impl Hosted {
         look(&self.state().space)
     }
 
-    /// See [`Space::add_memory`].
+    /// See [`Space::add_memory`]. Does not wait for a bind.
     ///
     /// # Errors
     /// As there.
     pub fn add_memory(&self, memory: u64, size: u64) -> Result<(), HostedError> {
-        self.state().space.add_memory(memory, size)
+        let bo = space::buffer_object(&self.device, memory, size)?;
+        self.tell(News::Allocated { memory, size, bo });
+        Ok(())
     }
 
-    /// See [`Space::remove_memory`].
+    /// See [`Space::remove_memory`]. Does not wait for a bind.
     pub fn remove_memory(&self, memory: u64) {
-        self.state().space.remove_memory(memory);
+        self.tell(News::Freed { memory });
+    }
+
+    fn tell(&self, news: News) {
+        lock(&self.news).push(news);
+        if let Ok(mut state) = self.state.try_lock() {
+            state.enter(&self.news);
+        }
     }
 
     /// See [`Space::add_resource`]. The base driver binds unbound ranges to `dummy`, a memory of [`DUMMY_BYTES`], with the
-    /// next [`Hosted::start`] or [`Hosted::bind`].
+    /// next [`Hosted::start`], or the first [`Hosted::bind`] that names the resource.
     ///
     /// # Errors
     /// As there.
@@ -151,17 +180,20 @@ impl Hosted {
         let mut state = self.state();
         state.fresh.retain(|&fresh| fresh != id);
         state.space.remove_resource(id);
+        lock(&self.order).remove_resource(id);
         state.take_changes(&self.device);
     }
 
     /// A timeline semaphore was created. Any other semaphore is taken for a binary one.
     pub fn add_timeline(&self, semaphore: u64) {
         lock(&self.stand_ins).add_timeline(semaphore);
+        lock(&self.order).add_timeline(semaphore);
     }
 
     /// A semaphore is destroyed.
     pub fn remove_semaphore(&self, semaphore: u64) {
         lock(&self.stand_ins).remove_semaphore(semaphore);
+        lock(&self.order).remove_semaphore(semaphore);
     }
 
     /// A fence is destroyed.
@@ -192,29 +224,57 @@ impl Hosted {
         })
     }
 
-    /// Carries out one `vkQueueBindSparse`.
+    /// Carries out one `vkQueueBindSparse` on the only queue that binds.
     ///
     /// # Errors
     /// [`HostedError::Invalid`] where a bind of the call can't be carried out: nothing of the call has
     /// happened then. The other errors are the kernel's or the base driver's.
     pub fn bind(&self, call: &BindCall, base: BaseQueue<'_>) -> Result<(), HostedError> {
+        self.carry_out(None, call, base)
+    }
+
+    /// Carries out one `vkQueueBindSparse` on one of several queues. `value` gives the value that a timeline semaphore of the
+    /// base driver has.
+    ///
+    /// # Errors
+    /// As of [`Hosted::bind`].
+    pub fn bind_on(
+        &self,
+        queue: u64,
+        value: &dyn Fn(u64) -> u64,
+        call: &BindCall,
+        base: BaseQueue<'_>,
+    ) -> Result<(), HostedError> {
+        let timelines = lock(&self.order).timelines_of(call);
+        let values = timelines
+            .into_iter()
+            .map(|timeline| (timeline, value(timeline)));
+        self.carry_out(Some((queue, values.collect())), call, base)
+    }
+
+    /// `on`: which of several queues it is on, and the values of timelines.
+    fn carry_out(
+        &self,
+        on: Option<(u64, HandleHashMap<u64>)>,
+        call: &BindCall,
+        base: BaseQueue<'_>,
+    ) -> Result<(), HostedError> {
         // 1. The virtual kernel carries it out, and its page tables say what the base driver has to do.
-        let (batches, undo, fresh) = {
+        let (batches, undo, fresh, placed) = {
             let mut state = self.state();
             let mut resolved = state.space.resolve(call)?;
             lock(&self.stand_ins).attach(&self.device, call, &mut resolved)?;
+            let placed = on.map(|(queue, values)| {
+                lock(&self.order).place(queue, call, &mut resolved, &values)
+            });
             let bound = state.space.carry_out(&resolved);
             state.take_changes(&self.device);
             let bound = bound?;
-            let fresh = if call.infos.is_empty() {
-                Vec::new()
-            } else {
-                std::mem::take(&mut state.fresh)
-            };
+            let fresh = state.take_fresh(call);
             let Books { space, changed, .. } = &mut *state;
-            let batches = mirrored(space, call, &resolved, &bound.ops, changed, &fresh);
+            let batches = mirrored(space, call, &resolved, &bound, changed, &fresh);
             state.in_flight += 1;
-            (batches, bound.changes, fresh)
+            (batches, bound.changes, fresh, placed)
         };
         // 2. The base driver does it.
         let answer = base(&batches);
@@ -223,6 +283,9 @@ impl Hosted {
         let back = match answer {
             Ok(()) => {
                 state.space.vm.keep(undo);
+                if let Some(placed) = placed {
+                    lock(&self.order).taken(placed);
+                }
                 Ok(())
             }
             Err(_) => {
@@ -244,16 +307,47 @@ impl Hosted {
     }
 
     fn state(&self) -> MutexGuard<'_, Books> {
-        lock(&self.state)
+        let mut state = lock(&self.state);
+        state.enter(&self.news);
+        state
     }
 }
 
 impl Books {
+    /// Enters what was said of memories meanwhile.
+    fn enter(&mut self, news: &Mutex<Vec<News>>) {
+        let news = std::mem::take(&mut *lock(news));
+        let is_any = !news.is_empty();
+        for news in news {
+            match news {
+                News::Allocated { memory, size, bo } => {
+                    self.space.add_memory_with(memory, size, bo);
+                }
+                News::Freed { memory } => self.space.memories.free(memory),
+            }
+        }
+        if is_any && self.in_flight == 0 {
+            self.space.settle();
+        }
+    }
+
     /// A resource is new, or could not be made (then without a dummy). What that has changed in the page tables is none of
     /// the base driver's business.
     fn note_new(&mut self, device: &drm::Device, id: ResourceId, dummy: Option<u64>) {
         self.fresh.extend(dummy.map(|_| id));
         self.take_changes(device);
+    }
+
+    /// The new resources that the call binds: they start with it.
+    fn take_fresh(&mut self, call: &BindCall) -> Vec<ResourceId> {
+        if self.fresh.is_empty() {
+            return Vec::new();
+        }
+        let named: HashSet<ResourceId> = call.infos.iter().flat_map(BindInfo::resources).collect();
+        let fresh = std::mem::take(&mut self.fresh).into_iter();
+        let (named, others) = fresh.partition(|id| named.contains(id));
+        self.fresh = others;
+        named
     }
 
     /// New resources are as new as before, but for those that have been destroyed since.
@@ -274,13 +368,13 @@ impl Books {
     }
 }
 
-/// What the base driver has to do for each batch of a call. `ops` are the positions of each batch's operations, `fresh`
-/// are the new resources, which start with the first batch.
+/// What the base driver has to do for each batch of a call: what has changed in the page tables, and what was planned. `fresh`
+/// are the new resources that it names, which start with the first batch.
 fn mirrored(
     space: &Space,
     call: &BindCall,
     resolved: &Resolved,
-    ops: &[std::ops::Range<usize>],
+    bound: &Bound,
     mut changed: &mut [Change],
     fresh: &[ResourceId],
 ) -> Vec<BaseBatch> {
@@ -290,7 +384,8 @@ fn mirrored(
     }
     let mut mirror = Mirror::of(space);
     let mut batches = Vec::with_capacity(resolved.batches.len());
-    for (batch, ops) in resolved.batches.iter().zip(ops) {
+    let positions = bound.ops.iter().zip(&bound.runs);
+    for (batch, (ops, runs)) in resolved.batches.iter().zip(positions) {
         let mut base = BaseBatch {
             first: batch.first,
             last: batch.last,
@@ -303,8 +398,14 @@ fn mirrored(
         let (own, later) = std::mem::take(&mut changed).split_at_mut(count);
         changed = later;
         in_order_of_addresses(own);
+        let runs = &bound.changes.runs()[runs.clone()];
         for change in own {
-            mirror.reflect(change, &mut base);
+            if is_shown(change) {
+                mirror.reflect(change, &mut base);
+            } else {
+                let planned = parts(change, runs);
+                planned.for_each(|part| mirror.reflect(&part, &mut base));
+            }
         }
         mirror.finish(&mut base);
         batches.push(base);

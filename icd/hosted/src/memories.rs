@@ -45,7 +45,7 @@ impl Memories {
     /// A `VkDeviceMemory` of `size` bytes, for which `bo`, known to vpanthor as `id`, was made.
     pub fn add(&mut self, vm: &mut SparseVm, memory: u64, size: u64, bo: Bo, id: u64) {
         // A handle that comes again without its end having been seen is a new object.
-        self.free(vm, memory);
+        self.free(memory);
         let reference = vm.memory(bo.handle());
         let known = Known {
             memory: Memory {
@@ -64,8 +64,8 @@ impl Memories {
         self.backings.insert(reference, backing);
     }
 
-    /// The memory is freed. Its buffer object stays until nothing is mapped to it.
-    pub fn free(&mut self, vm: &mut SparseVm, memory: u64) {
+    /// The memory is freed. Its buffer object stays until nothing is mapped to it, and [`Memories::collect`] is called.
+    pub fn free(&mut self, memory: u64) {
         let Some(known) = self.by_handle.remove(&memory) else {
             return;
         };
@@ -74,7 +74,6 @@ impl Memories {
             backing.allocated = false;
             self.unused.push(known.memory.bo);
         }
-        self.collect(vm);
     }
 
     pub fn get(&self, memory: u64) -> Option<Memory> {

@@ -4,9 +4,10 @@
 //! become offsets in the resource that lies there, buffer objects become the `VkDeviceMemory` that they stand for, and ranges
 //! of a partially resident image become the tiles that lie in them. What comes out is what the base driver has to bind.
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, mapped_bytes};
 use super::memories::Memories;
 use crate::{BaseBatch, Space, dummy_period};
+use panvk_sparse::bind::Run;
 use panvk_sparse::layout::{self, PlaceBind, TileMap};
 use panvk_sparse::units::Va;
 use vpanthor::{Change, Location};
@@ -30,6 +31,8 @@ struct CurrentResource<'a> {
     /// The first address and the one behind the last.
     from: u64,
     to: u64,
+    /// Bytes that can be bound: its last page may be there in part.
+    size: u64,
     tiles: Option<&'a TileMap>,
     /// What unbound ranges are bound to, and after how many bytes it comes again.
     dummy: Option<(u64, u64)>,
@@ -52,9 +55,8 @@ impl<'a> Mirror<'a> {
             let all = Change {
                 op: 0,
                 va: resource.va.0,
-                len: resource.size,
-                // What is not bound and what is bound to nothing are one: this is to be bound to the dummy all the same.
-                old: Some(Location::Memory { bo: 0, offset: 0 }),
+                len: mapped_bytes(resource),
+                old: None,
                 new: Some(Location::Null),
             };
             self.reflect(&all, to);
@@ -64,11 +66,6 @@ impl<'a> Mirror<'a> {
 
     /// Takes note of a change. Those of one batch come in the order of addresses.
     pub fn reflect(&mut self, change: &Change, to: &mut BaseBatch) {
-        // On the base driver, what is mapped to the dummy and what is not mapped are the same: not bound.
-        let unbound = |place: Option<Location>| matches!(place, None | Some(Location::Null));
-        if unbound(change.old) && unbound(change.new) {
-            return;
-        }
         let (mut va, end) = (change.va, change.va + change.len);
         while va < end {
             // 1. Which resource lies here? If it is another one than before, the changes of the one before become binds
@@ -111,7 +108,7 @@ impl<'a> Mirror<'a> {
         }
         let bind = |change: layout::MemoryChange| Bind {
             resource_offset: change.at,
-            size: change.len,
+            size: change.len.min(resource.size - change.at),
             memory: change.memory.map(|(memory, _)| memory),
             memory_offset: change.memory.map_or(0, |(_, offset)| offset),
             metadata: false,
@@ -141,7 +138,8 @@ impl<'a> Mirror<'a> {
         self.resource = Some(CurrentResource {
             id,
             from: resource.va.0,
-            to: resource.va.0 + resource.size,
+            to: resource.va.0 + mapped_bytes(resource),
+            size: resource.size,
             tiles: self.addresses.tiles(id),
             dummy: self
                 .addresses
@@ -157,6 +155,29 @@ impl<'a> Mirror<'a> {
             _ => self.memory.insert((bo, self.memories.of_bo(bo))).1,
         }
     }
+}
+
+/// Whether the base driver has another binding after a change.
+pub fn is_shown(change: &Change) -> bool {
+    // On the base driver, what is mapped to the dummy and what is not mapped are the same: not bound.
+    let unbound = |place: Option<Location>| matches!(place, None | Some(Location::Null));
+    change.old != change.new && !(unbound(change.old) && unbound(change.new))
+}
+
+/// The parts of a change that lie in `runs`, which ascend.
+pub fn parts<'a>(change: &'a Change, runs: &'a [Run]) -> impl Iterator<Item = Change> + 'a {
+    let end = change.va + change.len;
+    let first = runs.partition_point(|run| run.end().0 <= change.va);
+    let inside = runs[first..].iter().take_while(move |run| run.va.0 < end);
+    inside.map(move |run| {
+        let va = run.va.0.max(change.va);
+        Change {
+            va,
+            len: run.end().0.min(end) - va,
+            new: change.new.map(|place| place.after(va - change.va)),
+            ..*change
+        }
+    })
 }
 
 impl BaseBatch {

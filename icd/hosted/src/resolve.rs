@@ -24,6 +24,8 @@ pub(crate) struct ResolvedBatch {
     pub last: usize,
     pub waits: Vec<SyncOp>,
     pub signals: Vec<SyncOp>,
+    /// See [`Batch::unordered`].
+    pub unordered: bool,
     requests: Vec<Request>,
     /// For each bind, the number of requests that it and those before it became. A bind of tiles can become several.
     ends: Vec<usize>,
@@ -42,6 +44,7 @@ impl ResolvedBatch {
             signals: &self.signals,
             requests: &self.requests,
             ends: &self.ends,
+            unordered: self.unordered,
         }
     }
 }

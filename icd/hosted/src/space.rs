@@ -11,7 +11,7 @@ use panvk_sparse::vm::{Bound, Changes, Initial, SparseVm, VmError};
 use vpanthor::{Virtual, VmStats};
 use vulkan::calls::{BindCall, ResourceId};
 
-use crate::addresses::{Addresses, whole_slots};
+use crate::addresses::{Addresses, mapped_bytes, whole_slots};
 use crate::error::{out_of_memory, unmade};
 use crate::memories::Memories;
 use crate::resolve::Resolved;
@@ -71,23 +71,22 @@ impl Space {
     /// # Errors
     /// The kernel has no buffer object for it.
     pub fn add_memory(&mut self, memory: u64, size: u64) -> Result<(), HostedError> {
-        // Imported memory may come without a size; it can't be bound then.
-        let bo = self.device.create_bo(size.max(SZ_4K), 0, None);
-        let bo = bo.map_err(|error| {
-            unmade(
-                &format!("VkDeviceMemory {memory:#x} of {size} bytes"),
-                error,
-            )
-        })?;
+        let bo = buffer_object(&self.device, memory, size)?;
+        self.add_memory_with(memory, size, bo);
+        Ok(())
+    }
+
+    /// As [`Space::add_memory`], with the [`buffer_object`] for it.
+    pub(crate) fn add_memory_with(&mut self, memory: u64, size: u64, bo: Bo) {
         let file = self.device.vpanthor();
         let id = file.and_then(|file| file.bo_id(bo.handle().0)).unwrap_or(0);
         self.memories.add(&mut self.vm, memory, size, bo, id);
-        Ok(())
     }
 
     /// A `VkDeviceMemory` is freed. Where it is bound it stays bound until something else is.
     pub fn remove_memory(&mut self, memory: u64) {
-        self.memories.free(&mut self.vm, memory);
+        self.memories.free(memory);
+        self.settle();
     }
 
     /// A sparse resource was created. It takes `size` bytes of address space, can be bound in pieces of `granularity` bytes
@@ -140,8 +139,9 @@ impl Space {
             .addresses
             .add(id, size, granularity, tiles, dummy)
             .map_err(|error| out_of_memory(&id.to_string(), error))?;
-        let range = SparseRange::new(resource.va, resource.size, granularity)
-            .reserving(whole_slots(resource.size));
+        let (va, len) = (resource.va, mapped_bytes(resource));
+        let range = SparseRange::new(va, len, split_at(granularity, self.addresses.tiles(id)))
+            .reserving(whole_slots(len));
         let mapped = self.vm.add_range(range, Initial::Unbound);
         match mapped {
             Ok(()) => {}
@@ -156,7 +156,7 @@ impl Space {
         let Some(resource) = self.addresses.get(id) else {
             return;
         };
-        let (va, len) = (resource.va, resource.size);
+        let (va, len) = (resource.va, mapped_bytes(resource));
         self.memories.note_unmapped(self.vm.shadow(), va, len);
         match self.vm.remove_range(va) {
             Ok(()) => drop(self.addresses.remove(id)),
@@ -274,7 +274,7 @@ impl Space {
 
     /// Bytes of address space that a resource has; of a partially resident image, those of its tile map.
     pub fn resource_size(&self, id: ResourceId) -> Option<u64> {
-        self.addresses.get(id).map(|resource| resource.size)
+        self.addresses.get(id).map(mapped_bytes)
     }
 
     /// Every range that is bound to memory, by resource: bytes from its start, and length in bytes.
@@ -293,7 +293,7 @@ impl Space {
                         continue;
                     };
                     let from = resource.va.0;
-                    latest = Some((id, from..from + resource.size));
+                    latest = Some((id, from..from + mapped_bytes(resource)));
                     (id, from)
                 }
             };
@@ -306,4 +306,27 @@ impl Space {
     pub fn dummy(&self) -> Option<&Bo> {
         self.vm.dummy()
     }
+}
+
+/// A buffer object that stands for a `VkDeviceMemory` of `size` bytes.
+///
+/// # Errors
+/// The kernel has none.
+pub(crate) fn buffer_object(device: &Device, memory: u64, size: u64) -> Result<Bo, HostedError> {
+    // Imported memory may come without a size; it can't be bound then.
+    let bo = device.create_bo(size.max(SZ_4K), 0, None);
+    bo.map_err(|error| {
+        unmade(
+            &format!("VkDeviceMemory {memory:#x} of {size} bytes"),
+            error,
+        )
+    })
+}
+
+/// What all distances in a resource are a multiple of at which binds split it: its granularity, or less if mip tails end inside
+/// a tile.
+fn split_at(granularity: u64, tiles: Option<&TileMap>) -> u64 {
+    let tails = tiles.iter().flat_map(|tiles| tiles.tails());
+    let all = tails.fold(granularity, |all, tail| all | tail.size);
+    all & all.wrapping_neg()
 }

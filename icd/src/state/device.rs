@@ -12,7 +12,7 @@ use vulkan::below::DeviceTable;
 use vulkan::calls::ResourceId;
 use vulkan::handles::HandleMap;
 
-use super::{Instance, Queue, Requirements, Starts};
+use super::{Instance, Queue, Requirements, Starts, Timelines};
 
 /// What is known of a `VkDevice`.
 #[derive(Debug)]
@@ -31,8 +31,11 @@ pub struct Device {
     pub(crate) dummies: Mutex<BTreeMap<u32, vk::DeviceMemory>>,
     /// The new resources that are being bound to them.
     pub starts: Starts,
+    pub timelines: Timelines,
     /// For each queue family whether it binds sparse resources.
     pub(crate) binding_families: Vec<bool>,
+    /// Whether the application has one queue at most whose family binds sparse resources.
+    pub(crate) binds_on_one_queue: bool,
     /// Whether it was created with the feature `timelineSemaphore`.
     pub has_timelines: bool,
     /// The stats of a device without sparse binding.
@@ -66,6 +69,19 @@ impl Device {
             binds: binds.copied().unwrap_or(false),
             device: self,
         })
+    }
+
+    /// The value of a timeline semaphore; 0 if nobody knows.
+    pub fn timeline_value(&self, semaphore: vk::Semaphore) -> u64 {
+        let mut value = 0;
+        if let Some(get) = self.table.get_semaphore_counter_value {
+            // SAFETY: a timeline of this device, which the application waits for in this call and so does not destroy.
+            let got = unsafe { get(self.handle, semaphore, &mut value) };
+            if got != vk::Result::SUCCESS {
+                return 0;
+            }
+        }
+        value
     }
 
     /// The memory that unbound ranges of a resource are bound to: none, but for `PANVK_SPARSE_DUMMY=alias`. It is of

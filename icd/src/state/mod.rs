@@ -8,12 +8,14 @@ mod instance;
 mod requirements;
 mod starts;
 mod submit;
+mod timelines;
 
 pub use device::{Device, fail};
 pub use instance::Instance;
 pub use requirements::Requirements;
 pub use starts::Starts;
 pub use submit::submit;
+pub use timelines::Timelines;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};

@@ -1,23 +1,22 @@
-//! `PANVK_SPARSE_DUMMY=alias`: a new resource's unbound ranges get their dummy before any queue can use them.
+//! `PANVK_SPARSE_DUMMY=alias`: a new resource's unbound ranges get their dummy before the queue can use them.
 //!
-//! Binding needs a queue, and only the application may use its queues. So we wait until it submits something: we bind the
-//! dummy on that same queue first (a *start*), and make its submission wait for that on a semaphore. What is submitted to
-//! other queues waits until the start is over. On a device without such a dummy none of this is called.
+//! Binding needs a queue, and only the application may use its queue; the device has but one then. So we wait until the
+//! application submits something: we bind the dummy on that same queue first (a *start*), and make all that is submitted
+//! later wait for that on a semaphore.
 //!
-//! No lock is held while the base driver is called. While one thread submits a start, others that come to submit something
+//! The queue may be waiting for what is yet to be submitted, so nothing here waits for the queue. If the application destroys
+//! a resource whose start is not over, then the base driver's object lives on until it is.
+//!
+//! No lock is held while the base driver is called. While one thread submits a start, others that destroy a sparse resource
 //! wait for it to have done so, and no longer.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use ash::vk::{self, Handle};
 use hosted::BaseBatch;
 use vulkan::calls::ResourceId;
 
 use super::{Device, Queue, fail, submit};
-
-/// How long one submission waits for a start on another queue, in nanoseconds. It only ever lasts where the application has made that
-/// queue wait for something it is yet to submit; then order is not worth a deadlock.
-const PATIENCE: u64 = 10_000_000_000;
 
 /// The starts of one device.
 #[derive(Debug, Default)]
@@ -30,29 +29,11 @@ pub struct Starts {
 #[derive(Debug, Default)]
 struct List {
     /// Those that may not be over.
-    under_way: Vec<Arc<Start>>,
+    under_way: Vec<Start>,
     /// What is left of those that are over, to be used again.
-    spare: Vec<Spare>,
+    spare: Vec<Parts>,
     /// Whether a thread is submitting a start.
     submitting: bool,
-    /// The parts of starts of which only the bind was submitted: nothing tells when it is over.
-    abandoned: Vec<Spare>,
-}
-
-/// Why a start was not submitted.
-struct NotRun {
-    error: vk::Result,
-    /// Whether its bind was submitted all the same.
-    bound: bool,
-}
-
-impl From<vk::Result> for NotRun {
-    fn from(error: vk::Result) -> Self {
-        NotRun {
-            error,
-            bound: false,
-        }
-    }
 }
 
 /// The turn of one thread to submit a start. It ends with this, come what may.
@@ -66,8 +47,8 @@ impl Drop for Turn<'_> {
 }
 
 /// What a start is made of.
-#[derive(Debug)]
-struct Spare {
+#[derive(Clone, Copy, Debug)]
+struct Parts {
     /// Signalled by the bind, waited for by an empty batch. A timeline, where the device has such: what the queue is yet to
     /// do may wait for what is not submitted yet, and a binary semaphore must not be waited for then.
     semaphore: vk::Semaphore,
@@ -77,18 +58,21 @@ struct Spare {
     fence: vk::Fence,
 }
 
-/// A bind of new resources to the dummy, on one queue.
+/// A bind of new resources to the dummy.
 #[derive(Debug)]
 struct Start {
-    queue: vk::Queue,
-    parts: Spare,
+    parts: Parts,
     resources: Vec<ResourceId>,
+    /// Whether the empty batch is submitted that waits for the bind.
+    waited_for: bool,
+    /// Those of the resources that the application has destroyed.
+    destroyed: Vec<ResourceId>,
 }
 
-impl Spare {
+impl Parts {
     fn new(device: &Device) -> Result<Self, vk::Result> {
         let table = &device.table;
-        let mut spare = Self {
+        let mut parts = Self {
             semaphore: vk::Semaphore::null(),
             value: 0,
             fence: vk::Fence::null(),
@@ -105,48 +89,51 @@ impl Spare {
         // SAFETY: a device of the base driver, structs that outlive the calls; what is made is destroyed with the device, or
         // here, where nobody has it.
         unsafe {
-            (table.create_semaphore)(device.handle, &semaphore, none, &mut spare.semaphore)
+            (table.create_semaphore)(device.handle, &semaphore, none, &mut parts.semaphore)
                 .result()?;
-            let made = (table.create_fence)(device.handle, &fence, none, &mut spare.fence);
+            let made = (table.create_fence)(device.handle, &fence, none, &mut parts.fence);
             if let Err(error) = made.result() {
-                spare.destroy(device);
+                parts.destroy(device);
                 return Err(error);
             }
         }
-        Ok(spare)
+        Ok(parts)
     }
 
-    /// Binds what `batches` say on the queue, and makes what is submitted to it later wait for that.
-    fn run(
+    /// Binds what `batches` say on the queue.
+    fn bind(
         &mut self,
         device: &Device,
         queue: vk::Queue,
         batches: &[BaseBatch],
-    ) -> Result<(), NotRun> {
+    ) -> Result<(), vk::Result> {
         self.value += 1;
-        let semaphores = [self.semaphore];
-        let values = [self.value];
-        let mut signalled =
+        let (semaphores, values) = ([self.semaphore], [self.value]);
+        let mut timeline =
             vk::TimelineSemaphoreSubmitInfo::default().signal_semaphore_values(&values);
-        let mut waited = vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&values);
         let mut bind = vk::BindSparseInfo::default().signal_semaphores(&semaphores);
         if device.has_timelines {
-            bind = bind.push_next(&mut signalled);
+            bind = bind.push_next(&mut timeline);
         }
-        let bind = [bind];
         // SAFETY: the batches are of this one info.
-        unsafe { submit(device, queue, &bind, batches, vk::Fence::null()) }?;
+        unsafe { submit(device, queue, &[bind], batches, vk::Fence::null()) }
+    }
+
+    /// Makes what is submitted to the queue later wait for the bind.
+    fn wait(&self, device: &Device, queue: vk::Queue) -> Result<(), vk::Result> {
+        let (semaphores, values) = ([self.semaphore], [self.value]);
+        let mut timeline =
+            vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&values);
         let stages = [vk::PipelineStageFlags::ALL_COMMANDS];
         let mut wait = vk::SubmitInfo::default()
             .wait_semaphores(&semaphores)
             .wait_dst_stage_mask(&stages);
         if device.has_timelines {
-            wait = wait.push_next(&mut waited);
+            wait = wait.push_next(&mut timeline);
         }
         // SAFETY: a queue that the application has handed over for now, a semaphore that the bind signals, a fence that is
         // not signalled.
-        let waits = unsafe { (device.table.queue_submit)(queue, 1, &wait, self.fence) }.result();
-        waits.map_err(|error| NotRun { error, bound: true })
+        unsafe { (device.table.queue_submit)(queue, 1, &wait, self.fence) }.result()
     }
 
     fn destroy(&self, device: &Device) {
@@ -159,20 +146,29 @@ impl Spare {
 }
 
 impl Start {
-    /// Whether it is over; waits for that, for so many nanoseconds.
-    fn ends(&self, device: &Device, patience: u64) -> bool {
+    fn is_over(&self, device: &Device) -> bool {
         let fence = &self.parts.fence;
-        // SAFETY: a fence of this device that nobody resets while the start is shared.
+        // SAFETY: a fence of this device that nobody else has.
         let waited =
-            unsafe { (device.table.wait_for_fences)(device.handle, 1, fence, vk::TRUE, patience) };
-        waited == vk::Result::SUCCESS
+            || unsafe { (device.table.wait_for_fences)(device.handle, 1, fence, vk::TRUE, 0) };
+        self.waited_for && waited() == vk::Result::SUCCESS
     }
 }
 
-/// A start that a thread has looked at, and whether it was over.
-struct Seen {
-    start: Arc<Start>,
-    over: bool,
+/// Destroys the base driver's object, which was made without an allocator.
+fn destroy(device: &Device, id: ResourceId) {
+    let (table, none) = (&device.table, std::ptr::null());
+    // SAFETY: the application has destroyed it, and no work uses it any more.
+    unsafe {
+        match id {
+            ResourceId::Buffer(buffer) => {
+                (table.destroy_buffer)(device.handle, vk::Buffer::from_raw(buffer), none);
+            }
+            ResourceId::Image(image) => {
+                (table.destroy_image)(device.handle, vk::Image::from_raw(image), none);
+            }
+        }
+    }
 }
 
 impl Starts {
@@ -180,107 +176,87 @@ impl Starts {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Before something is submitted to a queue: new resources are started on it, where it can bind, and those that were
-    /// started on other queues have ended.
+    /// Takes the turn once no thread has it.
+    fn turn(&self) -> Turn<'_> {
+        let mut list = self.lock();
+        while list.submitting {
+            let waited = self.submitted.wait(list);
+            list = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        list.submitting = true;
+        Turn(self)
+    }
+
+    /// Before something is submitted to the queue: new resources are started on it, if it can bind.
     ///
     /// # Errors
     /// The base driver does not take the start, or the device is lost.
     pub fn begin(&self, device: &Device, queue: vk::Queue, of: &Queue) -> Result<(), vk::Result> {
-        let Some(hosted) = &device.hosted else {
+        let Some(hosted) = device.hosted.as_ref().filter(|_| of.binds) else {
             return Ok(());
         };
-        // 1. Starts on this queue come before what is submitted to it; those on others have to be over. While we wait for
-        // them, other threads may submit starts, so we look again until there is none that we have not seen.
-        let mut seen: Vec<Seen> = Vec::new();
-        while let Some(start) = self.next_unseen(&seen, of.binds) {
-            let patience = if start.queue == queue { 0 } else { PATIENCE };
-            let over = start.ends(device, patience);
-            if !over && start.queue != queue {
-                log::warn!(
-                    "VkQueue {:#x}: new resources may be used before unbound ranges of them are bound to the dummy: VkQueue \
-                     {:#x}, which does that, makes no progress",
-                    queue.as_raw(),
-                    start.queue.as_raw()
-                );
-            }
-            seen.push(Seen { start, over });
-        }
-        let turn = of.binds.then(|| Turn(self));
-        self.collect(device, seen);
-        if turn.is_none() {
-            return Ok(());
-        }
-        // 2. New resources are started. It is this thread's turn.
-        let mut base = |batches: &[BaseBatch]| self.submit(device, queue, batches);
-        let started = hosted.start(&mut base);
-        drop(turn);
-        started.map_err(|error| fail(&"binding new resources to the dummy", &error))
+        let turn = self.turn();
+        self.collect(device, &turn);
+        let mut base = |batches: &[BaseBatch]| self.bind(device, queue, batches);
+        hosted
+            .start(&mut base)
+            .map_err(|error| fail(&"binding new resources to the dummy", &error))?;
+        self.wait(device, queue, &turn)
     }
 
-    fn submit(
+    fn bind(
         &self,
         device: &Device,
         queue: vk::Queue,
         batches: &[BaseBatch],
     ) -> Result<(), vk::Result> {
         let spare = self.lock().spare.pop();
-        let mut parts = match spare {
-            Some(spare) => spare,
-            None => Spare::new(device)?,
-        };
-        let ran = parts.run(device, queue, batches);
+        let mut parts = spare.map_or_else(|| Parts::new(device), Ok)?;
+        let bound = parts.bind(device, queue, batches);
         let mut list = self.lock();
-        match ran {
-            Ok(()) => {
-                let opaque = batches.iter().flat_map(|batch| &batch.binds);
-                let tiles = batches.iter().flat_map(|batch| &batch.image_binds);
-                let images = tiles.map(|(image, _)| ResourceId::Image(*image));
-                let start = Start {
-                    queue,
-                    parts,
-                    resources: opaque.map(|(id, _)| *id).chain(images).collect(),
-                };
-                list.under_way.push(Arc::new(start));
-                return Ok(());
-            }
-            Err(NotRun { bound: true, .. }) => list.abandoned.push(parts),
-            Err(NotRun { bound: false, .. }) => list.spare.push(parts),
+        if bound.is_err() {
+            list.spare.push(parts);
+            return bound;
         }
-        ran.map_err(|not_run| not_run.error)
+        let opaque = batches.iter().flat_map(|batch| &batch.binds);
+        let tiles = batches.iter().flat_map(|batch| &batch.image_binds);
+        let images = tiles.map(|(image, _)| ResourceId::Image(*image));
+        list.under_way.push(Start {
+            parts,
+            resources: opaque.map(|(id, _)| *id).chain(images).collect(),
+            waited_for: false,
+            destroyed: Vec::new(),
+        });
+        Ok(())
     }
 
-    /// Waits until no thread is submitting a start. Gives one that is under way and not in `seen`. If there is none, takes the
-    /// turn to submit one, provided that the caller `submits`.
-    fn next_unseen(&self, seen: &[Seen], submits: bool) -> Option<Arc<Start>> {
-        let mut list = self.wait_for_turn();
-        let is_seen = |start: &Arc<Start>| seen.iter().any(|one| Arc::ptr_eq(&one.start, start));
-        let unseen = list.under_way.iter().find(|start| !is_seen(start)).cloned();
-        list.submitting = submits && unseen.is_none();
-        unseen
+    /// Has the queue wait for each start that it does not wait for yet: the latest one, and those before it whose wait the
+    /// base driver has refused.
+    fn wait(&self, device: &Device, queue: vk::Queue, _turn: &Turn<'_>) -> Result<(), vk::Result> {
+        // Who has the turn is the only one to look at them.
+        let mut under_way = std::mem::take(&mut self.lock().under_way);
+        let mut not_yet = under_way.iter_mut().filter(|start| !start.waited_for);
+        let result = not_yet.try_for_each(|start| {
+            start.parts.wait(device, queue)?;
+            start.waited_for = true;
+            Ok(())
+        });
+        self.lock().under_way = under_way;
+        result
     }
 
-    /// Waits until no thread is submitting a start.
-    fn wait_for_turn(&self) -> MutexGuard<'_, List> {
-        let mut list = self.lock();
-        while list.submitting {
-            let waited = self.submitted.wait(list);
-            list = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        list
-    }
-
-    /// Keeps the parts of starts that are over to use them again, once no thread looks at them any more.
-    fn collect(&self, device: &Device, seen: Vec<Seen>) {
-        let is_over = |start: &Arc<Start>| {
-            let is = |one: &Seen| one.over && Arc::ptr_eq(&one.start, start);
-            seen.iter().any(is)
-        };
-        self.lock().under_way.retain(|start| !is_over(start));
-        // Nobody else has what comes out of here: it is not in the list, so it is over.
-        for Start { parts, .. } in seen
-            .into_iter()
-            .filter_map(|one| Arc::into_inner(one.start))
+    /// Destroys what was destroyed while its start was under way, if that is over now, and keeps the parts to use them again.
+    fn collect(&self, device: &Device, _turn: &Turn<'_>) {
+        // Who has the turn is the only one to look at them.
+        let under_way = std::mem::take(&mut self.lock().under_way);
+        let over = |start: &Start| start.is_over(device);
+        let (over, under_way): (Vec<_>, Vec<_>) = under_way.into_iter().partition(over);
+        self.lock().under_way = under_way;
+        for Start {
+            parts, destroyed, ..
+        } in over
         {
+            destroyed.into_iter().for_each(|id| destroy(device, id));
             // SAFETY: a fence of this device that is signalled and that nobody else knows any more.
             let reset = unsafe { (device.table.reset_fences)(device.handle, 1, &parts.fence) };
             if reset == vk::Result::SUCCESS {
@@ -291,37 +267,31 @@ impl Starts {
         }
     }
 
-    /// Before a resource is destroyed that `Hosted` does not know any more: no start of it is under way. Those of others
-    /// are not waited for: what they wait for may be yet to come from whoever destroys this one.
-    pub fn settle(&self, device: &Device, id: ResourceId) {
-        let of_it: Vec<_> = {
-            let list = self.wait_for_turn();
-            let starts = list.under_way.iter();
-            starts
-                .filter(|start| start.resources.contains(&id))
-                .cloned()
-                .collect()
-        };
-        let mut seen = Vec::new();
-        for start in of_it {
-            let over = start.ends(device, PATIENCE);
-            if !over {
-                log::warn!(
-                    "VkQueue {:#x} makes no progress, and {id}, which is destroyed, may be in use by it",
-                    start.queue.as_raw()
-                );
+    /// The application destroys a resource, which `Hosted` does not know any more: the base driver's object goes now, or
+    /// once its start is over.
+    pub fn destroy(&self, device: &Device, id: ResourceId) {
+        let turn = self.turn();
+        self.collect(device, &turn);
+        let mut list = self.lock();
+        let mut starts = list.under_way.iter_mut();
+        match starts.find(|start| start.resources.contains(&id)) {
+            Some(start) => start.destroyed.push(id),
+            None => {
+                drop(list);
+                destroy(device, id);
             }
-            seen.push(Seen { start, over });
         }
-        self.collect(device, seen);
     }
 
-    /// Before the device is destroyed, which has no work left.
+    /// Before the device is destroyed, whose queues have no work left.
     pub fn clear(&self, device: &Device) {
         let list = std::mem::take(&mut *self.lock());
-        let parts = list.under_way.iter().map(|start| &start.parts);
-        for parts in parts.chain(&list.spare).chain(&list.abandoned) {
-            parts.destroy(device);
+        for start in list.under_way {
+            { start.destroyed }
+                .into_iter()
+                .for_each(|id| destroy(device, id));
+            start.parts.destroy(device);
         }
+        list.spare.iter().for_each(|parts| parts.destroy(device));
     }
 }

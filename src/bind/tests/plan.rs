@@ -38,7 +38,8 @@ proptest! {
         // What is in the list already is nobody's neighbour.
         let earlier = Run { va: va(7), len: SZ_4K, target: Target::Null };
         let mut runs = vec![earlier];
-        let stats = Planner::new().plan(&requests, &shadow, &mut runs);
+        let mut planner = Planner::new();
+        let stats = planner.plan(&requests, &shadow, &mut runs);
         prop_assert_eq!(runs.remove(0), earlier);
 
         let mut covered: Pages = vec![None; PAGES];
@@ -62,13 +63,24 @@ proptest! {
         }
         prop_assert_eq!(runs.len(), lower_bound(&before, &after));
 
+        // A gap is named if requests name all of its pages, and one mapping could go on through it.
+        let last_page = |run: Run| pages_of(run).last().map_or(0, |(page, _)| page);
+        let named = |&position: &usize| {
+            let [low, high] = [position - 1, position].map(|index| last_page(runs[index]));
+            let from = pages_of(runs[position]).next().map_or(high, |(page, _)| page);
+            (low + 1..=from).all(|page| writers[page].is_some() && continues(after[page - 1], after[page]))
+        };
+        let after_named_gap: Vec<usize> = (1..runs.len()).filter(named).collect();
+        prop_assert_eq!(planner.after_named_gap(), &after_named_gap);
+
         let contributed = |index: usize| {
             (0..PAGES).any(|page| writers[page] == Some(index) && before[page] != after[page])
         };
         let elided = (0..requests.len()).filter(|&index| !contributed(index)).count();
         prop_assert_eq!(stats.elided, elided as u64);
         let mut again = Vec::new();
-        let marked = Planner::new().plan_marking(&requests, &shadow, &mut again).to_vec();
+        let marked = planner.plan_marking(&requests, &shadow, &mut again).to_vec();
+        prop_assert_eq!(planner.after_named_gap(), after_named_gap);
         prop_assert_eq!(again, runs);
         prop_assert_eq!(marked, (0..requests.len()).map(contributed).collect::<Vec<_>>());
     }

@@ -6,7 +6,7 @@ use crate::drm::device::Device;
 use crate::drm::error::IoctlError;
 use crate::lower::{NullMap, Strategy};
 use crate::uapi;
-use crate::units::{SZ_4K, SZ_64K};
+use crate::units::{SZ_4K, SZ_64K, VmId};
 use std::{error, fmt};
 
 /// A [`NullMap`] and the dummy that it names, which lives as long as this.
@@ -125,8 +125,22 @@ impl Capabilities {
         device: &Device,
         choice: Option<Strategy>,
     ) -> Result<NullBacking, NullMapError> {
+        self.null_map_of(device, choice, None)
+    }
+
+    /// As [`null_map`](Self::null_map), with a dummy that only the VM `exclusive` of `device` can map. The kernel has less to
+    /// do for such a buffer object with each job and each bind.
+    ///
+    /// # Errors
+    /// As for [`null_map`](Self::null_map).
+    pub fn null_map_of(
+        &self,
+        device: &Device,
+        choice: Option<Strategy>,
+        exclusive: Option<VmId>,
+    ) -> Result<NullBacking, NullMapError> {
         let create = |size: u64| {
-            let bo = device.create_bo(size, uapi::BO_NO_MMAP, None);
+            let bo = device.create_bo(size, uapi::BO_NO_MMAP, exclusive);
             bo.map_err(|error| NullMapError::CreateDummy { size, error })
         };
         let (bo, map) = match self.choose(choice)? {

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use proptest::collection::vec;
@@ -22,6 +22,7 @@ struct Setup {
     below_2m: u64,
     max_ops: usize,
     longest_bridge: u64,
+    region_lock: bool,
 }
 
 const MEMORY_SIZE: u64 = 256 * SZ_64K;
@@ -49,13 +50,14 @@ fn setup() -> impl proptest::strategy::Strategy<Value = Setup> {
         1 => any_kernel.prop_map(move |kernel| (kernel, NullMap::Page { dummy })),
     ];
     let bridge = prop::sample::select(vec![0, SZ_4K, SZ_64K, LONGEST_BRIDGE]);
-    (null, 0u64..6, 1usize..9, bridge).prop_map(
-        |((kernel, null), blocks, max_ops, longest_bridge)| Setup {
+    (null, 0u64..6, 1usize..9, bridge, any::<bool>()).prop_map(
+        |((kernel, null), blocks, max_ops, longest_bridge, region_lock)| Setup {
             kernel,
             null,
             below_2m: blocks * SZ_64K,
             max_ops,
             longest_bridge,
+            region_lock,
         },
     )
 }
@@ -157,8 +159,19 @@ fn write(pages: &mut BTreeMap<u64, Page>, run: &Run) {
     }
 }
 
-/// The fewest operations for the runs: neighbours are one where the pages between them are as both want them.
-fn fewest_ops(setup: &Setup, before: &BTreeMap<u64, Page>, runs: &[Run]) -> usize {
+/// The pages of these bytes.
+fn pages_of(va: Va, len: u64) -> impl Iterator<Item = u64> {
+    (va.0..va.0 + len).step_by(SZ_4K as usize)
+}
+
+/// The fewest operations for the runs: neighbours are one where the pages between them are as both want them, and may be
+/// written, as `named` ones always may.
+fn fewest_ops(
+    setup: &Setup,
+    before: &BTreeMap<u64, Page>,
+    named: &BTreeSet<u64>,
+    runs: &[Run],
+) -> usize {
     let chunk = match setup.null {
         NullMap::Sparse | NullMap::Repeat { .. } => u64::MAX,
         NullMap::Chunk { dummy_size, .. } => dummy_size,
@@ -191,7 +204,9 @@ fn fewest_ops(setup: &Setup, before: &BTreeMap<u64, Page>, runs: &[Run]) -> usiz
         let mut wanted = BTreeMap::new();
         write(&mut wanted, &joined);
         let as_wanted = b.va.0 - a.end().0 <= setup.longest_bridge
-            && gap.all(|va| before.get(&va) == wanted.get(&va));
+            && gap.all(|va| {
+                before.get(&va) == wanted.get(&va) && (setup.region_lock || named.contains(&va))
+            });
         !(continues && one_chunk && as_wanted)
     };
     usize::from(!pieces.is_empty()) + pieces.windows(2).filter(|pair| apart(pair)).count()
@@ -213,6 +228,8 @@ struct Planned {
     waits: Vec<SyncOp>,
     signals: Vec<SyncOp>,
     after: BTreeMap<u64, Page>,
+    /// Pages that a request names.
+    named: BTreeSet<u64>,
     fewest_ops: usize,
 }
 
@@ -235,7 +252,8 @@ impl World {
             resources: place(&setup, sizes),
             table: PageTable::new(setup.kernel, bos),
             shadow: Shadow::new(),
-            lowering: Lowering::with_limits(setup.max_ops, setup.longest_bridge),
+            lowering: Lowering::with_limits(setup.max_ops, setup.longest_bridge)
+                .with_region_lock(setup.region_lock),
             setup,
         }
     }
@@ -269,9 +287,14 @@ impl World {
                 waits: &waits,
                 signals: &signals,
                 runs: &runs,
+                after_named_gap: planner.after_named_gap(),
             };
             let ops = call.batch(&batch, tentative.shadow());
-            let fewest_ops = fewest_ops(&self.setup, &pages, &runs);
+            let named = requests
+                .iter()
+                .flat_map(|request| pages_of(request.va, request.len));
+            let named = named.collect();
+            let fewest_ops = fewest_ops(&self.setup, &pages, &named, &runs);
             runs.iter().for_each(|run| write(&mut pages, run));
             tentative.apply(&runs);
             planned.push(Planned {
@@ -280,6 +303,7 @@ impl World {
                 waits,
                 signals,
                 after: pages.clone(),
+                named,
                 fewest_ops,
             });
         }
@@ -293,6 +317,13 @@ impl World {
                 self.table
                     .apply(&op, ops.array.stride())
                     .map_err(TestCaseError::fail)?;
+                // 2. Without a region lock no operation writes a page that no request of its batch names.
+                let batch = planned.iter().find(|plan| plan.ops.contains(&position));
+                let named = batch
+                    .map(|plan| &plan.named)
+                    .filter(|_| !self.setup.region_lock);
+                let mut written = pages_of(Va(op.op.va), op.op.size);
+                prop_assert!(written.all(|va| named.is_none_or(|named| named.contains(&va))));
                 position += 1;
                 for plan in planned.iter().filter(|plan| plan.ops.end == position) {
                     if !plan.ops.is_empty() {
@@ -302,7 +333,7 @@ impl World {
             }
         }
         tentative.commit();
-        // 2. And the shadow knows what the page table holds.
+        // 3. And the shadow knows what the page table holds.
         prop_assert_eq!(&self.table.pages, &shadow_pages(&self.shadow));
         Ok(())
     }

@@ -47,7 +47,7 @@ impl Vm {
             shadow: Shadow::new(),
             resource,
             planner: Planner::new(),
-            lowering: Lowering::new(),
+            lowering: Lowering::new().with_region_lock(true),
         }
     }
 
@@ -83,6 +83,7 @@ impl Vm {
         call.batch(
             &PlannedBatch {
                 runs: &runs,
+                after_named_gap: self.planner.after_named_gap(),
                 ..PlannedBatch::default()
             },
             &self.shadow,
@@ -323,6 +324,18 @@ fn a_gap_is_bridged_if_that_costs_less_than_an_operation() {
             (1, ops)
         );
     }
+}
+
+#[test]
+fn without_a_region_lock_a_gap_is_bridged_only_if_the_requests_name_it() {
+    let mut vm = Vm::with_buffer(NullMap::Sparse);
+    vm.lowering = Lowering::new();
+    let pieces = |at: u64| [memory_bind(0, SZ_64K, 0), memory_bind(at, SZ_64K, 0)];
+    vm.bind(pieces(2 * SZ_64K));
+    let unbound = [null_bind(0, SZ_64K), null_bind(2 * SZ_64K, SZ_64K)];
+    assert_eq!(vm.bind(unbound), (1, 2));
+    vm.bind(pieces(2 * SZ_64K));
+    assert_eq!(vm.bind([null_bind(0, 3 * SZ_64K)]), (1, 1));
 }
 
 #[test]

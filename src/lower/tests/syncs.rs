@@ -65,6 +65,7 @@ fn one_operation_waits_first_and_signals_after() {
         waits: &[WAIT],
         signals: &[SIGNAL],
         runs: &runs(1),
+        ..PlannedBatch::default()
     }]);
     assert_eq!(ioctls[0].syncs, [WAIT, SIGNAL]);
     assert_eq!(ioctls[0].attach, [Attach { op: 0, syncs: 0..2 }]);
@@ -77,6 +78,7 @@ fn a_batch_of_65_537_operations_waits_in_the_first_ioctl_and_signals_in_the_seco
         waits: &[WAIT],
         signals: &[SIGNAL],
         runs: &runs,
+        ..PlannedBatch::default()
     }]);
     assert_eq!(
         ioctls.iter().map(Ops::len).collect::<Vec<_>>(),

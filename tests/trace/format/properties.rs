@@ -1,13 +1,47 @@
 //! What holds for any records, any place where a file ends and any byte that changes.
 
 use proptest::prelude::*;
-use trace::ReadError;
+use trace::{ReadError, Writer};
 
 use super::kit::*;
 use crate::arbitrary;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_file_ends_cleanly_within_its_limit_with_as_many_records_as_fit(
+        records in arbitrary::records(20),
+        limit in 0..4000_u64,
+        per_block in 1..20_usize,
+    ) {
+        let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+        let head = writer.bytes();
+        writer.set_limit(limit);
+        let mut taken = 0;
+        for record in &records {
+            match writer.record(record) {
+                Ok(()) => taken += 1,
+                Err(error) => {
+                    prop_assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+                    break;
+                }
+            }
+            if taken % per_block == 0 {
+                writer.flush().unwrap();
+            }
+        }
+        let bytes = writer.finish().unwrap();
+        prop_assert!(bytes.len() as u64 <= limit.max(head + 30), "{} of {limit}", bytes.len());
+        let (back, error, clean) = read(&bytes, false);
+        prop_assert!(error.is_none() && clean, "{error:?}");
+        prop_assert_eq!(&back, &records[..taken]);
+        // One that was refused would not have fitted.
+        if taken < records.len() {
+            let longer = file(&records[..=taken], per_block);
+            prop_assert!(longer.len() as u64 + 30 > limit);
+        }
+    }
 
     #[test]
     fn records_come_back_as_they_were(

@@ -5,7 +5,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::program;
@@ -59,12 +59,17 @@ pub fn open(
 fn claim(path: &Path) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     // It is emptied when it is known to be free.
+    // A pipe that nobody reads would hold up the application for ever.
     let file = options
         .write(true)
         .create(true)
         .truncate(false)
+        .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
     if !file.metadata()?.is_file() {
+        // From here on, only the thread that writes may have to wait.
+        // SAFETY: a descriptor that is open.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, 0) };
         return Ok(Some(file));
     }
     // SAFETY: a descriptor that is open.

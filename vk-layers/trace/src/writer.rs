@@ -55,20 +55,22 @@ pub fn spawn(shared: Arc<Shared>, target: Target, header: Header) -> io::Result<
 
 fn run(shared: &Shared, target: &Target, header: &Header) -> io::Result<()> {
     let mut writer = Writer::new(&target.file, header)?;
+    writer.set_limit(target.limit.unwrap_or(u64::MAX));
     let mut relevant = Relevant::default();
     loop {
         let (batches, ending) = shared.take(FLUSH);
         let mut flushed = Instant::now();
         for mut batch in batches {
             for entry in batch.drain(..) {
-                write(shared, &mut writer, &mut relevant, entry)?;
-                if target.limit.is_some_and(|limit| writer.bytes() >= limit) {
-                    log::warn!(
-                        "{}: the limit of {} bytes is reached; recording stops, the application goes on",
-                        target.path.display(),
-                        target.limit.unwrap_or_default()
-                    );
-                    return writer.finish().map(drop);
+                match write(shared, &mut writer, &mut relevant, entry) {
+                    Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                        log::warn!(
+                            "{}: {error}; recording stops, the application goes on",
+                            target.path.display()
+                        );
+                        return writer.finish().map(drop);
+                    }
+                    written => written?,
                 }
                 if flushed.elapsed() >= FLUSH {
                     writer.flush()?;

@@ -154,6 +154,13 @@ impl File {
         }
     }
 
+    /// From here on, or no longer: what the VM's ops map as it was before is among their changes, too.
+    pub fn record_rewrites(&self, vm_id: u32, on: bool) {
+        if let Some(vm) = self.vm(vm_id) {
+            vm.record_rewrites(on);
+        }
+    }
+
     /// Lets the buffer object count as a dummy in the VM's changes ([`Gpuvm::set_dummy`]). `None`: there is no such VM.
     pub fn set_dummy(&self, vm_id: u32, bo_id: u64) -> Option<()> {
         self.vm(vm_id).map(|vm| vm.set_dummy(bo_id))
