@@ -20,7 +20,7 @@ Runs every check of panvk-sparse, in this order, and stops at the first that fai
 
   --all   also runs the Vulkan cases on those pairs of a kernel and a null strategy that ask the same of the kernel as
           another pair does, about two minutes more; and what needs a real node on Linux's own panthor in User Mode
-          Linux, about two minutes more, and five the first time (scripts/real-kernel.sh); and Mesa's panvk with the
+          Linux, about three minutes more, and six the first time (scripts/real-kernel.sh); and Mesa's panvk with the
           component, half a minute more, and ten the first time (scripts/panvk.sh), on Debian 12 and 13
 
 The header (drm/panthor_drm.h, uAPI 1.9) comes from /usr/include where that is new enough, else from a Debian

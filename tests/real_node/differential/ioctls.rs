@@ -222,7 +222,8 @@ fn vm_bind(random: &mut Random) -> Call {
     let asynchronous = random.one_in(2);
     let ops: Vec<VmBindOp> = (0..1 + random.below(2))
         .map(|_| {
-            let syncs = [sync_op(random), sync_op(random)];
+            let mut syncs = [sync_op(random), sync_op(random)];
+            syncs[0].flags |= SYNC_OP_SIGNAL;
             let flags = random.pick(&[0, 2, 10, 1 << 28, 2 << 28, 3 << 28, 16]);
             let sync_only = flags == VM_BIND_OP_TYPE_SYNC_ONLY;
             VmBindOp {
@@ -242,7 +243,7 @@ fn vm_bind(random: &mut Random) -> Call {
                 syncs: ObjArray {
                     stride: random.mostly(16, &[8, 0, 24]),
                     count: if asynchronous {
-                        random.below(3) as u32
+                        random.pick(&[1, 1, 2, 0])
                     } else {
                         0
                     },

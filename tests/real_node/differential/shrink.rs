@@ -32,19 +32,7 @@ pub fn shrink(judge: &Judge, mut calls: Vec<Call>, first: &Difference) -> (Vec<C
         }
         smaller
     };
-    // Fewer calls: halves first.
-    let mut part = calls.len() / 2;
-    while part > 0 {
-        let mut from = 0;
-        while from < calls.len() {
-            let mut tried = calls.clone();
-            tried.drain(from..(from + part).min(calls.len()));
-            if tried.is_empty() || !attempt(&mut calls, tried) {
-                from += part;
-            }
-        }
-        part /= 2;
-    }
+    remove_calls(&mut calls, &mut attempt);
     // Fewer ops.
     for at in (0..calls.len()).rev() {
         let mut op = 0;
@@ -73,7 +61,27 @@ pub fn shrink(judge: &Judge, mut calls: Vec<Call>, first: &Difference) -> (Vec<C
             attempt(&mut calls, tried);
         }
     }
+    remove_calls(&mut calls, &mut attempt);
     (calls, difference)
+}
+
+/// Leaves out calls that `attempt` does not need: halves first.
+fn remove_calls(
+    calls: &mut Vec<Call>,
+    attempt: &mut impl FnMut(&mut Vec<Call>, Vec<Call>) -> bool,
+) {
+    let mut part = calls.len() / 2;
+    while part > 0 {
+        let mut from = 0;
+        while from < calls.len() {
+            let mut tried = calls.clone();
+            tried.drain(from..(from + part).min(calls.len()));
+            if tried.is_empty() || !attempt(calls, tried) {
+                from += part;
+            }
+        }
+        part /= 2;
+    }
 }
 
 const LEN_IN_WORDS: usize = super::call::LEN / 4;

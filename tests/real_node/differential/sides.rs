@@ -320,13 +320,18 @@ impl Sides {
         if let Some(bind) = call.bind() {
             let asynchronous = bind.flags & VM_BIND_ASYNC != 0;
             let ops = call.array::<VmBindOp>(&bind.ops).unwrap_or_default();
+            // A synchronous bind does not wait for those that are queued. So that both sides do them in one order, the last
+            // op has to say when it has run (or to write entries, which are waited for).
+            let last = ops.len().wrapping_sub(1);
+            let is_awaited = syncs.iter().any(|(op, sync)| *op == last && signals(sync));
             let is_map = |op: &VmBindOp| op.flags & VM_BIND_OP_TYPE_MASK == VM_BIND_OP_TYPE_MAP;
             return bind.ops.count > 1 << 16
                 || ops.iter().any(|op| op.syncs.count > MANY)
                 || ops
                     .iter()
                     .any(|op| is_map(op) && (asynchronous && op.size == 0 || is_slow(op)))
-                || asynchronous && syncs.iter().any(|(_, sync)| is_wrong(sync));
+                || asynchronous && syncs.iter().any(|(_, sync)| is_wrong(sync))
+                || asynchronous && !self.counted && !is_awaited;
         }
         if call.is(IOCTL_GROUP_SUBMIT) {
             let args: GroupSubmit = call.args().unwrap_or_default();
