@@ -13,7 +13,7 @@ Checks that this machine has what panvk-sparse needs, and installs what is missi
   run    (default) a Rust toolchain, a C linker, the Vulkan loader, vulkaninfo, and Mesa's
          lavapipe from Mesa 25.0 or later
   test   the same, and rustfmt, clippy, a C++ compiler, the Vulkan validation layer,
-         meson and drmdevice
+         meson, pkg-config and drmdevice
   kernel  what building Linux takes (scripts/real-kernel.sh): a C compiler, make, flex, bison, bc, xz
   panvk  what building Mesa's panvk takes (scripts/panvk.sh): Rust, C and C++ compilers, meson, LLVM and clang with
          libclc and the SPIR-V translator, Python modules, and headers of libdrm, X11 and Wayland
@@ -138,6 +138,7 @@ check_system() {
       need vulkan-validationlayers -- "the Vulkan validation layer, under which the tests must be clean"
     command -v drmdevice >/dev/null || need libdrm-tests -- "drmdevice, which lists the virtual node as libdrm sees it"
     command -v meson >/dev/null || need meson ninja-build -- "meson and ninja, by which distributions build and install"
+    command -v pkg-config >/dev/null || need pkg-config -- "pkg-config, by which drivers in C find the component"
   fi
 }
 
@@ -331,7 +332,9 @@ install_packages() {
         others+=("libdrm-tests${libdrm:+=$libdrm}")
         ;;
       # Debian 12's own are older than what Mesa 25.0 asks for.
-      meson | libdrm-dev | wayland-protocols) others+=("$package${target:+/$target}") ;;
+      meson | libdrm-dev | wayland-protocols)
+        if [ $check = check_panvk ] && [ -n "$target" ]; then others+=("$package/$target"); else others+=("$package"); fi
+        ;;
       *) others+=("$package") ;;
     esac
   done

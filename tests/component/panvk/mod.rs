@@ -5,9 +5,11 @@
 
 mod hook;
 mod oracle;
+mod recorded;
 mod reports;
 mod steps;
 
+use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 use common::app::VALIDATION;
@@ -20,11 +22,16 @@ const CHILD: &str = "PANVK_SPARSE_TEST_CHILD";
 
 /// Runs `body` with the driver on a virtual Mali-G610, in a process of its own: this test again.
 fn on_a_virtual_mali(test: &str, kernel: &str, body: impl FnOnce()) {
-    on_a_virtual_mali_with(test, kernel, body);
+    on_a_virtual_mali_with(test, kernel, &[], body);
 }
 
-/// The same. Gives what the process printed, or nothing in that process.
-fn on_a_virtual_mali_with(test: &str, kernel: &str, body: impl FnOnce()) -> Option<String> {
+/// The same, with more variables. Gives what the process printed, or nothing in that process.
+fn on_a_virtual_mali_with(
+    test: &str,
+    kernel: &str,
+    variables: &[(&str, &OsStr)],
+    body: impl FnOnce(),
+) -> Option<String> {
     let test = test.split_once("::").map_or(test, |(_, rest)| rest);
     if std::env::var(CHILD).is_ok_and(|name| name == test) {
         body();
@@ -42,6 +49,7 @@ fn on_a_virtual_mali_with(test: &str, kernel: &str, body: impl FnOnce()) -> Opti
         // It has timeline semaphores as an extension, and our programs call them by their names in Vulkan 1.2.
         .env("MESA_VK_VERSION_OVERRIDE", "1.3")
         .env(CHILD, test)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null());
     let dump = folder.path().join("dump.json");
     preload::apply(&mut command, &format!("{kernel},gpu=g610"), &dump);

@@ -42,6 +42,8 @@ pub struct Oracle<'g> {
     /// What the node said last.
     seen: Seen,
     steps: u32,
+    /// What all steps together cost.
+    total: (u64, u64),
 }
 
 /// The state of the node.
@@ -158,6 +160,7 @@ impl<'g> Oracle<'g> {
             memories: BTreeSet::new(),
             seen: look(),
             steps: 0,
+            total: (0, 0),
         }
     }
 
@@ -284,7 +287,12 @@ impl<'g> Oracle<'g> {
                 now.bind_ops - before.bind_ops,
             )
         });
-        println!("step {:2}: {what}: {cost:?}", self.steps);
+        let (calls, ops) = cost.unwrap_or_default();
+        self.total = (self.total.0 + calls, self.total.1 + ops);
+        println!(
+            "step {:2}: {what}: {calls}/{ops}, together {}/{}",
+            self.steps, self.total.0, self.total.1
+        );
         cost
     }
 }

@@ -250,7 +250,8 @@ fn create_and_bind() {
 #[ignore = "needs panvk: scripts/panvk.sh test"]
 fn panvk_survives_a_kernel_without_memory() {
     let test = common::name_of!(panvk_survives_a_kernel_without_memory);
-    let run = |faults: &str| on_a_virtual_mali_with(test, &format!("1.9{faults}"), create_and_bind);
+    let run =
+        |faults: &str| on_a_virtual_mali_with(test, &format!("1.9{faults}"), &[], create_and_bind);
     let Some(plain) = run("") else { return };
     let value = |said: &str, key: &str| {
         let line = said.lines().find_map(|line| line.strip_prefix(key));
