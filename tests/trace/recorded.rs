@@ -17,7 +17,7 @@ type Counts = BTreeMap<String, u64>;
 
 /// Recording, kernel and strategy; operations for unbound ranges more than in the earlier version; bytes more, or fewer, to the kernel.
 ///
-/// The longest gap that is mapped again to save an operation is 432 KiB, and was 2 MiB; on 1.5 and 1.6-repeat, which are without
+/// The longest gap that is mapped again to save an operation is 360 KiB, and was 2 MiB; on 1.5 and 1.6-repeat, which are without
 /// a region lock, it is only bridged if a request names it. And on 1.6-repeat an unbound range that
 /// does not begin and end with a slot has an operation at each of these ends, where it then needs fewer page-table entries.
 const MORE: [(&str, &str, i64, i64); 6] = [
