@@ -10,7 +10,7 @@
 //! the first level that is no whole number of blocks, too. `PANVK_SPARSE_TEST_TAIL_BASE` is lavapipe's manifest.
 //!
 //! `PANVK_SPARSE_TEST_QUEUES=N` says that lavapipe's queue family has so many queues, and `PANVK_SPARSE_TEST_REFUSE=N` has the
-//! N-th vkQueueSubmit (from 1) refused, `PANVK_SPARSE_TEST_REFUSE_BINDS=N` every N-th vkQueueBindSparse: see [`queues`].
+//! N-th vkQueueSubmit (from 1) refused, `PANVK_SPARSE_TEST_REFUSE_BINDS=N` every N-th vkQueueBindSparse: see `queues`.
 
 mod bind;
 mod queues;
