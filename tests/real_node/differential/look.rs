@@ -117,7 +117,6 @@ fn compare_mappings(sides: &Sides, rig: &Rig, vms: &[u32]) -> Result<(), String>
 
 /// Maps all memory once more on the node.
 fn map_away(sides: &Sides, vm: u32) -> Result<(), String> {
-    let node = &sides.real;
     let bind = |op: VmBindOp| {
         let ops = [op];
         let array = ObjArray {
@@ -125,8 +124,7 @@ fn map_away(sides: &Sides, vm: u32) -> Result<(), String> {
             count: 1,
             array: ops.as_ptr().expose_provenance() as u64,
         };
-        sides.ask(
-            node,
+        sides.ask_node(
             IOCTL_VM_BIND,
             &mut VmBind {
                 vm_id: vm,
@@ -156,7 +154,6 @@ fn map_away(sides: &Sides, vm: u32) -> Result<(), String> {
 
 /// Lets the GPU work in the VM.
 fn work(sides: &Sides, vm: u32) -> Result<(), String> {
-    let node = &sides.real;
     let fail = |what: &str, errno| format!("the look at VM {vm}: {what}: {errno}");
     let queue = [QueueCreate {
         priority: 1,
@@ -180,11 +177,11 @@ fn work(sides: &Sides, vm: u32) -> Result<(), String> {
         ..Default::default()
     };
     sides
-        .ask(node, IOCTL_GROUP_CREATE, &mut group)
+        .ask_node(IOCTL_GROUP_CREATE, &mut group)
         .map_err(|errno| fail("a group", errno))?;
     let mut done = SyncobjCreate::default();
     sides
-        .ask(node, IOCTL_SYNCOBJ_CREATE, &mut done)
+        .ask_node(IOCTL_SYNCOBJ_CREATE, &mut done)
         .map_err(|errno| fail("a syncobj", errno))?;
     let syncs = [SyncOp {
         flags: SYNC_OP_SIGNAL,
@@ -211,7 +208,7 @@ fn work(sides: &Sides, vm: u32) -> Result<(), String> {
         },
     };
     sides
-        .ask(node, IOCTL_GROUP_SUBMIT, &mut submit)
+        .ask_node(IOCTL_GROUP_SUBMIT, &mut submit)
         .map_err(|errno| fail("a job", errno))?;
     let handles = [done.handle];
     let mut wait = SyncobjWait {
@@ -221,7 +218,7 @@ fn work(sides: &Sides, vm: u32) -> Result<(), String> {
         ..Default::default()
     };
     sides
-        .ask(node, IOCTL_SYNCOBJ_WAIT, &mut wait)
+        .ask_node(IOCTL_SYNCOBJ_WAIT, &mut wait)
         .map_err(|errno| fail("the end of a job", errno))
 }
 

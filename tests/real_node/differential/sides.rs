@@ -97,22 +97,10 @@ impl Sides {
         }
     }
 
-    /// Calls one of the two with an argument of its own, which comes back.
-    pub fn ask<T: Plain>(&self, which: &Backend, code: u32, args: &mut T) -> Result<(), Errno> {
-        match which {
-            Backend::Node(_) => {
-                let at = std::ptr::from_mut(args).expose_provenance() as u64;
-                which.ioctl(code, at, self.memory).map(drop)
-            }
-            Backend::Model(file) => {
-                let arena = vpanthor::Arena::new(BASE, 64);
-                let bytes = args.as_bytes_mut();
-                vpanthor::UserMemory::write(&arena, BASE, bytes)?;
-                let result = file.ioctl(code, BASE, &arena);
-                vpanthor::UserMemory::read(&arena, BASE, bytes)?;
-                result.map(drop)
-            }
-        }
+    /// Calls the node alone, with an argument of its own, which comes back.
+    pub fn ask_node<T: Plain>(&self, code: u32, args: &mut T) -> Result<(), Errno> {
+        let at = std::ptr::from_mut(args).expose_provenance() as u64;
+        self.real.ioctl(code, at, self.memory).map(drop)
     }
 
     /// Makes the call on both sides; whether it succeeded.
@@ -192,7 +180,7 @@ impl Sides {
                 ..Default::default()
             };
             // What does not come shows as a difference later.
-            let _ = self.ask(&self.real, IOCTL_SYNCOBJ_TIMELINE_WAIT, &mut args);
+            let _ = self.ask_node(IOCTL_SYNCOBJ_TIMELINE_WAIT, &mut args);
         }
     }
 
@@ -293,8 +281,9 @@ fn hide(call: &Call, real: &mut [u8], model: &mut [u8]) {
     }
 }
 
-/// What must not be sent, since Linux 7.3.4 does not survive it, warns of it, or takes very long.
 impl Sides {
+    /// Whether a call must not be sent, since Linux 7.3.4 does not survive it, warns of it, takes very long, or does not do it
+    /// in an order that is known.
     pub fn is_fatal(&self, call: &Call) -> bool {
         const MANY: u32 = 256;
         let size = ioctl_size(call.request);
