@@ -491,6 +491,6 @@ programs! {
 /// On the kernel's own panthor: `scripts/panvk.sh test` runs it there.
 #[test]
 #[ignore = "needs panvk and a panthor node: scripts/panvk.sh test"]
-fn real_node_panvk_binds_what_is_asked_for() {
+fn panvk_binds_what_is_asked_for_on_linux_itself() {
     program(true, true);
 }
