@@ -269,12 +269,9 @@ pub unsafe extern "system" fn create_semaphore(
         let kind = pnext::find::<vk::SemaphoreTypeCreateInfo>((*info).p_next);
         let is_timeline =
             kind.is_some_and(|kind| (*kind).semaphore_type == vk::SemaphoreType::TIMELINE);
-        // A timeline is destroyed when the application does not expect calls of its allocator.
-        let allocator = if is_timeline {
-            std::ptr::null()
-        } else {
-            allocator
-        };
+        // A timeline that is kept is destroyed when the application does not expect calls of its allocator.
+        let is_kept = is_timeline && device_of(device).is_some_and(|known| known.hosted.is_some());
+        let allocator = if is_kept { std::ptr::null() } else { allocator };
         created(
             "vkCreateSemaphore",
             device,
