@@ -62,7 +62,10 @@ pub unsafe extern "system" fn create_device(
                 (*create_info).queue_create_info_count,
             )
         };
-        let asked: u32 = queues.iter().map(|family| family.queue_count).sum();
+        let asked: u64 = queues
+            .iter()
+            .map(|family| u64::from(family.queue_count))
+            .sum();
         if sparse && instance.driver.config.dummy == Dummy::Alias && asked > 1 {
             log::error!(
                 "vkCreateDevice: {asked} queues asked for, expected one: with {DUMMY}=alias, a device with sparse binding \
@@ -129,7 +132,8 @@ pub unsafe extern "system" fn create_device(
             let family = binding_families.get(queue.queue_family_index as usize);
             family.copied().unwrap_or(false)
         });
-        let binds_on_one_queue = binding.map(|family| family.queue_count).sum::<u32>() <= 1;
+        let binding = binding.map(|family| u64::from(family.queue_count));
+        let binds_on_one_queue = binding.sum::<u64>() <= 1;
         DEVICES.insert(
             handle.as_raw(),
             Arc::new(Device {

@@ -76,13 +76,14 @@ fn resource_destroyed(device: vk::Device, id: ResourceId, destroy: impl FnOnce(&
         };
         // First, so that no other thread's submit starts it from here on.
         hosted.remove_resource(id);
+        // A start of it that another thread is submitting comes first.
+        let turn = known.aliases().then(|| known.starts.turn());
         if let ResourceId::Image(image) = id {
             known.images.remove(image);
         }
-        if known.aliases() {
-            known.starts.destroy(&known, id);
-        } else {
-            destroy(&known.table);
+        match turn {
+            Some(turn) => known.starts.destroy(&known, id, &turn),
+            None => destroy(&known.table),
         }
         Some(())
     });
@@ -236,8 +237,11 @@ unsafe fn add_image(
         // SAFETY: the caller's promise.
         let (requirements, layout) = unsafe { Requirements::of(device, image, info) }
             .map_err(|error| HostedError::Refused(format!("{id}: {error}")))?;
-        hosted.add_image(image.as_raw(), &layout, dummy)?;
+        // First, for another thread's submit may start the image as soon as `Hosted` knows it.
         device.images.insert(image.as_raw(), Arc::new(requirements));
+        hosted
+            .add_image(image.as_raw(), &layout, dummy)
+            .inspect_err(|_| drop(device.images.remove(image.as_raw())))?;
     } else {
         hosted.add_resource(id, needs.size, needs.alignment, dummy)?;
     }
@@ -269,12 +273,9 @@ pub unsafe extern "system" fn create_semaphore(
         let kind = pnext::find::<vk::SemaphoreTypeCreateInfo>((*info).p_next);
         let is_timeline =
             kind.is_some_and(|kind| (*kind).semaphore_type == vk::SemaphoreType::TIMELINE);
-        // A timeline is destroyed when the application does not expect calls of its allocator.
-        let allocator = if is_timeline {
-            std::ptr::null()
-        } else {
-            allocator
-        };
+        // A timeline that is kept is destroyed when the application does not expect calls of its allocator.
+        let is_kept = is_timeline && device_of(device).is_some_and(|known| known.hosted.is_some());
+        let allocator = if is_kept { std::ptr::null() } else { allocator };
         created(
             "vkCreateSemaphore",
             device,

@@ -310,6 +310,9 @@ fn a_report_that_can_not_be_written_is_said_before_the_cases_are_run() {
     let output = bench.cts(SOON, FAILS, &["--junit", "/gone/j.xml"]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(bench.read("deqp-vk.ran"), "");
+    // That there is no room is only seen in the end. The command line made sense.
+    let output = bench.cts("dEQP-VK.t.pass", "", &["--junit", "/dev/full"]);
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
@@ -566,6 +569,13 @@ fn junit_says_the_same_as_the_exit_status() {
         let count = |name| tags.iter().filter(|tag| tag.as_str() == name).count();
         assert_eq!(count("testsuite"), suites, "{text}");
         assert_eq!(count("failure") + count("error") > 0, status == 1, "{text}");
+        for (attribute, element) in [(" skipped=\"", "skipped"), (" failures=\"", "failure")] {
+            let said = text.split(attribute).skip(1).map(|rest| {
+                let number = rest.split('"').next().unwrap_or_default();
+                number.parse::<usize>().expect("a number")
+            });
+            assert_eq!(said.sum::<usize>(), count(element), "{attribute}: {text}");
+        }
     }
 }
 

@@ -424,6 +424,9 @@ fn a_call_over_memory_that_is_freed_meanwhile_is_taken_back_and_can_come_again()
             let call = call(BUFFER, &[bind(0, SZ_64K, memory, SZ_64K)]);
             let freed = hosted.bind(&call, &mut |_| {
                 hosted.remove_memory(MEMORY);
+                let other = ResourceId::Buffer(0x11);
+                hosted.add_resource(other, SIZE, PAGE, None).unwrap();
+                hosted.remove_resource(other);
                 Err(ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY)
             });
             assert!(freed.is_err());

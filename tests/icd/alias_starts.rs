@@ -106,6 +106,43 @@ fn resources_come_and_go_while_another_thread_binds() {
     );
 }
 
+/// Mip tails are bound by offsets that have to be known as long as a start may bind them: any others are refused.
+#[test]
+fn images_with_tails_come_and_go_while_another_thread_submits() {
+    over(
+        common::name_of!(images_with_tails_come_and_go_while_another_thread_submits),
+        ("PANVK_SPARSE_TEST_TAIL", "1:layer"),
+        "",
+        |app| {
+            let gpu = Gpu::new(app);
+            let shape = ImageShape {
+                flags: vk::ImageCreateFlags::SPARSE_RESIDENCY,
+                levels: 4,
+                ..ImageShape::flat(512, 512)
+            };
+            let submitting = AtomicBool::new(true);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while submitting.load(Ordering::Relaxed) {
+                        drop(Image::sparse(&gpu, &shape));
+                    }
+                });
+                let end = Instant::now() + Duration::from_secs(10);
+                // SAFETY: the queue is this thread's.
+                let queue = unsafe { gpu.device.get_device_queue(gpu.compute_family, 0) };
+                let mut result = Ok(());
+                while result.is_ok() && Instant::now() < end {
+                    // SAFETY: as above.
+                    result = unsafe { gpu.device.queue_submit(queue, &[], vk::Fence::null()) };
+                }
+                submitting.store(false, Ordering::Relaxed);
+                assert_eq!(result, Ok(()));
+            });
+            gpu.wait_idle();
+        },
+    );
+}
+
 #[test]
 fn a_start_whose_wait_is_refused_is_waited_for_by_the_next_submission() {
     over(

@@ -1,10 +1,12 @@
 //! Timeline semaphores that are destroyed as soon as the application may do so.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ash::vk;
-use common::config::Config;
+use common::config::{Config, icd_manifest};
 use common::{App, Gpu};
+use vulkan::base::{Base, first_proc};
 
 const ROUNDS: usize = 10_000;
 
@@ -77,4 +79,100 @@ fn a_timeline_that_has_its_value_can_be_destroyed() {
     };
     // What is freed is overwritten.
     common::child::run(test, config, &[("MALLOC_PERTURB_", "165")], body, |_| {});
+}
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static FREED: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "system" fn allocate(
+    _: *mut c_void,
+    size: usize,
+    alignment: usize,
+    _: vk::SystemAllocationScope,
+) -> *mut c_void {
+    ALLOCATED.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: a power of two, and a size that is a multiple of it.
+    unsafe { libc::aligned_alloc(alignment, size.next_multiple_of(alignment)) }
+}
+
+unsafe extern "system" fn reallocate(
+    _: *mut c_void,
+    _: *mut c_void,
+    _: usize,
+    _: usize,
+    _: vk::SystemAllocationScope,
+) -> *mut c_void {
+    std::ptr::null_mut()
+}
+
+unsafe extern "system" fn free(_: *mut c_void, memory: *mut c_void) {
+    FREED.fetch_add(usize::from(!memory.is_null()), Ordering::Relaxed);
+    // SAFETY: whoever it is of, it was made by the C library.
+    unsafe { libc::free(memory) };
+}
+
+unsafe extern "system" fn negotiate(_: *mut u32) -> vk::Result {
+    vk::Result::SUCCESS
+}
+
+/// On a device without sparse binding the driver does not keep timelines. The functions are found by instance, as a program
+/// does that has no loader: by device there are only the base driver's.
+#[test]
+fn a_timeline_is_destroyed_with_the_allocator_that_made_it() {
+    let config = Config::Icd {
+        kernel: "1.9",
+        null: "auto",
+    };
+    let test = common::name_of!(a_timeline_is_destroyed_with_the_allocator_that_made_it);
+    let body = || {
+        let driver = Base::load(Some(icd_manifest()), negotiate).expect("it was built");
+        driver.negotiate(5).expect("it speaks version 5");
+        let mut timelines =
+            vk::PhysicalDeviceTimelineSemaphoreFeatures::default().timeline_semaphore(true);
+        let queues = [vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0])];
+        let of_device = vk::DeviceCreateInfo::default()
+            .queue_create_infos(&queues)
+            .push_next(&mut timelines);
+        let application = vk::ApplicationInfo::default().api_version(vk::API_VERSION_1_3);
+        let of_instance = vk::InstanceCreateInfo::default().application_info(&application);
+        let allocator = vk::AllocationCallbacks {
+            pfn_allocation: Some(allocate),
+            pfn_reallocation: Some(reallocate),
+            pfn_free: Some(free),
+            ..vk::AllocationCallbacks::default()
+        };
+        let mut kind =
+            vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
+        let info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
+        // SAFETY: the driver's own functions, by their names; all that is made is destroyed, the last first.
+        unsafe {
+            let no_instance = vk::Instance::null();
+            let of_driver = |name: &_| driver.instance_proc(no_instance, name);
+            let get_instance_proc_addr: vk::PFN_vkGetInstanceProcAddr =
+                first_proc(&[c"vkGetInstanceProcAddr"], of_driver).expect("every driver has it");
+            let entry = ash::Entry::from_static_fn(ash::StaticFn {
+                get_instance_proc_addr,
+            });
+            let instance = entry.create_instance(&of_instance, None);
+            let instance = instance.expect("vkCreateInstance");
+            let physical = instance.enumerate_physical_devices().expect("lavapipe");
+            let device = instance.create_device(physical[0], &of_device, None);
+            let device = device.expect("vkCreateDevice");
+            let by_instance = |name: &std::ffi::CStr| {
+                let function = get_instance_proc_addr(instance.handle(), name.as_ptr());
+                function.map_or(std::ptr::null(), |function| function as *const c_void)
+            };
+            let functions = ash::Device::load_with(by_instance, device.handle());
+            let made = functions.create_semaphore(&info, Some(&allocator));
+            functions.destroy_semaphore(made.expect("vkCreateSemaphore"), Some(&allocator));
+            device.destroy_device(None);
+            instance.destroy_instance(None);
+        }
+        let [allocated, freed] = [&ALLOCATED, &FREED].map(|count| count.load(Ordering::Relaxed));
+        assert!(allocated > 0);
+        assert_eq!(freed, allocated);
+    };
+    common::child::run(test, config, &[], body, |outcome| {
+        assert_eq!(outcome.stderr, "");
+    });
 }

@@ -64,8 +64,8 @@ impl<'a> Suite<'a> {
     fn write(&self, out: &mut String, not_run: &[String]) {
         let results = &self.run.results;
         let skipped = |case: &String, status| {
-            status == Status::Skip && !self.failures.contains_key(case.as_str())
-                || self.expected.contains(case)
+            !self.failures.contains_key(case.as_str())
+                && (status == Status::Skip || self.expected.contains(case))
         };
         let skipped = results
             .iter()

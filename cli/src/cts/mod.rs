@@ -51,8 +51,8 @@ Mesa's cache of shaders is off, so that no run profits from the one before it.
 
 Exit status: 0 every result is as expected, none is worse than on the bare base driver where --baseline is given (noted
 are a better one, an expected failure that passes, and what is taken back: not supported by PANVK_SPARSE_PROFILE=mali,
-by PANVK_SPARSE_DUMMY=alias, or by the list of what lavapipe can't do), and the kernel answered as its model; 1 something is not, or a run could not be finished; 2 the command line makes no sense;
-130 stopped, after what was found till then.";
+by PANVK_SPARSE_DUMMY=alias, or by the list of what lavapipe can't do), and the kernel answered as its model; 1 something
+is not, or a run could not be finished; 2 the command line makes no sense; 130 stopped, after what was found till then.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DETAILS)]
@@ -165,13 +165,11 @@ pub struct Outcome {
 /// Runs the tests.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let stop = Stop::on_signals()?;
-    let unwritable =
-        |path: &Path, error| Error::Usage(format!("--junit {}: {error}", path.display()));
     if let Some(path) = &args.junit {
         // Before the cases, which may take hours.
         let mut options = fs::OpenOptions::new();
         let opened = options.write(true).create(true).truncate(false).open(path);
-        opened.map_err(|error| unwritable(path, error))?;
+        opened.map_err(|error| Error::Usage(format!("--junit {}: {error}", path.display())))?;
     }
     let deqp = Deqp::new(&args.deqp_vk, args.archive_dir.as_deref())?;
     let expectations = Expectations::of(args)?;
@@ -261,7 +259,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         return Err(error);
     }
     if let Some(path) = &args.junit {
-        fs::write(path, junit::xml(&report)).map_err(|error| unwritable(path, error))?;
+        fs::write(path, junit::xml(&report))
+            .map_err(|error| Error::Run(format!("--junit {}: {error}", path.display())))?;
     }
     let output = match args.json {
         true => report.json().map_err(Error::Run)?,

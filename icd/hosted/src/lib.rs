@@ -180,6 +180,9 @@ impl Hosted {
         let mut state = self.state();
         state.fresh.retain(|&fresh| fresh != id);
         state.space.remove_resource(id);
+        if state.in_flight == 0 {
+            state.space.settle();
+        }
         lock(&self.order).remove_resource(id);
         state.take_changes(&self.device);
     }

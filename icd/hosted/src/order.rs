@@ -39,7 +39,7 @@ impl Clock {
 #[derive(Clone, Debug, Default)]
 struct Line {
     after: Clock,
-    /// Waits of timelines for what may yet have to be submitted.
+    /// Waits of timelines for what may yet have to be submitted: of each timeline the one for the largest value.
     open: Vec<Semaphore>,
 }
 
@@ -203,7 +203,42 @@ impl Order {
             .is_some_and(|&value| value >= wait.value);
         let comes = |signal: &Signal| signal.certain && signal.value >= wait.value;
         if !reached && !signals.iter().any(comes) {
-            line.open.push(wait);
+            match line.open.iter_mut().find(|one| one.handle == wait.handle) {
+                Some(one) => one.value = wait.value.max(one.value),
+                None => line.open.push(wait),
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolve::ResolvedBatch;
+
+    #[test]
+    fn a_queue_that_waits_for_one_timeline_over_and_over_remembers_the_largest_value() {
+        const T: u64 = 5;
+        let mut order = Order::default();
+        order.add_timeline(T);
+        let mut place = |value, reached| {
+            let mut call = BindCall::default();
+            call.infos.push(BindInfo {
+                waits: vec![Semaphore { handle: T, value }],
+                ..BindInfo::default()
+            });
+            let mut resolved = Resolved::default();
+            resolved.batches.push(ResolvedBatch::default());
+            let values = [(T, reached)].into_iter().collect();
+            let placed = order.place(1, &call, &mut resolved, &values);
+            let open: Vec<u64> = placed.line.open.iter().map(|wait| wait.value).collect();
+            order.taken(placed);
+            open
+        };
+        assert_eq!(place(3, 0), [3]);
+        assert_eq!(place(9, 2), [9]);
+        assert_eq!(place(4, 3), [9]);
+        assert_eq!(place(4, 8), [9]);
+        assert!(place(4, 9).is_empty());
     }
 }

@@ -151,7 +151,7 @@ impl Space {
         mapped.map_err(|error| HostedError::of_vm(&id.to_string(), error))
     }
 
-    /// A sparse resource is destroyed; its binds go with it.
+    /// A sparse resource is destroyed; its binds go with it. As after a call, buffer objects stay until [`Space::settle`].
     pub fn remove_resource(&mut self, id: ResourceId) {
         let Some(resource) = self.addresses.get(id) else {
             return;
@@ -165,7 +165,6 @@ impl Space {
                 self.addresses.retire(id);
             }
         }
-        self.memories.collect(&mut self.vm);
     }
 
     /// Whether all binds of a call can be carried out, without doing it.

@@ -37,7 +37,8 @@ struct List {
 }
 
 /// The turn of one thread to submit a start. It ends with this, come what may.
-struct Turn<'a>(&'a Starts);
+#[derive(Debug)]
+pub struct Turn<'a>(&'a Starts);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
@@ -177,7 +178,7 @@ impl Starts {
     }
 
     /// Takes the turn once no thread has it.
-    fn turn(&self) -> Turn<'_> {
+    pub fn turn(&self) -> Turn<'_> {
         let mut list = self.lock();
         while list.submitting {
             let waited = self.submitted.wait(list);
@@ -269,9 +270,8 @@ impl Starts {
 
     /// The application destroys a resource, which `Hosted` does not know any more: the base driver's object goes now, or
     /// once its start is over.
-    pub fn destroy(&self, device: &Device, id: ResourceId) {
-        let turn = self.turn();
-        self.collect(device, &turn);
+    pub fn destroy(&self, device: &Device, id: ResourceId, turn: &Turn<'_>) {
+        self.collect(device, turn);
         let mut list = self.lock();
         let mut starts = list.under_way.iter_mut();
         match starts.find(|start| start.resources.contains(&id)) {

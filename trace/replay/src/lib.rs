@@ -129,7 +129,10 @@ impl Replay {
                 self.note_object(added);
             }
             Event::ResourceDestroyed { device, resource } => {
-                self.on(*device, |alive| alive.space.remove_resource(*resource));
+                self.on(*device, |alive| {
+                    alive.space.remove_resource(*resource);
+                    alive.space.settle();
+                });
             }
             Event::TimelineCreated { device, semaphore } => {
                 self.on(*device, |alive| alive.stand_ins.add_timeline(*semaphore));
