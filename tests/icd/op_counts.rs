@@ -193,7 +193,8 @@ mod rows {
     pub fn unbind_every_second_piece_where_the_rest_is_unbound(chunked: bool) {
         let setup = |w: &World<'_>| w.call(w.pieces(every_second()));
         let cost = cost(setup, |w| w.call(w.null_pieces(every_second())));
-        expect(&cost, 1, 0, null(chunked, CHUNKS), 0);
+        // Nobody names what lies between, and uAPI 1.5 has no region lock: the GPU may be reading there.
+        expect(&cost, 1, 0, null(chunked, HALF), 0);
     }
 
     pub fn unbind_in_contiguous_pieces(chunked: bool) {

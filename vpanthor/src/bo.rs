@@ -37,7 +37,7 @@ pub struct Bo {
 }
 
 /// Bytes of the device file at which buffer objects can be (`DRM_FILE_PAGE_OFFSET_SIZE`). The model does not run out of it.
-const MMAP_OFFSETS: u64 = 0xfffff * 256 * SZ_4K;
+pub(super) const MMAP_OFFSETS: u64 = 0xfffff * 256 * SZ_4K;
 
 /// The next [`Bo::id`].
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);

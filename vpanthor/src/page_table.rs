@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use panvk_sparse::lower::Work;
 use panvk_sparse::units::{SZ_2M, SZ_4K};
 
+use super::bo::MMAP_OFFSETS;
 use super::bo_table::BoIndex;
 use super::mapping::{Backing, Content, MapFlags};
 
@@ -59,8 +60,8 @@ impl PtStats {
     }
 }
 
-/// Bytes of a buffer object each page of which an entry can name.
-pub(super) const MOST_BO_BYTES: u64 = SZ_4K << Entry::PAGE_BITS;
+// An entry has room for the number of any page of a buffer object.
+const _: () = assert!(MMAP_OFFSETS <= SZ_4K << Entry::PAGE_BITS);
 
 /// A page-table entry: valid bit, flags, buffer object, page of it. All bits 0: not mapped.
 #[derive(Clone, Copy, PartialEq, Eq)]

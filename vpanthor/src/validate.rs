@@ -1,6 +1,6 @@
 //! What panthor looks at in one `VM_BIND` op before it touches the VM, and in which order.
 //!
-//! Every refusal is `EINVAL` but that of a buffer object too large to be pinned, so the order shows in two places only: a sync op on a synchronous bind is refused even where
+//! Every refusal is `EINVAL`, so the order shows in two places only: a sync op on a synchronous bind is refused even where
 //! the size is 0, and a synchronous op of size 0 is a success whatever else it says.
 
 use std::fmt;
@@ -19,7 +19,6 @@ use super::bo::Bo;
 use super::flavour::{Flavour, RepeatRule};
 use super::gpuvm::Gpuvm;
 use super::mapping::{MapFlags, Source};
-use super::page_table::MOST_BO_BYTES;
 use super::refusal::{ensure, refuse};
 
 /// The fields of a `struct drm_panthor_vm_bind_op` that are looked at here.
@@ -221,7 +220,6 @@ fn validate_map(op: &BindOp, flags: u32, context: &Context<'_>) -> Result<Source
         bo.exclusive_vm.is_none_or(|vm| vm == context.vm_id),
         "the buffer object is exclusive to another VM",
     )?;
-    ensure_mappable(&bo)?;
     let offset = op.bo_offset;
     let fits = |len: u64| offset <= bo.size && len <= bo.size - offset;
     if can_repeat && flags & VM_BIND_OP_MAP_REPEAT != 0 {
@@ -238,17 +236,6 @@ fn validate_map(op: &BindOp, flags: u32, context: &Context<'_>) -> Result<Source
     }
     ensure(fits(op.size), "the range exceeds the buffer object")?;
     Ok(Source::Bo { bo, offset })
-}
-
-/// The kernel pins all pages of a buffer object when it maps it, and no machine has that many.
-fn ensure_mappable(bo: &Bo) -> Result<(), Errno> {
-    if bo.size > MOST_BO_BYTES {
-        return Err(refuse(
-            Errno::NOMEM,
-            "the buffer object has more pages than can be pinned",
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use super::fence::{Fence, FenceSet};
 use super::flavour::RepeatRule;
 use super::gpuvm::Gpuvm;
 use super::heaps::Heaps;
-use super::kernel::OpenOptions;
 use super::page_table::PtStats;
 use super::queue::Queue;
 use super::shared::{Alive, lock};
@@ -108,13 +107,14 @@ impl Vm {
         serial: u32,
         user_va_range: u64,
         repeat_rule: Option<RepeatRule>,
-        options: OpenOptions,
+        record_changes: bool,
+        small_dummy: bool,
         faults: Arc<Faults>,
         alive: Alive,
     ) -> Arc<Self> {
         let mut gpuvm = Gpuvm::new(user_va_range, repeat_rule);
-        gpuvm.record_changes(options.record_changes);
-        if options.small_pages {
+        gpuvm.record_changes(record_changes);
+        if small_dummy {
             gpuvm.use_small_dummy();
         }
         Arc::new(Self {

@@ -434,28 +434,6 @@ fn a_bo_named_dummy_counts_as_nothing_in_changes() {
     assert_eq!(p.file.take_changes(vm), []);
 }
 
-/// No machine has the pages, and no page-table entry of the model has room for their numbers.
-#[test]
-fn a_buffer_object_beyond_any_memory_can_be_made_but_not_mapped() {
-    for flavour in Flavour::ALL {
-        let p = Process::model(flavour);
-        let (vm, most) = (p.vm(), 1u64 << 48);
-        let (fits, larger) = (p.bo(most), p.bo(2 * most));
-        assert_eq!(
-            p.bind(vm, &[map(fits, most - PAGE, 0, PAGE)]),
-            Ok(()),
-            "{flavour}"
-        );
-        let place = p.file.with_gpuvm(vm, |gpuvm| gpuvm.translate(0));
-        assert_eq!(place.unwrap().unwrap().offset, most - PAGE);
-        for at in [0, most, most + PAGE] {
-            let mapped = p.bind(vm, &[map(larger, at, MIB, PAGE)]);
-            assert_eq!(mapped, Err(Errno::NOMEM), "{flavour} {at:#x}");
-        }
-        assert!(!p.is_mapped(vm, MIB));
-    }
-}
-
 #[test]
 fn small_pages_make_small_entries_and_sparse_is_cut_as_if_it_were_huge() {
     let options = OpenOptions {

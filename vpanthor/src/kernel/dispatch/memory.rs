@@ -45,7 +45,8 @@ pub(super) fn vm_create(file: &File, args: &mut VmCreate, _: &dyn UserMemory) ->
         kernel.next_vm_serial(),
         range,
         kernel.flavour().repeat_rule(),
-        file.options,
+        file.options.record_changes,
+        file.options.small_pages,
         file.faults.clone(),
         kernel.count_vm(),
     );
