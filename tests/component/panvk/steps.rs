@@ -146,8 +146,10 @@ pub fn program(null_is_one_op: bool, all: bool) {
     );
     let unbound = || second().map(|(at, size)| (at, size, None));
     let cost = on.bind(&mut oracle, "unbind every second piece", unbound());
+    // Nobody names what lies between, and uAPI 1.5 has no region lock: the GPU may be reading there.
+    let most = if null_is_one_op { 1 } else { PIECES / 2 };
     assert!(
-        cost.is_none_or(|cost| cost.0 == 1 && cost.1 <= slots(SIZE)),
+        cost.is_none_or(|cost| cost.0 == 1 && cost.1 <= most),
         "{cost:?}"
     );
     costs(on.bind(&mut oracle, "unbind them again", unbound()), (1, 1));
