@@ -97,7 +97,7 @@ impl Scenario {
     }
 }
 
-fn unbound(va: Va, len: u64) -> Request {
+pub fn unbound(va: Va, len: u64) -> Request {
     Request {
         va,
         len,

@@ -4,6 +4,8 @@ use ash::vk;
 use common::App;
 use common::config::Config;
 
+use crate::queries;
+
 const ICD: Config = Config::Icd {
     kernel: "1.9",
     null: "auto",
@@ -23,53 +25,17 @@ fn under(test: &str, profile: &str, body: fn(&App)) {
     );
 }
 
+const FORMAT: vk::Format = vk::Format::R8G8B8A8_UNORM;
+const TILING: vk::ImageTiling = vk::ImageTiling::OPTIMAL;
+
 fn formats(app: &App, ty: vk::ImageType) -> usize {
-    let (format, usage) = (vk::Format::R8G8B8A8_UNORM, vk::ImageUsageFlags::SAMPLED);
-    let (one, tiling) = (vk::SampleCountFlags::TYPE_1, vk::ImageTiling::OPTIMAL);
-    // SAFETY: a physical device of this instance.
-    unsafe {
-        let get = |physical| {
-            app.instance
-                .get_physical_device_sparse_image_format_properties(
-                    physical, format, ty, one, usage, tiling,
-                )
-        };
-        get(app.physical).len()
-    }
+    queries::residencies(app, FORMAT, ty, vk::SampleCountFlags::TYPE_1, TILING)
 }
 
 /// Whether an image of this kind can be created.
 fn image(app: &App, ty: vk::ImageType, flags: vk::ImageCreateFlags) -> Result<(), vk::Result> {
-    let (format, usage) = (vk::Format::R8G8B8A8_UNORM, vk::ImageUsageFlags::SAMPLED);
-    let tiling = vk::ImageTiling::OPTIMAL;
-    let info = vk::PhysicalDeviceImageFormatInfo2::default()
-        .format(format)
-        .ty(ty)
-        .tiling(tiling)
-        .usage(usage)
-        .flags(flags);
-    let mut properties = vk::ImageFormatProperties2::default();
-    // SAFETY: a physical device of this instance.
-    unsafe {
-        let first = app
-            .instance
-            .get_physical_device_image_format_properties(
-                app.physical,
-                format,
-                ty,
-                tiling,
-                usage,
-                flags,
-            )
-            .map(drop);
-        let second = app.instance.get_physical_device_image_format_properties2(
-            app.physical,
-            &info,
-            &mut properties,
-        );
-        assert_eq!(first, second);
-        second
-    }
+    let [image, _] = queries::images(app, FORMAT, ty, TILING, flags);
+    image
 }
 
 fn device(app: &App, features: vk::PhysicalDeviceFeatures) -> Result<(), vk::Result> {

@@ -76,7 +76,7 @@ fn is_allowed(
 }
 
 /// How many `VkSparseImageFormatProperties` there are, by both functions.
-fn residencies(
+pub fn residencies(
     app: &App,
     format: vk::Format,
     ty: vk::ImageType,
@@ -110,7 +110,7 @@ fn residencies(
 }
 
 /// Whether images of the kind can be made, by both functions; those of memory that is shared, by the one that can say.
-fn images(
+pub fn images(
     app: &App,
     format: vk::Format,
     ty: vk::ImageType,

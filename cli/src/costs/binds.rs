@@ -3,7 +3,7 @@
 use panvk_sparse::bind::{Request, Target};
 use panvk_sparse::units::{BoRef, SZ_2M, SZ_4K, SZ_64K, Va};
 
-use crate::scenario::Call;
+use crate::scenario::{Call, unbound};
 
 /// The buffer that is bound, in bytes: whole slots of 2 MiB.
 pub const BUFFER_SIZE: u64 = 96 << 20;
@@ -23,7 +23,7 @@ pub struct Bind {
 /// All of them, for a buffer at `va`.
 pub fn all(va: Va, memory: BoRef) -> Vec<Bind> {
     let buffer = Buffer { va, memory };
-    let unbound = || buffer.null(0, BUFFER_SIZE);
+    let all_unbound = || buffer.null(0, BUFFER_SIZE);
     let mut binds = Vec::new();
     let mut add = |what: String, before: Vec<Call>, call: Call| {
         binds.push(Bind {
@@ -50,7 +50,7 @@ pub fn all(va: Va, memory: BoRef) -> Vec<Bind> {
         );
         add(
             format!("{} bound", name(size)),
-            vec![vec![unbound()]],
+            vec![vec![all_unbound()]],
             bound,
         );
     }
@@ -67,15 +67,15 @@ pub fn all(va: Va, memory: BoRef) -> Vec<Bind> {
         let what = format!("{count} pieces of {}", name(size));
         add(
             format!("{what}, bound"),
-            vec![vec![unbound()]],
+            vec![vec![all_unbound()]],
             bound.clone(),
         );
         if count != 64 {
-            let again = vec![vec![unbound()], bound];
+            let again = vec![vec![all_unbound()], bound];
             add(
                 format!("{what}, unbound as a whole"),
                 again,
-                vec![unbound()],
+                vec![all_unbound()],
             );
         }
     }
@@ -91,11 +91,10 @@ pub fn all(va: Va, memory: BoRef) -> Vec<Bind> {
         );
     }
     for count in [64, 1024] {
-        let reverse = |i| buffer.map(i * SZ_64K, SZ_64K, (count - 1 - i) * SZ_64K);
         add(
             format!("{count} pieces of {} in reverse, bound", name(SZ_64K)),
-            vec![vec![unbound()]],
-            (0..count).map(reverse).collect(),
+            vec![vec![all_unbound()]],
+            buffer.in_reverse(count),
         );
     }
     for size in [8 << 20, BUFFER_SIZE] {
@@ -109,13 +108,15 @@ pub fn all(va: Va, memory: BoRef) -> Vec<Bind> {
     }
     // Those of docs/performance.md: every second piece of a buffer of 100,000,000 bytes, and all of them with memory in reverse.
     let half = buffer.every_second(SZ_64K, 763);
-    let reverse = |i| buffer.map(i * SZ_64K, SZ_64K, (1524 - i) * SZ_64K);
-    let reversed: Call = (0..1525).map(reverse).collect();
-    for (what, call) in [("763 pieces", half), ("1525 pieces in reverse", reversed)] {
+    let reversed = buffer.in_reverse(1525);
+    for (what, call) in [
+        ("763 pieces of 64 KiB", half),
+        ("1525 pieces of 64 KiB in reverse", reversed),
+    ] {
         for (order, as_it_is) in [("", false), (", in ascending order", true)] {
             binds.push(Bind {
-                what: format!("{what} of 64 KiB, bound{order}"),
-                before: vec![vec![unbound()]],
+                what: format!("{what}, bound{order}"),
+                before: vec![vec![all_unbound()]],
                 call: call.clone(),
                 as_it_is,
             });
@@ -131,11 +132,7 @@ struct Buffer {
 
 impl Buffer {
     fn null(&self, at: u64, len: u64) -> Request {
-        Request {
-            va: Va(self.va.0 + at),
-            len,
-            target: Target::Null,
-        }
+        unbound(Va(self.va.0 + at), len)
     }
 
     fn map(&self, at: u64, len: u64, offset: u64) -> Request {
@@ -148,6 +145,12 @@ impl Buffer {
     /// `count` pieces of `size` bytes with as much between them.
     fn every_second(&self, size: u64, count: u64) -> Call {
         let piece = |i| self.map(2 * i * size, size, i * size);
+        (0..count).map(piece).collect()
+    }
+
+    /// `count` pieces of 64 KiB side by side, with their memory in reverse.
+    fn in_reverse(&self, count: u64) -> Call {
+        let piece = |i| self.map(i * SZ_64K, SZ_64K, (count - 1 - i) * SZ_64K);
         (0..count).map(piece).collect()
     }
 }

@@ -34,15 +34,15 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// What the model has written in between.
-    pub fn of(before: &PtStats, now: &PtStats) -> Self {
+    /// What the model has written.
+    pub fn of(stats: &PtStats) -> Self {
         Self {
-            map_4k: now.map_4k - before.map_4k,
-            map_2m: now.map_2m - before.map_2m,
-            clear_4k: now.clear_4k - before.clear_4k,
-            clear_2m_block: now.clear_2m_block - before.clear_2m_block,
-            clear_2m_table: now.clear_2m_table - before.clear_2m_table,
-            tables: now.table_pages - before.table_pages,
+            map_4k: stats.map_4k,
+            map_2m: stats.map_2m,
+            clear_4k: stats.clear_4k,
+            clear_2m_block: stats.clear_2m_block,
+            clear_2m_table: stats.clear_2m_table,
+            tables: stats.table_pages,
         }
     }
 

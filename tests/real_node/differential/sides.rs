@@ -221,7 +221,7 @@ impl Sides {
             return Ok(());
         }
         let model = self.model_entries();
-        let expected = rig::Entries::of(&self.entries.0, &model);
+        let expected = rig::Entries::of(&model).since(&rig::Entries::of(&self.entries.0));
         for tries in 0.. {
             let now = rig.entries();
             let seen = now.since(&self.entries.1);
