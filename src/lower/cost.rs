@@ -12,8 +12,10 @@ pub struct Work {
     pub ioctls: u64,
     /// Operations in them.
     pub ops: u64,
-    /// Calls into the page-table code. A repeated mapping takes one for each repetition.
+    /// Calls into the page-table code, without those that `repetitions` counts.
     pub calls: u64,
+    /// Further calls for the same 2 MiB slot of a mapping that repeats: one for each repetition in it after the first.
+    pub repetitions: u64,
     /// 4 KiB entries that are written or cleared.
     pub entries: u64,
     /// 2 MiB entries that are written or cleared.
@@ -28,6 +30,7 @@ pub struct Costs {
     pub ioctl: u64,
     pub op: u64,
     pub call: u64,
+    pub repetition: u64,
     pub entry: u64,
     pub large_entry: u64,
     pub table: u64,
@@ -35,12 +38,14 @@ pub struct Costs {
 
 impl Costs {
     /// Those of Linux 7.3.4's panthor for a synchronous bind, in User Mode Linux on an x86-64 machine, where an ioctl costs
-    /// more than on hardware: what `panvk-sparse probe --costs` fits to the times of some thirty binds. That of a large entry
-    /// is a guess, as the kernel has none there: see docs/performance.md.
+    /// more than on hardware: what `panvk-sparse probe --costs` fits to the times of some thirty binds. Two are not from there.
+    /// That of a large entry is a guess, as the kernel has none in User Mode Linux. That of a repetition comes from a kernel with
+    /// version 4 of the repeat series. See docs/performance.md.
     pub const PANTHOR: Costs = Costs {
         ioctl: 9_300_000,
         op: 650_000,
         call: 90_000,
+        repetition: 50_000,
         entry: 1_600,
         large_entry: 10_000,
         table: 400_000,
@@ -51,7 +56,7 @@ impl Costs {
     /// ```
     /// use panvk_sparse::lower::{Costs, Work};
     /// // 100,003,840 bytes in one operation: as repetitions of 4 KiB, and as 2 MiB entries with a 4 KiB tail.
-    /// let small = Work { ops: 1, calls: 24_415, entries: 24_415, tables: 48, ..Work::default() };
+    /// let small = Work { ops: 1, calls: 48, repetitions: 24_367, entries: 24_415, tables: 48, ..Work::default() };
     /// let large = Work { ops: 2, calls: 48, entries: 351, large_entries: 47, tables: 1, ..Work::default() };
     /// assert!(Costs::PANTHOR.time(&small) > 50 * Costs::PANTHOR.time(&large));
     /// ```
@@ -60,6 +65,7 @@ impl Costs {
             (self.ioctl, work.ioctls),
             (self.op, work.ops),
             (self.call, work.calls),
+            (self.repetition, work.repetitions),
             (self.entry, work.entries),
             (self.large_entry, work.large_entries),
             (self.table, work.tables),

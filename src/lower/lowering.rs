@@ -311,9 +311,12 @@ fn repeat_cost(run: &Run, (middle, range): (Run, u64)) -> Duration {
     let edges = u64::from(run.va < middle.va) + u64::from(middle.end() < run.end());
     let large = range % SZ_2M == 0 && middle.va.0 % SZ_2M == 0;
     let large_entries = if large { middle.len / SZ_2M } else { 0 };
+    let pieces = middle.len / range;
+    let slots = pieces.min(middle.len.div_ceil(SZ_2M));
     Costs::PANTHOR.time(&Work {
         ops: 1 + edges,
-        calls: middle.len / range + edges,
+        calls: slots + edges,
+        repetitions: pieces - slots,
         entries: run.len / SZ_4K - large_entries * (SZ_2M / SZ_4K),
         large_entries,
         ..Work::default()

@@ -123,7 +123,7 @@ fn costs_are_measured_by_thirty_binds_or_more_and_nothing_is_left_on_the_node() 
         let ops = if flavour == Flavour::V1_5 { 48 } else { 1 };
         assert_eq!(unbound["ops"], ops, "{flavour}");
         let parts = report["costs"].as_array().expect("a list");
-        assert_eq!(parts.len(), 6);
+        assert_eq!(parts.len(), 7);
         for part in parts {
             // Each cost is 0 or more, or no bind had anything of it.
             assert!(

@@ -39,6 +39,8 @@ pub struct PtStats {
     /// Calls into the page-table code: one for each piece of consecutive pages within a slot that is written, and for each
     /// series of whole slots or part of a slot that is cleared. So a repeated mapping costs a call a repetition.
     pub pt_calls: u64,
+    /// Of these, the calls for a piece of a mapping in a slot that are not the first one there.
+    pub pt_repetitions: u64,
 }
 
 impl PtStats {
@@ -52,7 +54,8 @@ impl PtStats {
         Work {
             ioctls,
             ops,
-            calls: self.pt_calls,
+            calls: self.pt_calls - self.pt_repetitions,
+            repetitions: self.pt_repetitions,
             entries: self.map_4k + self.clear_4k,
             large_entries: self.map_2m + self.clear_2m_block + self.clear_2m_table,
             tables: self.table_pages,
@@ -255,7 +258,9 @@ impl PageTable {
                 if let Slot::Table(leaf) = slot {
                     let from = entry_index(va);
                     let pages = (part / SZ_4K) as usize;
-                    self.stats.pt_calls += fill(&mut leaf[from..from + pages], va, backing);
+                    let pieces = fill(&mut leaf[from..from + pages], va, backing);
+                    self.stats.pt_calls += pieces;
+                    self.stats.pt_repetitions += pieces - 1;
                     self.stats.map_4k += pages as u64;
                 }
             }

@@ -31,11 +31,12 @@ const BUFFER: Va = Va(4 << 30);
 /// Of which the fastest counts: whatever else the machine does makes a bind slower, never faster.
 const REPETITIONS: usize = 15;
 
-const PARTS: usize = 6;
+const PARTS: usize = 7;
 const NAMES: [&str; PARTS] = [
     "ioctl",
     "operation",
     "page-table call",
+    "repetition",
     "4 KiB entry",
     "2 MiB entry",
     "table",
@@ -244,6 +245,7 @@ fn more(after: &Work, before: &Work, ioctls: u64, ops: u64) -> Work {
         ioctls,
         ops,
         calls: after.calls - before.calls,
+        repetitions: after.repetitions - before.repetitions,
         entries: after.entries - before.entries,
         large_entries: after.large_entries - before.large_entries,
         tables: after.tables - before.tables,
@@ -255,6 +257,7 @@ fn parts(work: &Work) -> [f64; PARTS] {
         work.ioctls,
         work.ops,
         work.calls,
+        work.repetitions,
         work.entries,
         work.large_entries,
         work.tables,
@@ -268,6 +271,7 @@ fn compiled_in() -> [f64; PARTS] {
         costs.ioctl,
         costs.op,
         costs.call,
+        costs.repetition,
         costs.entry,
         costs.large_entry,
         costs.table,
@@ -301,7 +305,7 @@ fn report(
         Measured {
             what: time.what.clone(),
             ops: count.work.ops,
-            pt_calls: count.work.calls,
+            pt_calls: count.work.calls + count.work.repetitions,
             entries: count.work.entries,
             large_entries: count.work.large_entries,
             tables: count.work.tables,

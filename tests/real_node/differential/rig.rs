@@ -71,6 +71,7 @@ pub fn sum(a: &PtStats, b: &PtStats) -> PtStats {
         clear_4k: a.clear_4k + b.clear_4k,
         table_pages: a.table_pages + b.table_pages,
         pt_calls: a.pt_calls + b.pt_calls,
+        pt_repetitions: a.pt_repetitions + b.pt_repetitions,
     }
 }
 
