@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use panvk_sparse::drm::probe::{Capabilities, probe};
+use panvk_sparse::units::SZ_4K;
 use serde::Serialize;
 use vpanthor::KernelSpec;
 
@@ -30,15 +31,16 @@ What is counted, over the calls of the scenario and nothing before them:
   tables       pages of memory taken to hold page tables
   mappings     what the kernel's list of mappings (gpuvas) holds for the buffer at the end
   kernel       time that these counts take a real kernel, by the cost model (docs/performance.md)
+  in ioctls    time measured in the ioctls, shown for a real kernel: what the column before it estimates
   time         planning, lowering and the ioctls, by this machine's monotonic clock: the median of up to 15
                repetitions, each on a new VM. The ioctls of a virtual kernel take the model's time, which is not
                a board's: there, every PTE write and every PT call costs.
   per ioctl    of this time, that in the ioctls, for each of them; and for each operation. Shown for a real kernel
 
 A real kernel (--kernel /dev/dri/renderD<N>, or auto for the first node of /dev/dri that is panthor's) does not tell
-the four page-table numbers, so there is no estimate either: null as JSON. It takes all of a buffer object's memory
-when it is first mapped, which happens before anything is measured. So that it finds it, at most half of the machine's free memory is bound, again
-and again where the scenario wants more; the output says so. When the command ends, also by Ctrl-C, no VM and no
+the four page-table numbers: null as JSON. The estimate is then that of the model of this kernel. A real kernel takes
+all of a buffer object's memory when it is first mapped, which happens before anything is measured. So that it finds
+that memory, at most half of what the machine has free is bound, again and again if the scenario wants more; the output says so. When the command ends, also by Ctrl-C, no VM and no
 buffer object is left. The JSON's \"ioctls\" are all of the run, by name, as the kernel would count them.
 
 Scenarios:
@@ -136,6 +138,7 @@ fn measure_all(
         kernel,
         capabilities,
         scenario: args.scenario,
+        granularity: SZ_4K,
         bytes: args.bytes,
         memory: memory.bytes,
         stop,
@@ -200,7 +203,7 @@ fn for_people(
 fn table(measured: &[Measurement], real: bool) -> String {
     let own = match real {
         false => "|>PTE writes|>PT calls|>tables|>mappings|>kernel|>time",
-        true => "|>time|>per ioctl|>per op",
+        true => "|>kernel|>in ioctls|>time|>per ioctl|>per op",
     };
     let header = "strategy|>ioctls|>ops|>fewer ops|>to kernel".to_owned() + own;
     let most_ops = measured.iter().map(|m| m.vm_bind_ops).max().unwrap_or(0);
@@ -226,6 +229,8 @@ fn table(measured: &[Measurement], real: bool) -> String {
                     duration(m.elapsed_ns),
                 ],
                 true => vec![
+                    each(m.estimated_ns),
+                    duration(m.ioctl_ns),
                     duration(m.elapsed_ns),
                     each(m.ns_per_ioctl),
                     each(m.ns_per_op),

@@ -10,7 +10,7 @@ use vpanthor::Virtual;
 use panvk_sparse::bind::{Memory, Request, SparseRange, Target};
 use panvk_sparse::drm::Tally;
 use panvk_sparse::drm::probe::Capabilities;
-use panvk_sparse::lower::{Costs, Strategy};
+use panvk_sparse::lower::{Costs, Strategy, Work};
 use panvk_sparse::uapi::{BO_NO_MMAP, IOCTL_VM_BIND, ioctl_nr};
 use panvk_sparse::units::{BoRef, SZ_4K, Va};
 use panvk_sparse::vm::{Initial, SparseVm, VmError};
@@ -24,8 +24,6 @@ use super::stop::{Error, Stop};
 
 /// Where the buffer lies: 4 GiB, so that huge pages line up as they do for a buffer that a driver places.
 const BUFFER: Va = Va(4 << 30);
-/// The bind granularity of a buffer, in bytes.
-const GRANULARITY: u64 = SZ_4K;
 /// Repetitions of a measurement, if they do not take longer than [`PATIENCE`].
 const REPETITIONS: usize = 15;
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -61,8 +59,12 @@ pub struct Measurement {
     pub ioctl_ns: u64,
     pub ns_per_ioctl: Option<u64>,
     pub ns_per_op: Option<u64>,
-    /// Time that the counts above take by the cost model ([`Costs::PANTHOR`]). Only the virtual kernel tells its counts.
+    /// Time that the work takes by the cost model ([`Costs::PANTHOR`]), as the virtual kernel counts it. For a node that is the
+    /// model of its kernel.
     pub estimated_ns: Option<u64>,
+    /// What that is the time of. Only the virtual kernel tells.
+    #[serde(skip)]
+    pub work: Option<Work>,
 }
 
 /// One strategy on one kernel in one scenario, measured again and again.
@@ -71,6 +73,8 @@ pub struct Subject<'a> {
     pub kernel: &'a Kernel,
     pub capabilities: &'a Capabilities,
     pub scenario: Scenario,
+    /// The bind granularity of the buffer, in bytes.
+    pub granularity: u64,
     /// Size that the buffer was asked with, in bytes.
     pub bytes: u64,
     /// Size of the memory that is bound, in bytes: at most what the scenario wants.
@@ -88,6 +92,13 @@ impl Subject<'_> {
         let begin = Instant::now();
         progress(1, REPETITIONS);
         let mut measurement = self.once(strategy)?;
+        if self.kernel.is_node() {
+            let model = Subject {
+                kernel: &Kernel::model_of(self.capabilities),
+                ..*self
+            };
+            measurement.estimated_ns = model.once(strategy)?.estimated_ns;
+        }
         let mut times = vec![measurement.elapsed_ns];
         let mut in_ioctls = vec![measurement.ioctl_ns];
         while times.len() < REPETITIONS && begin.elapsed() < PATIENCE {
@@ -139,7 +150,7 @@ impl Subject<'_> {
         // What a range starts with is a call of the scenario, which is measured.
         // As a driver that chooses the addresses does.
         let reserved = hosted::whole_slots(size);
-        let buffer = SparseRange::new(BUFFER, size, GRANULARITY).reserving(reserved);
+        let buffer = SparseRange::new(BUFFER, size, self.granularity).reserving(reserved);
         vm.add_range(buffer, Initial::Unknown)
             .map_err(|error| failed(&error))?;
         let submit = |vm: &mut SparseVm, call: &Call| {
@@ -176,11 +187,9 @@ impl Subject<'_> {
             let (before, after) = stats.as_ref()?;
             Some(of(after) - of(before))
         };
-        let estimated = stats.as_ref().map(|(before, after)| {
+        let work = stats.as_ref().map(|(before, after)| {
             let (ioctls, ops) = (counted.vm_bind_ioctls, counted.vm_bind_ops);
-            let costs = &Costs::PANTHOR;
-            // The model is a sum, so the difference is the time of what the calls have added.
-            costs.time(&after.pt.work(ioctls, ops)) - costs.time(&before.pt.work(0, 0))
+            after.pt.work(ioctls, ops).since(&before.pt.work(0, 0))
         });
         Ok(Measurement {
             strategy: strategy.name(),
@@ -200,7 +209,8 @@ impl Subject<'_> {
             ioctl_ns,
             ns_per_ioctl: None,
             ns_per_op: None,
-            estimated_ns: estimated.map(|time| time.as_nanos() as u64),
+            estimated_ns: work.map(|work| Costs::PANTHOR.time(&work).as_nanos() as u64),
+            work,
         })
     }
 }
@@ -222,7 +232,7 @@ pub fn in_vm_bind(tally: &Tally) -> u64 {
 /// Maps a page of the memory and unmaps it. A real kernel allocates all of a buffer object, page by page, when
 /// something of it is mapped for the first time; that is not what binding costs.
 fn populate(vm: &mut SparseVm, memory: BoRef) -> Result<(), VmError> {
-    let page = SparseRange::new(BUFFER, SZ_4K, GRANULARITY);
+    let page = SparseRange::new(BUFFER, SZ_4K, SZ_4K);
     vm.add_range(page, Initial::Unknown)?;
     vm.bind_now(&[Request {
         va: page.va,

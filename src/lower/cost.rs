@@ -22,6 +22,35 @@ pub struct Work {
     pub large_entries: u64,
     /// Pages taken to hold entries: one for each 2 MiB slot that gets 4 KiB entries.
     pub tables: u64,
+    /// Of the ioctls, those that are asynchronous, and the operations in them.
+    pub async_ioctls: u64,
+    pub async_ops: u64,
+}
+
+impl Work {
+    /// What was done since `before`, of which this is a later count.
+    pub fn since(&self, before: &Work) -> Work {
+        Work {
+            ioctls: self.ioctls - before.ioctls,
+            ops: self.ops - before.ops,
+            calls: self.calls - before.calls,
+            repetitions: self.repetitions - before.repetitions,
+            entries: self.entries - before.entries,
+            large_entries: self.large_entries - before.large_entries,
+            tables: self.tables - before.tables,
+            async_ioctls: self.async_ioctls - before.async_ioctls,
+            async_ops: self.async_ops - before.async_ops,
+        }
+    }
+
+    /// The same work, if all of its ioctls are asynchronous.
+    pub fn asynchronously(self) -> Work {
+        Work {
+            async_ioctls: self.ioctls,
+            async_ops: self.ops,
+            ..self
+        }
+    }
 }
 
 /// What each part of [`Work`] costs, in picoseconds.
@@ -34,6 +63,9 @@ pub struct Costs {
     pub entry: u64,
     pub large_entry: u64,
     pub table: u64,
+    /// What an asynchronous ioctl and an operation in it cost more than synchronous ones, until the signal.
+    pub async_ioctl: u64,
+    pub async_op: u64,
 }
 
 impl Costs {
@@ -49,6 +81,8 @@ impl Costs {
         entry: 1_600,
         large_entry: 10_000,
         table: 400_000,
+        async_ioctl: 20_000_000,
+        async_op: 2_000_000,
     };
 
     /// The time that the work takes.
@@ -69,6 +103,8 @@ impl Costs {
             (self.entry, work.entries),
             (self.large_entry, work.large_entries),
             (self.table, work.tables),
+            (self.async_ioctl, work.async_ioctls),
+            (self.async_op, work.async_ops),
         ];
         let picoseconds: u128 = parts
             .iter()

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use vpanthor::Flavour;
 
 fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(args: I) -> Command {
     let mut command = Command::new(common::command::binary());
@@ -273,6 +274,26 @@ fn the_probe_chooses_the_best_that_works() {
         let report = json(&["probe", "--kernel", kernel, "--json"]);
         assert_eq!(report["chosen"], chosen, "{kernel}");
         assert_eq!(report["strategies"][0], chosen, "{kernel}");
+    }
+}
+
+#[test]
+fn what_auto_takes_costs_at_most_1_15_times_the_cheapest_over_the_life_of_a_buffer() {
+    for flavour in Flavour::ALL {
+        let report = json(&[
+            "probe",
+            "--kernel",
+            &format!("vpanthor:{flavour}"),
+            "--json",
+        ]);
+        let buffers = report["new_buffer"].as_array().expect("an array");
+        let life = |buffer: &Value| buffer["life_ns"].as_u64().expect("a number");
+        let least = buffers.iter().map(life).min().expect("a strategy");
+        assert_eq!(buffers[0]["strategy"], report["chosen"], "{flavour}");
+        assert!(
+            least > 0 && life(&buffers[0]) * 100 <= least * 115,
+            "{report}"
+        );
     }
 }
 

@@ -49,7 +49,7 @@ impl PtStats {
         self.map_2m + self.map_4k + self.clear_2m_block + self.clear_2m_table + self.clear_4k
     }
 
-    /// This as the work for `ops` operations in so many ioctls, whose time a cost model tells.
+    /// This as the work for `ops` operations in so many synchronous ioctls, whose time a cost model tells.
     pub fn work(&self, ioctls: u64, ops: u64) -> Work {
         Work {
             ioctls,
@@ -59,6 +59,7 @@ impl PtStats {
             entries: self.map_4k + self.clear_4k,
             large_entries: self.map_2m + self.clear_2m_block + self.clear_2m_table,
             tables: self.table_pages,
+            ..Work::default()
         }
     }
 }

@@ -16,8 +16,17 @@ pub struct Bind {
     pub before: Vec<Call>,
     /// The call that is measured.
     pub call: Call,
-    /// Whether its requests go to the kernel as they are, an operation each, as other drivers do it.
-    pub as_it_is: bool,
+    pub way: Way,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Synchronously, with the operations that the component makes.
+    Ours,
+    /// Synchronously, with the requests as they are, an operation each, as other drivers do it.
+    AsItIs,
+    /// As [`Way::Ours`], but asynchronously, until the signal.
+    Asynchronously,
 }
 
 /// All of them, for a buffer at `va`.
@@ -30,7 +39,7 @@ pub fn all(va: Va, memory: BoRef) -> Vec<Bind> {
             what,
             before,
             call,
-            as_it_is: false,
+            way: Way::Ours,
         });
     };
 
@@ -113,15 +122,24 @@ pub fn all(va: Va, memory: BoRef) -> Vec<Bind> {
         ("763 pieces of 64 KiB", half),
         ("1525 pieces of 64 KiB in reverse", reversed),
     ] {
-        for (order, as_it_is) in [("", false), (", in ascending order", true)] {
+        for (order, way) in [("", Way::Ours), (", in ascending order", Way::AsItIs)] {
             binds.push(Bind {
                 what: format!("{what}, bound{order}"),
                 before: vec![vec![all_unbound()]],
                 call: call.clone(),
-                as_it_is,
+                way,
             });
         }
     }
+    let asynchronously = |bind: &Bind| Bind {
+        what: format!("{}, asynchronously", bind.what),
+        before: bind.before.clone(),
+        call: bind.call.clone(),
+        way: Way::Asynchronously,
+    };
+    let ours = binds.iter().filter(|bind| bind.way == Way::Ours);
+    let again: Vec<Bind> = ours.step_by(3).map(asynchronously).collect();
+    binds.extend(again);
     binds
 }
 

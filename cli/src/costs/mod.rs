@@ -7,7 +7,7 @@ mod binds;
 mod fit;
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use panvk_sparse::bind::{Request, SparseRange, Target};
 use panvk_sparse::drm::probe::Capabilities;
@@ -15,7 +15,7 @@ use panvk_sparse::drm::{BindMode, Device};
 use panvk_sparse::lower::{Costs, OpArray, OpCounts, Ops, Work};
 use panvk_sparse::uapi::{BO_NO_MMAP, VM_BIND_OP_MAP_NOEXEC, VM_BIND_OP_TYPE_MAP, VmBindOp};
 use panvk_sparse::units::{SZ_4K, Va};
-use panvk_sparse::vm::{Initial, SparseVm};
+use panvk_sparse::vm::{Batch, Initial, SparseVm};
 use serde::Serialize;
 use vpanthor::{OpenOptions, Virtual, model_of};
 
@@ -25,13 +25,13 @@ use crate::progress::Line;
 use crate::size::{duration, thousands};
 use crate::stop::{Error, Stop};
 use crate::table::render;
-use binds::{BUFFER_SIZE, Bind, MEMORY_SIZE};
+use binds::{BUFFER_SIZE, Bind, MEMORY_SIZE, Way};
 
 const BUFFER: Va = Va(4 << 30);
 /// Of which the fastest counts: whatever else the machine does makes a bind slower, never faster.
 const REPETITIONS: usize = 15;
 
-const PARTS: usize = 7;
+const PARTS: usize = 9;
 const NAMES: [&str; PARTS] = [
     "ioctl",
     "operation",
@@ -40,6 +40,8 @@ const NAMES: [&str; PARTS] = [
     "4 KiB entry",
     "2 MiB entry",
     "table",
+    "asynchronous ioctl, more",
+    "asynchronous operation, more",
 ];
 
 /// Names and order are those of the JSON.
@@ -171,10 +173,10 @@ fn carry_out(
             what,
             before,
             call,
-            as_it_is,
+            way,
         } = bind;
         progress(&what);
-        let (mut fastest, mut work) = (Duration::MAX, Work::default());
+        let (mut fastest, mut more) = (Duration::MAX, Work::default());
         for repetition in 0..=repetitions {
             stop.check()?;
             let range = SparseRange::new(BUFFER, BUFFER_SIZE, SZ_4K);
@@ -183,29 +185,46 @@ fn carry_out(
             for call in &before {
                 vm.bind_now(call).map_err(|error| failed(&error))?;
             }
-            let (asked, spent, counted) = (device.counters(), in_vm_bind(&tally), stats(&vm));
-            if as_it_is {
-                let mut ops = one_each(&call);
-                vm.vm()
-                    .bind(&mut ops, BindMode::Sync)
-                    .map_err(|error| failed(&error))?;
-            } else {
-                vm.bind_now(&call).map_err(|error| failed(&error))?;
-            }
+            let (asked, spent) = (device.counters(), in_vm_bind(&tally));
+            let counted = work(&vm, 0, 0);
+            let mut waited = Duration::ZERO;
+            match way {
+                Way::Ours => vm.bind_now(&call).map_err(|error| failed(&error)).map(drop),
+                Way::AsItIs => (vm.vm().bind(&mut one_each(&call), BindMode::Sync))
+                    .map_err(|error| failed(&error)),
+                Way::Asynchronously => {
+                    let done = device.create_syncobj(false);
+                    let done = done.map_err(|error| failed(&error))?;
+                    let batch = Batch {
+                        requests: &call,
+                        signals: &[done.signal_op()],
+                        ..Batch::default()
+                    };
+                    vm.bind(&[batch]).map_err(|error| failed(&error))?;
+                    let begin = Instant::now();
+                    done.wait(None).map_err(|error| failed(&error))?;
+                    waited = begin.elapsed();
+                    Ok(())
+                }
+            }?;
             let asked = device.counters().since(&asked);
-            let spent = Duration::from_nanos(in_vm_bind(&tally) - spent);
+            let spent = Duration::from_nanos(in_vm_bind(&tally) - spent) + waited;
             if repetition > 0 {
                 fastest = fastest.min(spent);
             }
-            if let Some((before, after)) = counted.zip(stats(&vm)) {
-                work = more(&after, &before, asked.vm_bind_ioctls, asked.vm_bind_ops);
+            let after = work(&vm, asked.vm_bind_ioctls, asked.vm_bind_ops);
+            if let Some((before, after)) = counted.zip(after) {
+                more = after.since(&before);
+                if way == Way::Asynchronously {
+                    more = more.asynchronously();
+                }
             }
             vm.remove_range(BUFFER).map_err(|error| failed(&error))?;
         }
         done.push(Done {
             what,
             fastest,
-            work,
+            work: more,
         });
     }
     Ok(done)
@@ -235,21 +254,10 @@ fn one_each(call: &[Request]) -> Ops {
     }
 }
 
-fn stats(vm: &SparseVm) -> Option<Work> {
+/// What the VM's page tables took until now, and so many ioctls and operations. Only the virtual kernel tells.
+fn work(vm: &SparseVm, ioctls: u64, ops: u64) -> Option<Work> {
     let stats = vm.vm().device().vpanthor()?.vm_stats(vm.vm().id().0)?;
-    Some(stats.pt.work(0, 0))
-}
-
-fn more(after: &Work, before: &Work, ioctls: u64, ops: u64) -> Work {
-    Work {
-        ioctls,
-        ops,
-        calls: after.calls - before.calls,
-        repetitions: after.repetitions - before.repetitions,
-        entries: after.entries - before.entries,
-        large_entries: after.large_entries - before.large_entries,
-        tables: after.tables - before.tables,
-    }
+    Some(stats.pt.work(ioctls, ops))
 }
 
 fn parts(work: &Work) -> [f64; PARTS] {
@@ -261,6 +269,8 @@ fn parts(work: &Work) -> [f64; PARTS] {
         work.entries,
         work.large_entries,
         work.tables,
+        work.async_ioctls,
+        work.async_ops,
     ]
     .map(|count| count as f64)
 }
@@ -275,6 +285,8 @@ fn compiled_in() -> [f64; PARTS] {
         costs.entry,
         costs.large_entry,
         costs.table,
+        costs.async_ioctl,
+        costs.async_op,
     ]
     .map(|picoseconds| picoseconds as f64 / 1000.0)
 }
