@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use panvk_sparse::drm::probe::{Capabilities, probe};
 use panvk_sparse::units::SZ_4K;
 use serde::Serialize;
-use vpanthor::KernelSpec;
 
-use super::kernel::{Asked, Kernel};
+use super::kernel::{self, Asked, Kernel, Named};
 use super::measure::{Measurement, Subject};
 use super::memory::Budget;
+use super::others;
 use super::plot::{self, Bar, Panel};
 use super::probe::{unavailable, why_not};
 use super::progress::Line;
@@ -43,6 +43,11 @@ all of a buffer object's memory when it is first mapped, which happens before an
 that memory, at most half of what the machine has free is bound, again and again if the scenario wants more; the output says so. When the command ends, also by Ctrl-C, no VM and no
 buffer object is left. The JSON's \"ioctls\" are all of the run, by name, as the kernel would count them.
 
+Other kernels (--kernel xe, msm, asahi, nouveau, amdgpu; xe-64k is xe on GPUs whose own memory is bound in 64 KiB): the same
+plan is said to them in the bytes of their ioctls, and counted beside panthor 1.9. Nothing runs there, and no time is known. The
+buffer takes whole pages of the kernel: 16 KiB on asahi.
+  waits, signals   syncobjs that the driver has to wait for or to signal itself, for the ioctl cannot
+
 Scenarios:
   init         a new buffer is mapped to the dummy: what every sparse buffer starts with
   rebind       after init, three calls: all of it bound to memory, all of it unbound, all of it bound again
@@ -58,9 +63,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "100000000", value_parser = parse_bytes, allow_negative_numbers = true)]
     bytes: u64,
 
-    /// The kernel: vpanthor:<flavour>, a render node, or auto [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]
+    /// The kernel: vpanthor:<flavour>, a render node, or auto [default: PANVK_SPARSE_KERNEL, else vpanthor:1.8-repeat]; or xe,
+    /// xe-64k, msm, asahi, nouveau, amdgpu, which may be given several times
     #[arg(long, value_name = "K")]
-    kernel: Option<KernelSpec>,
+    kernel: Vec<Named>,
 
     /// What is done with the buffer
     #[arg(long, value_name = "S", default_value = "init")]
@@ -92,7 +98,19 @@ struct Report<'a> {
 /// Compares, and returns what goes to stdout.
 pub fn run(args: &Args) -> Result<String, Error> {
     let stop = Stop::on_first_signal()?;
-    let kernel = Kernel::choose(args.kernel.as_ref())?;
+    let (panthor, other) = kernel::sort(&args.kernel);
+    if !other.is_empty() {
+        if !panthor.is_empty() || args.plot.is_some() {
+            let why = "--kernel xe, xe-64k, msm, asahi, nouveau and amdgpu are compared with panthor 1.9, without --plot";
+            return Err(Error::Usage(why.to_owned()));
+        }
+        return others::compare(&other, args.scenario, args.bytes, args.json, &stop);
+    }
+    if panthor.len() > 1 {
+        let why = "--kernel: the strategies of one kernel are compared, expected one";
+        return Err(Error::Usage(why.to_owned()));
+    }
+    let kernel = Kernel::choose(panthor.first())?;
     let capabilities = {
         let device = kernel.open()?;
         probe(&device).map_err(|error| format!("{}: {error}", kernel))?

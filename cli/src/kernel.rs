@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
+use std::str::FromStr;
 
 use hosted::config::{self, Config};
 use panvk_sparse::drm::probe::Capabilities;
@@ -14,6 +15,41 @@ use vpanthor::KernelSpec;
 use super::Failure;
 use super::size::{duration, thousands};
 use super::table::render;
+
+/// A kernel as `--kernel` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The kernel with panthor, real or virtual.
+    Panthor(KernelSpec),
+    /// Another driver, which is only counted for.
+    Other(kernels::Kernel),
+}
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        if let Ok(other) = s.parse() {
+            return Ok(Named::Other(other));
+        }
+        s.parse().map(Named::Panthor).map_err(|error| {
+            let others = kernels::Kernel::ALL.map(kernels::Kernel::name).join(", ");
+            format!("{error}, or another driver to count for: {others}")
+        })
+    }
+}
+
+/// Those that are panthor's, and the others.
+pub fn sort(named: &[Named]) -> (Vec<KernelSpec>, Vec<kernels::Kernel>) {
+    let mut sorted = (Vec::new(), Vec::new());
+    for kernel in named {
+        match kernel {
+            Named::Panthor(spec) => sorted.0.push(spec.clone()),
+            Named::Other(other) => sorted.1.push(*other),
+        }
+    }
+    sorted
+}
 
 /// The kernel of this run.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ mod generate;
 mod kernel;
 mod measure;
 mod memory;
+mod others;
 mod plot;
 mod probe;
 mod progress;
@@ -61,6 +62,7 @@ Kernels:
   vpanthor:1.6-repeat vpanthor:1.8-repeat     panthor with the OP_MAP_REPEAT series, v4 and v5
   /dev/dri/renderD<N>                         the real thing
   auto                                        the first node of /dev/dri that is panthor's
+  xe xe-64k msm asahi nouveau amdgpu          other drivers: compare and replay count what they would be asked
 
 Environment:
   PANVK_SPARSE_KERNEL    the kernel, where --kernel is not given

@@ -38,6 +38,8 @@ pub unsafe trait Plain: Copy + Default + 'static {
 // SAFETY: integers have no padding and any bits are a value.
 unsafe impl Plain for u8 {}
 // SAFETY: as for u8.
+unsafe impl Plain for u16 {}
+// SAFETY: as for u8.
 unsafe impl Plain for u32 {}
 // SAFETY: as for u8.
 unsafe impl Plain for i32 {}
@@ -108,6 +110,8 @@ pub struct BitField {
 ///
 /// Size, every offset and the absence of padding are checked at compile time. A field whose name starts with
 /// an underscore is padding that C leaves to the compiler.
+#[macro_export]
+#[doc(hidden)]
 macro_rules! uapi_structs {
     ($(
         $(#[$meta:meta])*
@@ -156,6 +160,8 @@ macro_rules! uapi_structs {
 }
 
 /// Defines constants: `C_NAME = RUST_NAME: type = value;`.
+#[macro_export]
+#[doc(hidden)]
 macro_rules! uapi_constants {
     ($( $(#[$meta:meta])* $c_name:ident = $name:ident : $ty:ty = $value:expr; )+) => {
         $( $(#[$meta])* pub const $name: $ty = $value; )+

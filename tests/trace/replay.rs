@@ -267,6 +267,7 @@ fn run(records: &[Record], steps: std::ops::Range<u64>) -> Vec<replay::Replayed>
     let wanted = Wanted {
         steps,
         residency: true,
+        others: Vec::new(),
     };
     let mut records = records.iter().cloned();
     let result: Result<_, Stopped<()>> =

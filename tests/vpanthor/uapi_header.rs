@@ -1,7 +1,7 @@
-//! The uAPI as Rust knows it against the kernel's own header: a C program that the system's compiler builds with
-//! `drm/panthor_drm.h` prints sizes, offsets and values, and every one must be ours.
+//! The uAPI as Rust knows it against the kernel's own headers: a C program that the system's compiler builds with
+//! `drm/panthor_drm.h` and those of the crate `kernels` prints sizes, offsets and values, and every one must be ours.
 
-use panvk_sparse::uapi::{self, Plain};
+use panvk_sparse::uapi::{self, Constant, Ioctl, Plain, StructLayout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,27 @@ fn include_dir() -> PathBuf {
     dir
 }
 
+/// Panthor's and DRM's, and those of the other kernels.
+fn structs() -> impl Iterator<Item = &'static StructLayout> {
+    uapi::structs().chain(kernels::structs())
+}
+
+fn constants() -> impl Iterator<Item = &'static Constant> {
+    uapi::constants().chain(kernels::constants())
+}
+
+fn ioctls() -> impl Iterator<Item = &'static Ioctl> {
+    uapi::ioctls().chain(kernels::ioctls())
+}
+
 const WORDS: [u32; 3] = [0xffff_ffff, 0x1234_5678, 0xa867_0002];
 
 /// What C says, a line a fact: the key is what was asked.
 fn facts_of_the_header() -> BTreeMap<String, u64> {
     let mut c = String::from(
         "#include <stddef.h>\n#include <stdio.h>\n#include <fcntl.h>\n#include <drm/drm.h>\n#include <drm/panthor_drm.h>\n\
+         #include <drm/amdgpu_drm.h>\n#include <drm/asahi_drm.h>\n#include <drm/msm_drm.h>\n\
+         #include <drm/nouveau_drm.h>\n#include <drm/xe_drm.h>\n\
          /* What the repeat series makes of the op: v5, and v2 to v4. */\n\
          struct op_v5 { struct drm_panthor_vm_bind_op op; __u64 bo_repeat_range; };\n\
          struct op_v4 { struct drm_panthor_vm_bind_op op; __u32 bo_repeat_range; __u32 pad; };\n\
@@ -35,7 +50,7 @@ fn facts_of_the_header() -> BTreeMap<String, u64> {
          int main(void)\n{\n",
     );
     let mut ask = |key: &str, value: &str| writeln!(c, "    FACT({key:?}, {value});").unwrap();
-    for layout in uapi::structs() {
+    for layout in structs() {
         let name = layout.c_name;
         ask(&format!("sizeof {name}"), &format!("sizeof(struct {name})"));
         ask(
@@ -54,10 +69,10 @@ fn facts_of_the_header() -> BTreeMap<String, u64> {
             );
         }
     }
-    for constant in uapi::constants() {
+    for constant in constants() {
         ask(constant.c_name, constant.c_name);
     }
-    for ioctl in uapi::ioctls() {
+    for ioctl in ioctls() {
         ask(ioctl.c_name, &format!("(unsigned int){}", ioctl.c_name));
     }
     for field in uapi::bit_fields() {
@@ -116,7 +131,7 @@ fn c_field(name: &str) -> &str {
 fn every_size_offset_and_value_is_that_of_the_header() {
     let header = facts_of_the_header();
     let mut ours = BTreeMap::new();
-    for layout in uapi::structs() {
+    for layout in structs() {
         let name = layout.c_name;
         ours.insert(format!("sizeof {name}"), layout.size as u64);
         ours.insert(format!("alignof {name}"), layout.align as u64);
@@ -132,7 +147,7 @@ fn every_size_offset_and_value_is_that_of_the_header() {
         }
     }
     let mut header_masked = header.clone();
-    for constant in uapi::constants() {
+    for constant in constants() {
         ours.insert(constant.c_name.into(), constant.value);
         // Flags with bit 31 are negative enumerators in C.
         let value = header_masked.get_mut(constant.c_name).unwrap();
@@ -145,7 +160,7 @@ fn every_size_offset_and_value_is_that_of_the_header() {
             *value &= 0xffff_ffff;
         }
     }
-    for ioctl in uapi::ioctls() {
+    for ioctl in ioctls() {
         ours.insert(ioctl.c_name.into(), ioctl.code.into());
     }
     for field in uapi::bit_fields() {
@@ -166,7 +181,7 @@ fn every_size_offset_and_value_is_that_of_the_header() {
             std::mem::offset_of!(uapi::VmBindOpRepeat, bo_repeat_range) as u64,
         );
     }
-    assert!(ours.len() > 400, "only {} facts were compared", ours.len());
+    assert!(ours.len() > 600, "only {} facts were compared", ours.len());
     assert_eq!(ours["sizeof drm_panthor_vm_bind_op"], 48);
     assert_eq!(ours["sizeof v5"], 56);
     for (key, value) in &ours {

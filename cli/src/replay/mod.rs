@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use hosted::config::NullChoice;
 use replay::{Replayed, Stopped, Wanted, side_by_side};
 use trace::Record;
-use vpanthor::KernelSpec;
+use vpanthor::{Flavour, KernelSpec};
 
 use self::frames::Frames;
 use self::report::Report;
+use super::kernel::{self, Named};
 use super::plot;
 use super::progress::Bar;
 use super::recording::Recording;
@@ -24,6 +25,10 @@ A recording is made by the layer VK_LAYER_PANVK_sparse_trace, with any applicati
 go through the plan and the operations of each strategy into a virtual kernel, as this project's driver would have it,
 and what that costs is counted. Without --kernel and --strategy: page and chunk on 1.5, repeat on 1.8-repeat, sparse
 on 1.9. With kernels alone, the best strategy of each; with both, every pair.
+
+With --kernel xe, xe-64k, msm, asahi, nouveau or amdgpu, what changes in the first of these ways (1.9 if no other is named)
+is said to that kernel, too, in the bytes of its ioctls. Nothing runs there, and neither its page tables nor its time are known.
+Resources and binds keep the sizes that they were recorded with; a call that its pages do not allow is left out and counted.
 
 What is counted:
   calls        vkQueueBindSparse calls that were carried out
@@ -37,6 +42,7 @@ What is counted:
   refused      calls that this project's driver had refused in the recording; nothing of them happened
   failed       calls that failed otherwise; what was done for them is taken back
   skipped      binds that can't be placed: of objects that were made before the recording began, or against the rules
+  waits, signals   of other kernels: syncobjs that the driver waits for or signals itself, for the ioctl cannot
 
 A frame ends with a vkQueuePresentKHR. A recording without one is reported call by call. All that comes before --frames is
 replayed, too; the totals, the table and --plot are then of these frames alone. --map is always of the whole recording,
@@ -47,6 +53,7 @@ Examples:
   panvk-sparse replay game.pvst
   panvk-sparse replay game.pvst --plot cost.svg --map residency.svg
   panvk-sparse replay game.pvst --kernel vpanthor:1.8 --kernel vpanthor:1.9
+  panvk-sparse replay game.pvst --kernel xe --kernel msm --kernel asahi --kernel nouveau --kernel amdgpu
   panvk-sparse replay game.pvst --strategy sparse --frames 100..110
   panvk-sparse replay game.pvst --json | jq '.strategies[] | {strategy, ops: .totals.vm_bind_ops}'
 
@@ -59,9 +66,9 @@ pub struct Args {
     #[arg(value_name = "TRACE")]
     trace: PathBuf,
 
-    /// A virtual kernel, vpanthor:<flavour>; may be given several times
+    /// A virtual kernel, vpanthor:<flavour>, or xe, xe-64k, msm, asahi, nouveau, amdgpu; may be given several times
     #[arg(long, value_name = "K")]
-    kernel: Vec<KernelSpec>,
+    kernel: Vec<Named>,
 
     /// How unbound ranges are mapped: auto, sparse, repeat, chunk, page; may be given several times
     #[arg(long, value_name = "S", value_parser = strategy)]
@@ -96,7 +103,15 @@ fn strategy(value: &str) -> Result<NullChoice, String> {
 
 /// Replays, and returns what goes to stdout.
 pub fn run(args: &Args) -> Result<String, Error> {
-    let ways = ways::choose(&args.kernel, &args.strategy).map_err(Error::Usage)?;
+    let (mut panthor, others) = kernel::sort(&args.kernel);
+    if !others.is_empty() && args.frames.is_some() {
+        let why = "--frames: other kernels than panthor are counted over the whole recording";
+        return Err(Error::Usage(why.to_owned()));
+    }
+    if !others.is_empty() && panthor.is_empty() && args.strategy.is_empty() {
+        panthor.push(KernelSpec::Vpanthor(Flavour::V1_9));
+    }
+    let ways = ways::choose(&panthor, &args.strategy).map_err(Error::Usage)?;
     let stop = Stop::on_signals()?;
     let mut recording = Recording::open(&args.trace, args.salvage)?;
 
@@ -104,6 +119,7 @@ pub fn run(args: &Args) -> Result<String, Error> {
     let wanted = Wanted {
         steps: args.frames.as_ref().map_or(all, Frames::range),
         residency: args.map.is_some(),
+        others,
     };
     let mut progress = Bar::new("replaying", recording.size());
     let next = |used: &mut Vec<Record>| -> Result<Option<Record>, Error> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use replay::{Counts, Replayed, Step};
 use serde::Serialize;
 
+use crate::others;
 use crate::size::{duration, thousands};
 use crate::table::render;
 
@@ -38,6 +39,8 @@ struct Json<'a> {
     damage: Option<&'a str>,
     cut_off: bool,
     strategies: Vec<JsonWay<'a>>,
+    /// Kernels other than panthor, over the whole recording.
+    others: Vec<others::Row>,
 }
 
 #[derive(Serialize)]
@@ -104,8 +107,19 @@ impl Report<'_> {
             damage: self.damage.as_deref(),
             cut_off: self.cut_off,
             strategies: strategies.collect(),
+            others: self.others(),
         };
         crate::json(&json)
+    }
+
+    /// What kernels other than panthor are asked.
+    fn others(&self) -> Vec<others::Row> {
+        let others = self.replayed.iter().flat_map(|way| &way.others);
+        let row = |other: &replay::Other| others::Row {
+            kernel: other.kernel.to_string(),
+            counts: other.counts,
+        };
+        others.map(row).collect()
     }
 
     /// What the recording is, in a line.
@@ -147,6 +161,11 @@ impl Report<'_> {
         }
         out.push('\n');
         out.push_str(&self.table());
+        let others = self.others();
+        if !others.is_empty() {
+            out.push_str("\nThe same for other kernels, counted. Nothing runs there.\n\n");
+            out.push_str(&others::table(&others));
+        }
         if self.frames.is_some() {
             out.push('\n');
             out.push_str(&self.steps());
@@ -239,6 +258,12 @@ impl Report<'_> {
                 .collect();
             if !parts.is_empty() {
                 let _ = writeln!(out, "{}: {}", way.strategy, parts.join(", "));
+            }
+        }
+        for other in self.replayed.iter().flat_map(|way| &way.others) {
+            if let Some(unfit) = &other.unfit {
+                let unfit_calls = thousands(other.counts.unfit);
+                let _ = writeln!(out, "{unfit_calls} calls left out: {unfit}");
             }
         }
         // As a rule they are the same for all.

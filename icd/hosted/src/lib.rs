@@ -26,7 +26,7 @@ pub use addresses::whole_slots;
 pub use base::{BaseBatch, BaseQueue, DUMMY_BYTES, dummy_period};
 pub use error::HostedError;
 pub use resolve::Resolved;
-pub use space::{Labels, Space, Work};
+pub use space::{Changed, Labels, Space, Work};
 pub use stand_ins::StandIns;
 pub use stats::Stats;
 

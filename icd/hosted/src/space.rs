@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use panvk_sparse::bind::{SparseRange, Target};
+use panvk_sparse::bind::{Ranges, SparseRange, Target};
 use panvk_sparse::drm::{Bo, Device};
 use panvk_sparse::layout::{Image, TileMap};
-use panvk_sparse::lower::Strategy;
+use panvk_sparse::lower::{PlannedBatch, Strategy};
 use panvk_sparse::units::{SZ_4K, Va};
 use panvk_sparse::vm::{Bound, Changes, Initial, SparseVm, VmError};
 use vpanthor::{Virtual, VmStats};
@@ -38,6 +38,9 @@ pub struct Labels {
     pub base_driver: String,
     pub kernel: String,
 }
+
+/// Is told of the batches of a call, with the sparse resources there are, and of a batch more if the call is taken back.
+pub type Changed<'a> = &'a mut dyn FnMut(&[PlannedBatch<'_>], &Ranges);
 
 /// What binds cost, beside what [`Stats`] say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,9 +205,14 @@ impl Space {
     /// # Errors
     /// The device is lost.
     pub fn take_back(&mut self, changes: Changes) -> Result<(), HostedError> {
+        self.put_back(changes).map(drop)
+    }
+
+    /// [`Space::take_back`], and gives what it has changed.
+    fn put_back(&mut self, changes: Changes) -> Result<Changes, HostedError> {
         let back = self.vm.take_back(changes)?;
         self.memories.note(&back);
-        Ok(())
+        Ok(back)
     }
 
     /// No call that was carried out will be taken back.
@@ -213,7 +221,7 @@ impl Space {
     }
 
     /// As a caller that has no base driver does it: resolves the call, carries it out, and takes it back if `taken` says
-    /// that the base driver refused it.
+    /// that the base driver refused it. `changed` is told of what changes, as [`Changed`] says.
     ///
     /// # Errors
     /// As of [`Space::resolve`] and [`Space::carry_out`].
@@ -222,14 +230,30 @@ impl Space {
         stand_ins: &mut StandIns,
         call: &BindCall,
         taken: bool,
+        changed: Changed<'_>,
     ) -> Result<(), HostedError> {
         let mut resolved = self.resolve(call)?;
         stand_ins.attach(&self.device, call, &mut resolved)?;
         let bound = self.carry_out(&resolved)?;
+        let batches = resolved.batches.iter().zip(&bound.runs);
+        let batches: Vec<_> = batches
+            .map(|(batch, runs)| PlannedBatch {
+                waits: &batch.waits,
+                signals: &batch.signals,
+                runs: &bound.changes.runs()[runs.clone()],
+                ..PlannedBatch::default()
+            })
+            .collect();
+        changed(&batches, self.vm.ranges());
         if taken {
             self.vm.keep(bound.changes);
         } else {
-            self.take_back(bound.changes)?;
+            let back = self.put_back(bound.changes)?;
+            let batch = PlannedBatch {
+                runs: back.runs(),
+                ..PlannedBatch::default()
+            };
+            changed(&[batch], self.vm.ranges());
         }
         self.settle();
         Ok(())
@@ -269,6 +293,12 @@ impl Space {
             bytes_to_kernel: self.vm.kernel_counters().bytes_to_kernel,
             vm: self.device.vpanthor()?.vm_stats(self.vm.vm().id().0)?,
         })
+    }
+
+    /// The addresses of a resource.
+    pub fn resource_range(&self, id: ResourceId) -> Option<SparseRange> {
+        let resource = self.addresses.get(id)?;
+        self.vm.ranges().at(resource.va).copied()
     }
 
     /// Bytes of address space that a resource has; of a partially resident image, those of its tile map.

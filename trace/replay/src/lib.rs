@@ -13,11 +13,13 @@
 
 mod counts;
 mod image;
+mod others;
 mod residency;
 mod side_by_side;
 mod steps;
 
 pub use counts::Counts;
+pub use others::Other;
 pub use residency::{Band, Residency};
 pub use side_by_side::{Replayed, Stopped, Wanted, Way, side_by_side};
 pub use steps::{Kept, MOST_KEPT, Series, Step, Steps};
@@ -25,9 +27,11 @@ pub use steps::{Kept, MOST_KEPT, Series, Step, Steps};
 use ash::vk;
 
 use hosted::config::NullChoice;
-use hosted::{HostedError, Labels, Space, StandIns, Stats};
+use hosted::{Changed, HostedError, Labels, Space, StandIns, Stats};
+use kernels::Kernel;
+use panvk_sparse::bind::Ranges;
 use panvk_sparse::layout::TileMap;
-use panvk_sparse::lower::Strategy;
+use panvk_sparse::lower::{PlannedBatch, Strategy};
 use trace::{BufferCreated, DeviceCreated, Event, ImageCreated, Record};
 use vpanthor::KernelSpec;
 use vulkan::calls::{BindCall, BindInfo, ResourceId};
@@ -53,6 +57,7 @@ pub struct Replay {
     /// Of devices that are gone, and of events of devices that are not known.
     gone: Counts,
     remarks: Vec<String>,
+    others: Vec<Other>,
 }
 
 /// A device of the recording.
@@ -92,7 +97,21 @@ impl Replay {
             by_handle: HandleHashMap::default(),
             gone: Counts::default(),
             remarks: Vec::new(),
+            others: Vec::new(),
         })
+    }
+
+    /// Says what changes to these kernels, too.
+    pub fn and_kernels(self, kernels: &[Kernel]) -> Self {
+        Self {
+            others: kernels.iter().copied().map(Other::new).collect(),
+            ..self
+        }
+    }
+
+    /// Those of [`Replay::and_kernels`].
+    pub fn others(&self) -> &[Other] {
+        &self.others
     }
 
     /// How unbound ranges are mapped.
@@ -121,17 +140,20 @@ impl Replay {
                 self.on(*device, |alive| alive.space.remove_memory(*memory));
             }
             Event::BufferCreated(buffer) => {
-                let added = self.on(buffer.device, |alive| add_buffer(&mut alive.space, buffer));
+                let id = ResourceId::Buffer(buffer.buffer);
+                let added = self.on_resource(buffer.device, id, |space| add_buffer(space, buffer));
                 self.note_object(added);
             }
             Event::ImageCreated(image) => {
-                let added = self.on(image.device, |alive| add_image(&mut alive.space, image));
+                let id = ResourceId::Image(image.image);
+                let added = self.on_resource(image.device, id, |space| add_image(space, image));
                 self.note_object(added);
             }
             Event::ResourceDestroyed { device, resource } => {
-                self.on(*device, |alive| {
-                    alive.space.remove_resource(*resource);
-                    alive.space.settle();
+                self.on_resource(*device, *resource, |space| {
+                    space.remove_resource(*resource);
+                    space.settle();
+                    Ok(())
                 });
             }
             Event::TimelineCreated { device, semaphore } => {
@@ -236,6 +258,29 @@ impl Replay {
         }
     }
 
+    /// As [`Self::on`], where a resource may come or go.
+    fn on_resource(
+        &mut self,
+        handle: u64,
+        id: ResourceId,
+        act: impl FnOnce(&mut Space) -> Result<(), HostedError>,
+    ) -> Option<Result<(), HostedError>> {
+        let (was, done, is) = self.on(handle, |alive| {
+            let was = alive.space.resource_range(id);
+            let done = act(&mut alive.space);
+            (was, done, alive.space.resource_range(id))
+        })?;
+        if done.is_err() && was == is {
+            return Some(done);
+        }
+        for other in &mut self.others {
+            // A handle that comes again without its end having been seen is a new object.
+            was.iter().for_each(|range| other.destroy(range));
+            is.iter().for_each(|range| other.create(range));
+        }
+        Some(done)
+    }
+
     /// An object that the kernel has no room for, or that contradicts itself, is not there for later binds.
     fn note_object(&mut self, added: Option<Result<(), HostedError>>) {
         if let Some(Err(error)) = added {
@@ -261,7 +306,13 @@ impl Replay {
             return;
         };
         let result = vk::Result::from_raw(result);
-        if let Some(why) = replay(alive, call, result, counts) {
+        let others = &mut self.others;
+        let mut changed = |batches: &[PlannedBatch<'_>], ranges: &Ranges| {
+            for other in others.iter_mut() {
+                other.call(batches, ranges);
+            }
+        };
+        if let Some(why) = replay(alive, call, result, counts, &mut changed) {
             self.remark(|| why);
         }
     }
@@ -284,8 +335,14 @@ impl Alive {
         })
     }
 
-    fn bind(&mut self, call: &BindCall, taken: bool) -> Result<(), HostedError> {
-        self.space.bind_alone(&mut self.stand_ins, call, taken)
+    fn bind(
+        &mut self,
+        call: &BindCall,
+        taken: bool,
+        changed: Changed<'_>,
+    ) -> Result<(), HostedError> {
+        self.space
+            .bind_alone(&mut self.stand_ins, call, taken, changed)
     }
 }
 
@@ -295,6 +352,7 @@ fn replay(
     call: &BindCall,
     result: vk::Result,
     counts: &mut Counts,
+    changed: Changed<'_>,
 ) -> Option<String> {
     // This driver says so where a bind breaks a rule; then nothing of the call has happened.
     if result == vk::Result::ERROR_VALIDATION_FAILED_EXT {
@@ -303,7 +361,7 @@ fn replay(
     }
     // What the driver below said, it says again: the operations are then taken back.
     let taken = result.as_raw() >= 0;
-    let lost = match device.bind(call, taken) {
+    let lost = match device.bind(call, taken, changed) {
         Ok(()) => {
             counts.failed += u64::from(!taken);
             return None;
@@ -316,7 +374,7 @@ fn replay(
             // The driver of the recording took it. So will this one, but for those binds that it can't place.
             let (rest, skipped) = only_possible(&device.space, call);
             counts.skipped += skipped;
-            match device.bind(&rest, taken) {
+            match device.bind(&rest, taken, changed) {
                 Ok(()) => {
                     let all = binds_of(call);
                     return Some(format!("skipped {skipped} of {all} binds of a call: {why}"));

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::{Counts, Kept, Replay, Residency, Steps, binds_of};
+use super::{Counts, Kept, Other, Replay, Residency, Steps, binds_of};
 use hosted::HostedError;
 use hosted::config::NullChoice;
+use kernels::Kernel;
 use panvk_sparse::lower::Strategy;
 use trace::{Event, Record};
 use vpanthor::KernelSpec;
@@ -27,6 +28,8 @@ pub struct Wanted {
     pub steps: Range<u64>,
     /// Whether to follow what is bound.
     pub residency: bool,
+    /// Kernels other than panthor that are told the same as the first way.
+    pub others: Vec<Kernel>,
 }
 
 /// A recording that was replayed one way.
@@ -41,6 +44,8 @@ pub struct Replayed {
     pub remarks: Vec<String>,
     /// Of the first way only, where it was wanted: what is bound is the same on every kernel.
     pub residency: Option<Residency>,
+    /// Of the first way only.
+    pub others: Vec<Other>,
 }
 
 /// Why there is no result.
@@ -76,8 +81,10 @@ pub fn side_by_side<E>(
     mut next: impl FnMut(&mut Vec<Record>) -> Result<Option<Record>, E>,
 ) -> Result<Vec<Replayed>, Stopped<E>> {
     let mut replays = Vec::new();
-    for way in ways {
-        replays.push(Replay::new(&way.kernel, way.choice).map_err(Stopped::Kernel)?);
+    for (i, way) in ways.iter().enumerate() {
+        let replay = Replay::new(&way.kernel, way.choice).map_err(Stopped::Kernel)?;
+        let others = if i == 0 { &wanted.others[..] } else { &[] };
+        replays.push(replay.and_kernels(others));
     }
     thread::scope(|scope| {
         let mut queues = Vec::new();
@@ -178,5 +185,6 @@ fn follow(
         kept: steps.finish(totals),
         remarks: replay.remarks,
         residency,
+        others: replay.others,
     })
 }
