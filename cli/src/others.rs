@@ -112,6 +112,7 @@ fn panthor(scenario: Scenario, bytes: u64, stop: &Stop) -> Result<Row, Error> {
         kernel: &kernel,
         capabilities: &capabilities,
         scenario,
+        granularity: SZ_4K,
         bytes,
         memory: scenario.memory_size(bytes.next_multiple_of(SZ_4K)),
         stop,
