@@ -206,9 +206,7 @@ impl Shadow {
     /// [`Shadow::apply`] by merging the two lists.
     fn rebuild_with(&mut self, runs: &[Run], was: &mut impl FnMut(Was)) {
         let old = std::mem::take(&mut self.extents);
-        let mut merged = Merged {
-            list: Vec::with_capacity(old.count() + runs.len()),
-        };
+        let mut merged = Merged::default();
         let mut old = old.iter_from(Position::default()).copied();
         let mut rest = old.next();
         for run in runs {
@@ -230,7 +228,7 @@ impl Shadow {
         for extent in rest.into_iter().chain(old) {
             merged.push(extent);
         }
-        self.extents = Spans::from_sorted(&merged.list);
+        self.extents = merged.finish();
     }
 }
 
@@ -282,9 +280,12 @@ fn joined(run: &Run, next: &Run) -> Run {
     }
 }
 
-/// A list of extents that grows at its end.
+/// Extents that grow at their end.
+#[derive(Default)]
 struct Merged {
-    list: Vec<Run>,
+    extents: Spans<Run>,
+    /// The next one may continue it.
+    last: Option<Run>,
 }
 
 impl Merged {
@@ -296,12 +297,21 @@ impl Merged {
         if run.len == 0 {
             return;
         }
-        match self.list.last_mut() {
-            Some(last) if last.end() == run.va && last.target.advanced(last.len) == run.target => {
-                last.len += run.len
+        match &mut self.last {
+            Some(last) if last.end() == run.va && continues(last, &run) => last.len += run.len,
+            last => {
+                if let Some(complete) = last.replace(run) {
+                    self.extents.push(complete);
+                }
             }
-            _ => self.list.push(run),
         }
+    }
+
+    fn finish(mut self) -> Spans<Run> {
+        if let Some(last) = self.last {
+            self.extents.push(last);
+        }
+        self.extents
     }
 }
 
