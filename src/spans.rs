@@ -111,13 +111,21 @@ impl<T> Default for Spans<T> {
 
 impl<T: Span> Spans<T> {
     /// The spans of `sorted`, which ascend and are disjoint.
-    pub fn from_sorted(sorted: &[T]) -> Self {
-        // Half full, so that there is room.
-        let parts = || sorted.chunks(MOST / 2);
-        Self {
-            firsts: parts().map(|part| part[0].start()).collect(),
-            blocks: parts().filter_map(Block::new).collect(),
-            len: sorted.len(),
+    #[cfg(test)]
+    fn from_sorted(sorted: &[T]) -> Self {
+        let mut spans = Self::default();
+        sorted.iter().for_each(|&span| spans.push(span));
+        spans
+    }
+
+    /// Adds a span that lies behind all others.
+    #[inline]
+    pub fn push(&mut self, span: T) {
+        self.len += 1;
+        match self.blocks.last_mut() {
+            // Not full, so that there is room.
+            Some(last) if last.len < MOST * 3 / 4 => last.put(last.len, 0, &[span]),
+            _ => self.insert_block(self.blocks.len(), &[span]),
         }
     }
 

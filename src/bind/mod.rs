@@ -45,7 +45,7 @@ pub enum Target {
 
 /// How memory is mapped, beside that no mapping of a sparse resource can be executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct BindFlags(u8);
+pub struct BindFlags(u32);
 
 impl BindFlags {
     /// The GPU may read and write it, through its caches.

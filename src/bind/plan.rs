@@ -184,56 +184,57 @@ struct OutOfOrder;
 /// The requests come from an iterator, so that sorted ones need not be copied. `request` gives the same requests by their
 /// index; it is asked only for a group of which just a part changes.
 fn walk(
-    requests: impl Iterator<Item = Request>,
+    mut requests: impl Iterator<Item = Request>,
     request: impl Fn(usize) -> Request,
     shadow: &Shadow,
     plan: &mut Plan<'_>,
     tally: &mut impl Tally,
 ) -> Result<(), OutOfOrder> {
     let mut cursor = shadow.cursor();
-    // The group that grows consists of the requests `first..i`. It starts empty, and an empty group is never continued.
-    let mut first = 0;
+    // The group that grows, and the requests that it consists of. It starts empty, and an empty group is never continued.
     let mut group = Run {
         va: Va(0),
         len: 0,
         target: super::Target::Null,
     };
-    let mut group_end = 0;
-    let mut count = 0;
-    for (i, next) in requests.enumerate() {
-        count = i + 1;
-        // 1. This walk only works if each request lies behind the one before it.
-        let next_end = next.va.0.checked_add(next.len).ok_or(OutOfOrder)?;
-        if next.len == 0 || next.va.0 < group_end {
-            return Err(OutOfOrder);
+    let mut members = 0..0;
+    loop {
+        let next = requests.next();
+        if let Some(next) = &next {
+            // 1. This walk only works if each request lies behind the one before it, and ends below 2^64.
+            next.va.0.checked_add(next.len).ok_or(OutOfOrder)?;
+            let group_end = group.va.0 + group.len;
+            if next.len == 0 || next.va.0 < group_end {
+                return Err(OutOfOrder);
+            }
+            // 2. A request that continues the group is from now on its end.
+            if next.va.0 == group_end
+                && group.target.advanced(group.len) == next.target
+                && group.len > 0
+            {
+                group.len += next.len;
+                members.end += 1;
+                continue;
+            }
         }
-        // 2. A request that does not continue the group ends it and begins the next one.
-        if next.va.0 != group_end
-            || group.target.advanced(group.len) != next.target
-            || group.len == 0
-        {
-            flush(group, first..i, &request, &mut cursor, plan, tally);
-            first = i;
-            group = Run {
-                va: next.va,
-                len: 0,
-                target: next.target,
-            };
-        }
-        // 3. Either way, the request is now the end of the group.
-        group.len += next.len;
-        group_end = next_end;
+        // 3. Any other one ends the group, and so does the end of all requests.
+        flush(group, members.clone(), &request, &mut cursor, plan, tally);
+        let Some(next) = next else { return Ok(()) };
+        // 4. It begins the next group.
+        group = Run {
+            va: next.va,
+            len: next.len,
+            target: next.target,
+        };
+        members = members.end..members.end + 1;
     }
-    // 4. No request is left that could continue the last group.
-    flush(group, first..count, &request, &mut cursor, plan, tally);
-    Ok(())
 }
 
 /// Appends what of a group is not in the shadow yet. `members` are the requests that the group is made of.
 ///
 /// Two lists are merged: the bytes of the group, and the extents of the shadow over them. Wherever an extent already maps
 /// what the group wants, a run ends before it and the next run can only begin after it.
-#[inline]
+#[inline(always)]
 fn flush(
     group: Run,
     members: std::ops::Range<usize>,
@@ -280,9 +281,12 @@ fn flush(
         tally.all(members);
         return;
     }
+    if plan.runs.len() == before {
+        return;
+    }
     // The requests of the group name all that lies between its runs.
-    let positions = before - plan.base..plan.runs.len() - plan.base;
-    plan.after_named_gap.extend(positions.skip(1));
+    let behind_the_first = before + 1 - plan.base..plan.runs.len() - plan.base;
+    plan.after_named_gap.extend(behind_the_first);
     partly(members, request, &plan.runs[before..], tally);
 }
 

@@ -75,20 +75,27 @@ impl Shadow {
     /// One run costs O(log n) of n extents, and as much for each extent that it replaces; many runs cost
     /// O(n + runs).
     pub fn apply(&mut self, runs: &[Run]) {
+        self.apply_telling(runs, &mut |_| {});
+    }
+
+    /// [`Shadow::apply`]. Tells what each byte of the runs was before, ascending.
+    #[inline]
+    pub(super) fn apply_telling(&mut self, runs: &[Run], was: &mut impl FnMut(Was)) {
         if runs.len() >= BULK && runs.len().saturating_mul(CHANGE_TO_REBUILD) > self.extents.count()
         {
-            self.rebuild_with(runs);
+            self.rebuild_with(runs, was);
             return;
         }
         let mut near = Position::default();
         for run in runs {
-            near = self.put(run.va.0, run.end().0, Some(run.target), near);
+            near = self.put(run.va.0, run.end().0, Some(run.target), near, was);
         }
     }
 
     /// `len` bytes from `va` become a hole: the resource is gone.
     pub fn forget(&mut self, va: Va, len: u64) {
-        self.put(va.0, va.0.saturating_add(len), None, Position::default());
+        let end = va.0.saturating_add(len);
+        self.put(va.0, end, None, Position::default(), &mut |_| {});
     }
 
     /// A state on trial: dropped, it takes back all that was applied to it.
@@ -116,7 +123,14 @@ impl Shadow {
     ///
     /// The range replaces some extents by at most three: what is left of the first one (`head`), the new extent (`new`), and
     /// what is left of the last one (`tail`). A neighbour that the new extent continues becomes part of it.
-    fn put(&mut self, start: u64, end: u64, target: Option<Target>, near: Position) -> Position {
+    fn put(
+        &mut self,
+        start: u64,
+        end: u64,
+        target: Option<Target>,
+        near: Position,
+        was: &mut impl FnMut(Was),
+    ) -> Position {
         if start >= end {
             return near;
         }
@@ -139,6 +153,7 @@ impl Shadow {
         }
         // Step 2: walk over the extents that the range overlaps, and count them: they all go.
         let mut count = 0;
+        let mut before = Before::new(Va(start), Va(end), was);
         for extent in self.extents.iter_from(first) {
             if extent.va.0 > end || (extent.va.0 == end && new.is_none()) {
                 break;
@@ -156,6 +171,7 @@ impl Shadow {
             if extent.end().0 == start {
                 continue;
             }
+            before.tell(extent);
             // Only the first extent can reach out of the range below, and only the last one above. What reaches out stays,
             // either as a part of the new extent or as a piece of its own.
             if let Some(before) = extent.clipped(Va(0), Va(start)) {
@@ -171,6 +187,7 @@ impl Shadow {
                 }
             }
         }
+        before.tell_hole(Va(end));
         // Step 3: put what is left, in the order of addresses, in the place of those that were counted.
         let mut with = [Run {
             va: Va(0),
@@ -187,30 +204,66 @@ impl Shadow {
     }
 
     /// [`Shadow::apply`] by merging the two lists.
-    fn rebuild_with(&mut self, runs: &[Run]) {
+    fn rebuild_with(&mut self, runs: &[Run], was: &mut impl FnMut(Was)) {
         let old = std::mem::take(&mut self.extents);
-        let mut merged = Merged {
-            list: Vec::with_capacity(old.count() + runs.len()),
-        };
+        let mut merged = Merged::default();
         let mut old = old.iter_from(Position::default()).copied();
         let mut rest = old.next();
         for run in runs {
+            let mut before = Before::new(run.va, run.end(), was);
             while let Some(extent) = rest {
-                if let Some(before) = extent.clipped(Va(0), run.va) {
-                    merged.push(before);
+                if let Some(below) = extent.clipped(Va(0), run.va) {
+                    merged.push(below);
                 }
+                before.tell(&extent);
                 rest = extent.clipped(run.end(), extent.end());
                 if rest.is_some() {
                     break;
                 }
                 rest = old.next();
             }
+            before.tell_hole(run.end());
             merged.push(*run);
         }
         for extent in rest.into_iter().chain(old) {
             merged.push(extent);
         }
-        self.extents = Spans::from_sorted(&merged.list);
+        self.extents = merged.finish();
+    }
+}
+
+/// Tells what a range is before it changes, from its start to its end.
+struct Before<'a, F> {
+    /// All below is told.
+    at: Va,
+    end: Va,
+    was: &'a mut F,
+}
+
+impl<'a, F: FnMut(Was)> Before<'a, F> {
+    fn new(at: Va, end: Va, was: &'a mut F) -> Self {
+        Before { at, end, was }
+    }
+
+    /// What of an extent lies in the range. The extents come in ascending order.
+    #[inline]
+    fn tell(&mut self, extent: &Run) {
+        if let Some(part) = extent.clipped(self.at, self.end) {
+            self.tell_hole(part.va);
+            self.at = part.end();
+            (self.was)(Was::Extent(part));
+        }
+    }
+
+    /// That nothing is mapped up to `end`.
+    #[inline]
+    fn tell_hole(&mut self, end: Va) {
+        if self.at < end {
+            (self.was)(Was::Hole {
+                va: self.at,
+                len: end.0 - self.at.0,
+            });
+        }
     }
 }
 
@@ -227,9 +280,12 @@ fn joined(run: &Run, next: &Run) -> Run {
     }
 }
 
-/// A list of extents that grows at its end.
+/// Extents that grow at their end.
+#[derive(Default)]
 struct Merged {
-    list: Vec<Run>,
+    extents: Spans<Run>,
+    /// The next one may continue it.
+    last: Option<Run>,
 }
 
 impl Merged {
@@ -241,12 +297,21 @@ impl Merged {
         if run.len == 0 {
             return;
         }
-        match self.list.last_mut() {
-            Some(last) if last.end() == run.va && last.target.advanced(last.len) == run.target => {
-                last.len += run.len
+        match &mut self.last {
+            Some(last) if last.end() == run.va && continues(last, &run) => last.len += run.len,
+            last => {
+                if let Some(complete) = last.replace(run) {
+                    self.extents.push(complete);
+                }
             }
-            _ => self.list.push(run),
         }
+    }
+
+    fn finish(mut self) -> Spans<Run> {
+        if let Some(last) = self.last {
+            self.extents.push(last);
+        }
+        self.extents
     }
 }
 
@@ -256,17 +321,17 @@ impl Merged {
 pub(crate) struct Cursor<'a> {
     extents: &'a Spans<Run>,
     place: Position,
-    current: Option<Run>,
+    current: Option<&'a Run>,
     placed: bool,
 }
 
 /// So many extents are stepped over before the cursor jumps.
 const STEPS: usize = 4;
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
     /// The first extent that ends after `va`. No call may ask for a smaller address than the call before.
     #[inline]
-    pub fn seek(&mut self, va: Va) -> Option<Run> {
+    pub fn seek(&mut self, va: Va) -> Option<&'a Run> {
         match self.current {
             Some(extent) if extent.end() > va => self.current,
             None if self.placed => None,
@@ -274,11 +339,11 @@ impl Cursor<'_> {
         }
     }
 
-    fn advance(&mut self, va: Va) -> Option<Run> {
+    fn advance(&mut self, va: Va) -> Option<&'a Run> {
         if self.placed {
             for _ in 0..STEPS {
                 self.place = self.extents.next(self.place);
-                self.current = self.extents.get(self.place).copied();
+                self.current = self.extents.get(self.place);
                 match self.current {
                     Some(extent) if extent.end() <= va => {}
                     _ => return self.current,
@@ -287,7 +352,7 @@ impl Cursor<'_> {
         }
         self.placed = true;
         self.place = self.extents.seek_from(self.place, va.0);
-        self.current = self.extents.get(self.place).copied();
+        self.current = self.extents.get(self.place);
         self.current
     }
 

@@ -45,32 +45,9 @@ impl<'a> Tentative<'a> {
 
     /// [`Shadow::apply`], until further notice.
     pub fn apply(&mut self, runs: &[Run]) {
-        let mut cursor = self.shadow.cursor();
-        for run in runs {
-            let end = run.end();
-            let mut at = run.va;
-            while at < end {
-                let next = match cursor.seek(at).and_then(|extent| extent.clipped(at, end)) {
-                    Some(old) if old.va == at => {
-                        record(&mut self.was, Was::Extent(old));
-                        old.end()
-                    }
-                    below => {
-                        let next = below.map_or(end, |old| old.va);
-                        record(
-                            &mut self.was,
-                            Was::Hole {
-                                va: at,
-                                len: next.0 - at.0,
-                            },
-                        );
-                        next
-                    }
-                };
-                at = next;
-            }
-        }
-        self.shadow.apply(runs);
+        let was = &mut self.was;
+        self.shadow
+            .apply_telling(runs, &mut |change| record(was, change));
     }
 
     /// [`Shadow::forget`], until further notice.
@@ -87,6 +64,7 @@ impl<'a> Tentative<'a> {
 }
 
 /// Appends, or extends the last entry: runs that sit side by side often cut up what was one extent.
+#[inline]
 fn record(changes: &mut Vec<Was>, change: Was) {
     match (changes.last_mut(), &change) {
         (Some(Was::Extent(last)), Was::Extent(next))

@@ -53,10 +53,10 @@ impl<'a> Bridge<'a> {
         }
     }
 
-    /// Whether one mapping may reach from the start of `run` to the end of `next`. `named`: the requests name all of the gap
-    /// between them.
+    /// Whether one mapping may reach from the start of `run` to the end of `next`. `named` tells whether the requests name all
+    /// of the gap between them.
     #[inline]
-    pub fn joins(&mut self, run: &Run, next: &Run, named: bool) -> bool {
+    pub fn joins(&mut self, run: &Run, next: &Run, named: impl FnOnce() -> bool) -> bool {
         if run.target.advanced(next.va.0 - run.va.0) != next.target {
             return false;
         }
@@ -70,7 +70,7 @@ impl<'a> Bridge<'a> {
         let gap = next.va.0 - run.end().0;
         gap == 0
             || gap <= self.longest
-                && (named || self.region_lock)
+                && (self.region_lock || named())
                 && self
                     .cursor
                     .has(run.end(), gap, run.target.advanced(run.len))

@@ -126,20 +126,24 @@ impl<'a> Call<'a> {
             let mut bridge = Bridge::new(shadow, self.longest_bridge, self.region_lock, self.null);
             let mut ground = Ground::new(shadow, self.reserving());
             let mut pending = run;
-            for (position, next) in runs {
-                while after_named_gap
-                    .next_if(|&&named| named < position)
-                    .is_some()
-                {}
-                let named = after_named_gap.next_if_eq(&&position).is_some();
-                if bridge.joins(&pending, next, named) {
-                    pending.len = next.va.0 - pending.va.0 + next.len;
-                } else {
-                    self.lower(&pending, &mut ground);
-                    pending = *next;
+            loop {
+                let next = runs.next();
+                if let Some((position, next)) = next {
+                    let named = || {
+                        while after_named_gap.next_if(|&&p| p < position).is_some() {}
+                        after_named_gap.next_if_eq(&&position).is_some()
+                    };
+                    if bridge.joins(&pending, next, named) {
+                        pending.len = next.va.0 - pending.va.0 + next.len;
+                        continue;
+                    }
+                }
+                self.lower(&pending, &mut ground);
+                match next {
+                    Some((_, next)) => pending = *next,
+                    None => break,
                 }
             }
-            self.lower(&pending, &mut ground);
             let last = self.slots.finish();
             self.sink.arrange(last, &mut ground);
         } else if !(batch.waits.is_empty() && batch.signals.is_empty()) {
@@ -167,7 +171,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn lower(&mut self, run: &Run, ground: &mut Ground<'_>) {
         match run.target {
             Target::Memory { bo, offset, flags } => {
@@ -181,8 +185,7 @@ impl<'a> Call<'a> {
 
     #[inline]
     fn push(&mut self, op: VmBindOp, repeat_range: u64, kind: Kind, ground: &mut Ground<'_>) {
-        let complete = self.slots.next(&op);
-        if complete > 1 {
+        if let Some(complete) = self.slots.next(&op) {
             self.sink.arrange(complete, ground);
         }
         if repeat_range == 0 {

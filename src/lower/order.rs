@@ -68,43 +68,46 @@ impl<'a> Ground<'a> {
     /// First and last address (behind it) of the first mapping that ends after `va`. No call may ask for a smaller address
     /// than the call before.
     fn seek(&mut self, va: u64) -> Option<(u64, u64)> {
-        let extent = self.cursor.seek(Va(va));
-        let (start, end) = extent.map(|extent| (extent.va.0, extent.end()))?;
-        let goes_on = extent.is_some_and(|extent| extent.target == Target::Null);
-        let end = match self.reserved.filter(|_| goes_on) {
-            Some(ranges) => ranges.end_of_null(end),
-            None => end,
+        let extent = self.cursor.seek(Va(va))?;
+        let end = match self.reserved.filter(|_| extent.target == Target::Null) {
+            Some(ranges) => ranges.end_of_null(extent.end()),
+            None => extent.end(),
         };
-        Some((start, end.0))
+        Some((extent.va.0, end.0))
     }
 }
 
 /// Follows operations that come in ascending order, and finds those that share slots.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    /// How many operations at the end of the list share slots, each with the one before it.
-    group: usize,
+    /// The operations at the end of the list.
+    group: Group,
     /// The slot that the last of them ends in.
     last: u64,
 }
 
+/// Operations in a row that share slots, each with the one before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Group {
+    pub count: usize,
+    /// Whether one of them goes on from one slot into the next.
+    pub crosses: bool,
+}
+
 impl Slots {
-    /// Another operation comes. Gives the number of those before it that share slots with no later one: they are complete.
+    /// Another operation comes. Gives those before it if they share slots with no later one: they are complete.
     #[inline]
-    pub fn next(&mut self, op: &VmBindOp) -> usize {
+    pub fn next(&mut self, op: &VmBindOp) -> Option<Group> {
         let (first, last) = op.slots();
-        let complete = if first > self.last {
-            std::mem::take(&mut self.group)
-        } else {
-            0
-        };
-        self.group += 1;
+        let complete = (first > self.last).then(|| std::mem::take(&mut self.group));
+        self.group.count += 1;
+        self.group.crosses |= first != last;
         self.last = last;
         complete
     }
 
-    /// No more operations come. Gives the number of those at the end that share slots.
-    pub fn finish(&mut self) -> usize {
+    /// No more operations come. Gives those at the end.
+    pub fn finish(&mut self) -> Group {
         std::mem::take(self).group
     }
 }
@@ -113,18 +116,24 @@ impl Slots {
 ///
 /// An operation that crosses from one slot into the next is the highest piece of one and the lowest of the other. All that
 /// cross stand between the pieces that have to come before them, one a slot at most, and the other pieces.
-pub(super) fn arrange<T: Located>(group: &mut [T], ground: &mut Ground<'_>) {
-    if !group.iter().any(T::crosses) {
+pub(super) fn arrange<T: Located>(group: &mut [T], crosses: bool, ground: &mut Ground<'_>) {
+    if !crosses {
         arrange_inner(group, &[], ground, &mut |_| {});
         return;
     }
-    group.sort_by_key(|op| !op.crosses());
-    let inner = group.partition_point(T::crosses);
+    let (crossing, mut inner): (Vec<T>, Vec<T>) = group.iter().partition(|op| op.crosses());
     let mut leaders = Vec::new();
-    let (crossing, rest) = group.split_at_mut(inner);
-    arrange_inner(rest, crossing, ground, &mut |index| leaders.push(index));
-    for (place, leader) in leaders.into_iter().enumerate() {
-        group[place..=inner + leader].rotate_right(1);
+    arrange_inner(&mut inner, &crossing, ground, &mut |index| {
+        leaders.push(index)
+    });
+    let first: Vec<T> = leaders.iter().map(|&index| inner[index]).collect();
+    let mut leaders = leaders.iter().peekable();
+    let others = inner.into_iter().enumerate();
+    let others = others.filter(|(index, _)| leaders.next_if_eq(&index).is_none());
+    let ordered = first.into_iter().chain(crossing);
+    let ordered = ordered.chain(others.map(|(_, op)| op));
+    for (place, op) in group.iter_mut().zip(ordered) {
+        *place = op;
     }
 }
 
@@ -139,17 +148,20 @@ fn arrange_inner<T: Located>(
     while let Some(slot) = ops.get(first).map(|op| op.slots().0) {
         let count = ops[first..].partition_point(|op| op.slots().0 == slot);
         let edges = Edges {
-            below: crossing.iter().find(|op| op.slots().1 == slot).map(T::end),
-            above: crossing
-                .iter()
-                .find(|op| op.slots().0 == slot)
-                .map(|op| op.op().va),
+            below: find(crossing, slot, |op| op.slots().1).map(T::end),
+            above: find(crossing, slot, |op| op.slots().0).map(|op| op.op().va),
         };
         if arrange_slot(&mut ops[first..first + count], slot * SZ_2M, &edges, ground) {
             lead(first);
         }
         first += count;
     }
+}
+
+/// The operation that crosses at this slot. They ascend, and so do the slots that `of` gives.
+fn find<T: Located>(crossing: &[T], slot: u64, of: impl Fn(&T) -> u64) -> Option<&T> {
+    let place = crossing.partition_point(|op| of(op) < slot);
+    crossing.get(place).filter(|op| of(op) == slot)
 }
 
 /// What crosses the edges of a slot: where the operation ends that comes from below, and where the one starts that goes on

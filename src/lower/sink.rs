@@ -1,7 +1,7 @@
 //! Where operations go: into one ioctl until it is full, then into the next.
 
 use super::ops::{Attach, OpArray, OpCounts, Ops};
-use super::order::{Ground, arrange};
+use super::order::{Ground, Group, arrange};
 use crate::uapi::{ObjArray, SyncOp, VmBindOp, VmBindOpRepeat};
 
 /// Fills ioctls with operations. Every ioctl but the last is full.
@@ -64,19 +64,19 @@ impl Sink {
         }
     }
 
-    /// Puts the last `count` operations in the order that suits the kernel. Those that lie in two
+    /// Puts the last operations, which are `group`, in the order that suits the kernel. Those that lie in two
     /// ioctls stay as they are.
-    pub fn arrange(&mut self, count: usize, ground: &mut Ground<'_>) {
-        let Some(ops) = self.ioctls.last_mut().filter(|_| count > 1) else {
+    pub fn arrange(&mut self, group: Group, ground: &mut Ground<'_>) {
+        let Some(ops) = self.ioctls.last_mut().filter(|_| group.count > 1) else {
             return;
         };
         let end = ops.len();
-        let Some(start) = end.checked_sub(count) else {
+        let Some(start) = end.checked_sub(group.count) else {
             return;
         };
         match &mut ops.array {
-            OpArray::Plain(list) => arrange(&mut list[start..end], ground),
-            OpArray::Repeat(list) => arrange(&mut list[start..end], ground),
+            OpArray::Plain(list) => arrange(&mut list[start..end], group.crosses, ground),
+            OpArray::Repeat(list) => arrange(&mut list[start..end], group.crosses, ground),
         }
     }
 

@@ -266,6 +266,8 @@ impl SparseVm {
     /// # Errors
     /// A request of no whole pages, outside every range, or of memory that is freed.
     fn check_requests(&self, batches: &[Batch<'_>]) -> Result<(), VmError> {
+        // Neighbouring requests are of one resource and one memory as a rule.
+        let (mut range, mut memory) = (0..0, None);
         for Batch { requests, ends, .. } in batches {
             let ascend = ends.is_sorted() && ends.last().is_none_or(|&end| end == requests.len());
             if !ascend {
@@ -274,35 +276,33 @@ impl SparseVm {
                     requests.len()
                 )));
             }
-        }
-        // Neighbouring requests are of one resource and one memory as a rule.
-        let (mut range, mut memory) = (0..0, None);
-        for request in batches.iter().flat_map(|batch| batch.requests) {
-            let Request { va, len, target } = *request;
-            let bad =
-                |why: &str| VmError::BadRequest(format!("bind of {len} bytes at {va}: {why}"));
-            let offset = match target {
-                Target::Null => 0,
-                Target::Memory { bo, offset, .. } => {
-                    if memory != Some(bo) {
-                        if self.memory(bo.handle) != bo {
-                            return Err(bad("its memory is freed"));
+            for request in *requests {
+                let Request { va, len, target } = *request;
+                let bad =
+                    |why: &str| VmError::BadRequest(format!("bind of {len} bytes at {va}: {why}"));
+                let offset = match target {
+                    Target::Null => 0,
+                    Target::Memory { bo, offset, .. } => {
+                        if memory != Some(bo) {
+                            if self.memory(bo.handle) != bo {
+                                return Err(bad("its memory is freed"));
+                            }
+                            memory = Some(bo);
                         }
-                        memory = Some(bo);
+                        offset
                     }
-                    offset
+                };
+                if (va.0 | len | offset) % SZ_4K != 0 || len == 0 {
+                    return Err(bad("expected whole pages of 4096 bytes, at least one"));
                 }
-            };
-            if (va.0 | len | offset) % SZ_4K != 0 || len == 0 {
-                return Err(bad("expected whole pages of 4096 bytes, at least one"));
-            }
-            if !range.contains(&va.0) {
-                let found = self.ranges.at(va).map(va_range);
-                let found = found.filter(|found| found.contains(&va.0));
-                range = found.ok_or_else(|| bad("no sparse range is there"))?;
-            }
-            if len > range.end - va.0 {
-                return Err(bad("it reaches beyond the sparse range there"));
+                if !range.contains(&va.0) {
+                    let found = self.ranges.at(va).map(va_range);
+                    let found = found.filter(|found| found.contains(&va.0));
+                    range = found.ok_or_else(|| bad("no sparse range is there"))?;
+                }
+                if len > range.end - va.0 {
+                    return Err(bad("it reaches beyond the sparse range there"));
+                }
             }
         }
         Ok(())

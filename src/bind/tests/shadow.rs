@@ -137,7 +137,7 @@ proptest! {
             // The cursor tells of the whole extent, also of what lies before the stop.
             prop_assert_eq!(found.and_then(|extent| extent.clipped(va(stop), extent.end())), expected);
             if let Some(extent) = found {
-                prop_assert!(pages_of(extent).all(|(page, target)| before[page] == Some(target)));
+                prop_assert!(pages_of(*extent).all(|(page, target)| before[page] == Some(target)));
                 let whole = cursor.has(va(stop), SZ_4K, extent.target.advanced(va(stop).0.saturating_sub(extent.va.0)));
                 prop_assert_eq!(whole, page_of(extent.va) <= stop);
             }
