@@ -2,11 +2,12 @@
 
 use std::fmt::Display;
 
-use kernels::{Counts, Encoder, Names};
+use kernels::{Counts, Encoder};
 use panvk_sparse::bind::{Memory, SparseRange};
 use panvk_sparse::drm::probe;
 use panvk_sparse::lower::{PlannedBatch, Strategy};
-use panvk_sparse::units::{BoHandle, SZ_4K, Va};
+use panvk_sparse::uapi::BO_NO_MMAP;
+use panvk_sparse::units::{SZ_4K, Va};
 use panvk_sparse::vm::{Initial, SparseVm};
 use serde::Serialize;
 use vpanthor::{Flavour, KernelSpec};
@@ -20,14 +21,6 @@ use super::table::render;
 
 /// Where the buffer lies.
 const BUFFER: Va = Va(4 << 30);
-
-/// The bytes are as many whatever these are.
-const NAMES: Names = Names {
-    vm: 1,
-    queue: 1,
-    pat_index: 0,
-    scratch: BoHandle(1),
-};
 
 /// What one kernel is asked. Names and order are relied on by scripts: new fields go last.
 #[derive(Debug, Serialize)]
@@ -146,10 +139,7 @@ fn other(kernel: kernels::Kernel, scenario: Scenario, bytes: u64) -> Result<Coun
     let range = SparseRange::new(BUFFER, size, page);
     vm.add_range(range, Initial::Unbound)
         .map_err(|error| failed(&error))?;
-    let encoder = Encoder {
-        kernel,
-        names: NAMES,
-    };
+    let encoder = Encoder::to_count(kernel);
     let mut counts = Counts::default();
     // A new buffer is what the scenario is about, or it was made before.
     let created = encoder.create(&range);
@@ -159,7 +149,7 @@ fn other(kernel: kernels::Kernel, scenario: Scenario, bytes: u64) -> Result<Coun
         return Ok(counts);
     }
     let memory = device
-        .create_bo(scenario.memory_size(size).max(page), 0, None)
+        .create_bo(scenario.memory_size(size), BO_NO_MMAP, None)
         .map_err(|error| failed(&error))?;
     let memory = Memory {
         bo: vm.memory(memory.handle()),

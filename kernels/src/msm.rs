@@ -93,6 +93,7 @@ impl Uapi for Msm {
     const LIMITS: Limits = Limits {
         page: 4 << 10,
         memory_page: 4 << 10,
+        // The device says which (MSM_PARAM_VA_START and VA_SIZE); these are the most there can be.
         addresses: (4 << 10, 1 << 47),
         // The kernel copies them into one piece of contiguous memory, of which it has little.
         max_ops: 1 << 12,

@@ -339,6 +339,49 @@ fn a_variable_that_is_not_understood_is_named_with_what_is() {
 }
 
 #[test]
+fn other_kernels_are_asked_for_as_many_operations_and_amdgpu_for_an_ioctl_each() {
+    let kernels = ["xe", "xe-64k", "msm", "asahi", "nouveau", "amdgpu"];
+    let named = kernels.iter().flat_map(|kernel| ["--kernel", kernel]);
+    let named: Vec<_> = named.collect();
+    // Panthor 1.9 unbinds the 763 pieces with one operation, because what lies between them is unbound already.
+    for (scenario, panthor, ops, ioctls) in [
+        ("init", 1, 1, 1),
+        ("rebind", 3, 3, 3),
+        ("fragmented", 764, 1526, 2),
+    ] {
+        let args = ["compare", "--json", "--scenario", scenario];
+        let report = json(&[&args[..], &named].concat());
+        let rows = report["kernels"].as_array().expect("rows");
+        let names: Vec<_> = rows.iter().map(|row| &row["kernel"]).collect();
+        assert_eq!(names[0], "panthor 1.9");
+        assert_eq!(names[1..], kernels);
+        assert_eq!(rows[0]["ops"], panthor, "{scenario}");
+        for row in &rows[1..] {
+            let ioctls = if row["kernel"] == "amdgpu" {
+                ops
+            } else {
+                ioctls
+            };
+            assert_eq!(row["ops"], ops, "{row}");
+            assert_eq!(row["ioctls"], ioctls, "{row}");
+            assert_eq!(row["unfit"], 0, "{row}");
+        }
+    }
+    // The size of the struct, and of the operation where that is not inside of it.
+    let report = json(&[&["compare", "--json"], &named[..]].concat());
+    let bytes = |row: &Value| row["bytes_to_kernel"].as_u64().expect("bytes");
+    let bytes: Vec<_> = (report["kernels"].as_array().expect("rows").iter())
+        .map(bytes)
+        .collect();
+    assert_eq!(bytes, [72, 136, 136, 88, 24 + 32, 40 + 40, 64]);
+    let text = succeed(&["compare", "--kernel", "asahi", "--bytes", "5000"]);
+    assert!(
+        text.contains("Nothing runs") && text.contains("asahi"),
+        "{text}"
+    );
+}
+
+#[test]
 fn command_lines_that_make_no_sense_exit_with_2_and_say_what_would() {
     for (args, parts) in [
         (
@@ -359,6 +402,25 @@ fn command_lines_that_make_no_sense_exit_with_2_and_say_what_would() {
             &["compare", "--kernel", "vpanthor"],
             &["vpanthor:1.8-repeat", "vpanthor:1.9", "/dev/dri/renderD"],
         ),
+        (
+            &["compare", "--kernel", "i915"],
+            &["i915", "vpanthor:1.9", "xe, xe-64k, msm, asahi"],
+        ),
+        (
+            &["compare", "--kernel", "xe", "--kernel", "vpanthor:1.9"],
+            &["panthor 1.9"],
+        ),
+        (
+            &[
+                "compare",
+                "--kernel",
+                "vpanthor:1.8",
+                "--kernel",
+                "vpanthor:1.9",
+            ],
+            &["one kernel"],
+        ),
+        (&["probe", "--kernel", "xe"], &["--kernel", "vpanthor:1.9"]),
         (&["probe", "--kernel", ""], &["--kernel"]),
         (
             &["probe", "--costs", "--kernel", "vpanthor:1.9"],

@@ -57,8 +57,9 @@ fn what_is_loaded_into_other_peoples_processes_brings_no_command_along() {
 }
 
 /// The folders that hold a crate's source.
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 12] = [
     "src",
+    "kernels/src",
     "mesa/src",
     "vpanthor/src",
     "vpanthor/preload/src",

@@ -7,6 +7,7 @@ use common::random::Random;
 use hosted::Hosted;
 use hosted::config::NullChoice;
 use hosted::{BaseBatch, Stats};
+use kernels::Kernel;
 use panvk_sparse::lower::Strategy;
 use panvk_sparse::units::SZ_64K;
 use replay::{Counts, Replay, Stopped, Wanted, Way, side_by_side};
@@ -259,6 +260,105 @@ fn memories_that_come_and_go_by_the_thousand_are_closed_and_those_that_are_bound
     assert_eq!(refused, Err(base));
 }
 
+/// The same on 1.9, said to all other kernels.
+fn others(records: &[Record]) -> Vec<replay::Other> {
+    let kernel = KernelSpec::Vpanthor(Flavour::V1_9);
+    let replay = Replay::new(&kernel, NullChoice::Auto).expect("a virtual kernel");
+    let mut replay = replay.and_kernels(&Kernel::ALL);
+    for record in records {
+        replay.feed(record).expect("a virtual kernel");
+    }
+    replay.others().to_vec()
+}
+
+fn destroyed(buffer: u64) -> Record {
+    record(Event::ResourceDestroyed {
+        device: DEVICE,
+        resource: ResourceId::Buffer(buffer),
+    })
+}
+
+#[test]
+fn other_kernels_get_an_operation_for_each_run_and_each_resource_that_comes_or_goes() {
+    let bind = |piece, result| call(DEVICE, vec![info(1, binds([(piece, Some(1))]))], result);
+    let records = [
+        device(DEVICE, true),
+        memory(DEVICE, 1, 4),
+        buffer(DEVICE, 1, 4),
+        call(
+            DEVICE,
+            vec![info(1, binds([(0, Some(1)), (2, Some(1))]))],
+            0,
+        ),
+        // As it is already.
+        bind(2, 0),
+        // Bound, and unbound again.
+        bind(1, OUT_OF_MEMORY),
+        // Refused before anything happens.
+        bind(3, VALIDATION_FAILED),
+        destroyed(1),
+        destroyed(1),
+    ];
+    for other in others(&records) {
+        let counts = other.counts;
+        let kinds = (counts.map_ops, counts.null_ops, counts.unmap_ops);
+        assert_eq!(kinds, (3, 2, 1), "{other:?}");
+        let ioctls = if other.kernel == Kernel::Amdgpu { 6 } else { 5 };
+        assert_eq!((counts.ops, counts.ioctls), (6, ioctls), "{other:?}");
+        assert_eq!(counts.unfit, 0, "{other:?}");
+    }
+}
+
+#[test]
+fn other_kernels_are_told_the_same_whatever_an_application_does() {
+    let mut waits = 0;
+    for seed in 0..6 {
+        let records = random_run(seed);
+        let runs = replay(WAYS[4], &records).totals().runs;
+        let others = others(&records);
+        let ops = others[0].counts.ops;
+        assert!(ops > runs, "those of calls that are taken back, too");
+        for other in &others {
+            let counts = other.counts;
+            assert_eq!((counts.ops, counts.unfit), (ops, 0), "{other:?}");
+            let by_itself = (counts.host_waits, counts.host_signals);
+            match other.kernel {
+                Kernel::Asahi => waits += counts.host_waits,
+                Kernel::Amdgpu => assert_eq!(counts.ioctls, ops),
+                _ => assert_eq!(by_itself, (0, 0), "{other:?}"),
+            }
+        }
+    }
+    assert!(waits > 0, "asahi waits for nothing itself");
+}
+
+#[test]
+fn what_the_pages_of_another_kernel_do_not_allow_is_counted_and_named() {
+    let mut small = buffer(DEVICE, 1, 1);
+    if let Event::BufferCreated(buffer) = &mut small.event {
+        (buffer.requirements.size, buffer.requirements.alignment) = (5 << 12, 1 << 12);
+    }
+    let mut bind = binds([(0, Some(1))]);
+    bind[0].size = 1 << 12;
+    let records = [
+        device(DEVICE, true),
+        memory(DEVICE, 1, 1),
+        small,
+        call(DEVICE, vec![info(1, bind)], 0),
+    ];
+    for other in others(&records) {
+        // The buffer and the bind; only the bind; neither.
+        let (unfit, page) = match other.kernel {
+            Kernel::Asahi => (2, "16384"),
+            Kernel::Xe64k => (1, "65536"),
+            _ => (0, ""),
+        };
+        assert_eq!(other.counts.unfit, unfit, "{other:?}");
+        let said = other.unfit.map_or(String::new(), |why| why.to_string());
+        assert!(said.contains(page), "{said}");
+    }
+}
+
 fn run(records: &[Record], steps: std::ops::Range<u64>) -> Vec<replay::Replayed> {
     let way = |(flavour, strategy)| Way {
         kernel: KernelSpec::Vpanthor(flavour),
@@ -468,6 +568,23 @@ fn the_command_reports_frames_and_says_what_is_wrong_with_a_file() {
     assert_eq!(totals(&part["strategies"][0]), sum);
     assert_eq!(part["strategies"][0]["steps"][1]["step"], 2);
 
+    let with_others = json(&["--kernel", "msm", "--kernel", "amdgpu"]);
+    let kernel = &with_others["strategies"][0]["kernel"];
+    assert_eq!(
+        kernel, "vpanthor:1.9",
+        "what the others are told is planned on"
+    );
+    let msm = &with_others["others"][0];
+    let expected_msm = &others(&records)[2];
+    assert_eq!(
+        (&msm["kernel"], expected_msm.kernel),
+        (&"msm".into(), Kernel::Msm)
+    );
+    assert_eq!(msm["ops"], expected_msm.counts.ops);
+    assert_eq!(msm["bytes_to_kernel"], expected_msm.counts.bytes_to_kernel);
+    assert_eq!(with_others["others"][1]["kernel"], "amdgpu");
+    assert_eq!(whole["others"], serde_json::json!([]));
+
     let svg = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
     let (plot, map) = (svg("plot.svg"), svg("map.svg"));
     let output = command(&[path, "--frames", "2", "--plot", &plot, "--map", &map]);
@@ -519,6 +636,11 @@ fn the_command_reports_frames_and_says_what_is_wrong_with_a_file() {
             &[path, "--kernel", "vpanthor:1.5", "--strategy", "sparse"],
             2,
             &["vpanthor:1.5", "sparse"],
+        ),
+        (
+            &[path, "--kernel", "xe", "--frames", "1..3"],
+            2,
+            &["--frames", "whole recording"],
         ),
         (
             &[path, "--plot", "/nonexistent/p.svg"],

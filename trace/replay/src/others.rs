@@ -1,9 +1,8 @@
 //! The same changes, said to other kernels than panthor.
 
-use kernels::{Counts, Encoder, Kernel, Names, Step, Unfit};
+use kernels::{Counts, Encoder, Kernel, Step, Unfit};
 use panvk_sparse::bind::{Ranges, SparseRange};
 use panvk_sparse::lower::PlannedBatch;
-use panvk_sparse::units::BoHandle;
 
 /// What a recording asks of one of them. Nothing runs: its calls are made as bytes, and counted.
 #[derive(Clone, Debug)]
@@ -13,14 +12,6 @@ pub struct Other {
     /// The first thing that this kernel cannot be told.
     pub unfit: Option<Unfit>,
 }
-
-/// Whatever they are, the bytes are as many.
-const NAMES: Names = Names {
-    vm: 1,
-    queue: 1,
-    pat_index: 0,
-    scratch: BoHandle(1),
-};
 
 impl Other {
     pub(super) fn new(kernel: Kernel) -> Self {
@@ -44,10 +35,7 @@ impl Other {
     }
 
     fn encoder(&self) -> Encoder {
-        Encoder {
-            kernel: self.kernel,
-            names: NAMES,
-        }
+        Encoder::to_count(self.kernel)
     }
 
     fn note(&mut self, steps: Result<Vec<Step>, Unfit>) {
