@@ -4,10 +4,10 @@
 //! what the VM maps, and all of it has to be what the Vulkan calls ask for.
 
 mod hook;
-mod oracle;
+pub mod oracle;
 mod recorded;
 mod reports;
-mod steps;
+pub mod steps;
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};

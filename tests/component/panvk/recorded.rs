@@ -4,6 +4,7 @@ use common::cargo;
 use replay::Replay;
 use trace::Reader;
 
+use super::oracle::Held;
 use super::on_a_virtual_mali_with;
 use super::steps::program;
 
@@ -28,7 +29,7 @@ fn panvk_asks_of_the_kernel_what_a_replay_of_its_recording_asks() {
         // The process of its own comes here in the first round.
         let null_is_one_op =
             || std::env::var("VPANTHOR").is_ok_and(|kernel| !kernel.starts_with("1.5"));
-        let body = || program(null_is_one_op(), false);
+        let body = || program(null_is_one_op(), false, Held::ToAll);
         let Some(said) = on_a_virtual_mali_with(test, kernel, &variables, body) else {
             return;
         };
