@@ -17,26 +17,63 @@ pub use starts::Starts;
 pub use submit::submit;
 pub use timelines::Timelines;
 
+use std::ffi::CStr;
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use ash::vk::{self, Handle};
+use board::border::{self, NoBorder};
 use hosted::Hosted;
-use hosted::config::{BASE_ICD, Config, KERNEL, NULL, STATS};
+use hosted::config::{BASE_ICD, Config, KERNEL, NULL, STATS, variable};
 use hosted::{HostedError, stats};
 use panvk_sparse::lower::Strategy;
 use vpanthor::KernelSpec;
 use vulkan::base::Base;
 use vulkan::handles::HandleMap;
+use vulkan::hooks::Hook;
 use vulkan::logger::Logger;
+use vulkan::manifest;
+
+use crate::hooks::{self, Level};
+use crate::panvk;
 
 /// The settings and the base driver.
 #[derive(Debug)]
 pub struct Driver {
     pub config: Config,
-    /// How unbound ranges will be mapped.
-    pub strategy: Strategy,
+    pub mode: Mode,
     pub base: Base,
+}
+
+/// Where binds go.
+#[derive(Debug)]
+pub enum Mode {
+    /// To a virtual kernel in this process; unbound ranges are mapped by that strategy.
+    Hosted(Strategy),
+    /// To the kernel of the base driver, a panvk, if this driver stands at its border.
+    Board(Result<(), NoBorder>),
+}
+
+impl Driver {
+    pub fn is_on_board(&self) -> bool {
+        matches!(self.mode, Mode::Board(_))
+    }
+
+    /// The function of that name that this driver answers itself.
+    pub fn hook(&self, name: &CStr) -> Option<Hook<Level>> {
+        match self.mode {
+            Mode::Hosted(_) => hooks::find(name),
+            Mode::Board(_) => panvk::hooks::find(name),
+        }
+    }
+
+    /// Where binds go, for who reads about it.
+    pub fn kernel(&self) -> String {
+        match self.mode {
+            Mode::Hosted(_) => self.config.kernel.to_string(),
+            Mode::Board(_) => "panthor".to_owned(),
+        }
+    }
 }
 
 /// Why there is none.
@@ -86,35 +123,79 @@ fn make() -> Result<Driver, SetupError> {
             ))
         })?;
     }
-    if config.kernel == KernelSpec::Auto {
-        let (path, _) =
-            vpanthor::nodes::find().map_err(|error| SetupError(format!("{KERNEL}: {error}")))?;
-        config.kernel = KernelSpec::Node(path);
-    }
-    // What can't work is said when the instance is created, not when a device is.
-    let strategy = Hosted::new(&config.kernel, config.null, String::new(), String::new())
-        .map_err(about_variable)?
-        .strategy();
-    let base = Base::load(
-        config.base_icd.as_deref(),
-        crate::vk_icdNegotiateLoaderICDInterfaceVersion,
-    )
-    .map_err(|error| match &config.base_icd {
+    let (base, mode) = match board_driver(&config)? {
+        Some(base) => {
+            let border = border::stand_at(base.address());
+            if let Err(why) = &border {
+                log::warn!(
+                    "base driver {}: {why}; everything passes untouched",
+                    base.path().display()
+                );
+            }
+            (base, Mode::Board(border))
+        }
+        None => {
+            if config.kernel == KernelSpec::Auto {
+                let (path, _) = vpanthor::nodes::find()
+                    .map_err(|error| SetupError(format!("{KERNEL}: {error}")))?;
+                config.kernel = KernelSpec::Node(path);
+            }
+            // What can't work is said when the instance is created, not when a device is.
+            let hosted = Hosted::new(&config.kernel, config.null, String::new(), String::new())
+                .map_err(about_variable)?;
+            (load(&config)?, Mode::Hosted(hosted.strategy()))
+        }
+    };
+    let driver = Driver { config, mode, base };
+    log::info!(
+        "base driver {}, kernel {}, mode {}",
+        driver.base.path().display(),
+        driver.kernel(),
+        if driver.is_on_board() {
+            "board"
+        } else {
+            "hosted"
+        }
+    );
+    Ok(driver)
+}
+
+const OWN: vulkan::base::Negotiate = crate::vk_icdNegotiateLoaderICDInterfaceVersion;
+
+/// Loads the base driver that is named, or lavapipe.
+fn load(config: &Config) -> Result<Base, SetupError> {
+    Base::load(config.base_icd.as_deref(), OWN).map_err(|error| match &config.base_icd {
         Some(path) => SetupError(format!(
             "{BASE_ICD}={path:?} can't be used: {error}; expected the path of a Vulkan driver's manifest or library"
         )),
         None => SetupError(error.to_string()),
-    })?;
-    log::info!(
-        "base driver {}, kernel {}",
-        base.path().display(),
-        config.kernel
-    );
-    Ok(Driver {
-        config,
-        strategy,
-        base,
     })
+}
+
+/// The panvk whose binds go to its own kernel: the base driver that is named, if it is a panvk, or the panvk of this machine,
+/// if panthor drives a GPU of it. None where a kernel is named.
+fn board_driver(config: &Config) -> Result<Option<Base>, SetupError> {
+    if config.names_kernel {
+        return Ok(None);
+    }
+    if config.base_icd.is_some() {
+        let base = load(config)?;
+        return Ok(border::is_panvk(base.address()).then_some(base));
+    }
+    let Some(manifest) = manifest::panvk(variable).filter(|_| vpanthor::nodes::find().is_ok())
+    else {
+        return Ok(None);
+    };
+    match Base::load(Some(&manifest), OWN) {
+        Ok(base) if panvk::binds_sparse(&base) => return Ok(Some(base)),
+        Ok(_) => log::warn!(
+            "{}: {}; binding is hosted",
+            manifest.display(),
+            panvk::NO_SPARSE
+        ),
+        Err(error) => log::warn!("{error}; binding is hosted"),
+    }
+    Ok(None)
 }
 
 pub static INSTANCES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);
