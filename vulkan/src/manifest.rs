@@ -110,7 +110,7 @@ fn in_folders(folders: &[PathBuf], driver: &str) -> Option<PathBuf> {
 }
 
 /// The folders where the loader looks for manifests.
-fn folders(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
+pub fn folders(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
     // A path that is not absolute counts as not there, as the XDG Base Directory Specification says: the working
     // directory is nobody's choice of a driver.
     let absolute = |path: &PathBuf| path.is_absolute();

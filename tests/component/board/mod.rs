@@ -4,6 +4,9 @@
 //! A test here starts itself once more, as an arm64 process under qemu-user. There it binds through Vulkan, and the node tells
 //! what that came to.
 
+mod before;
+mod examples;
+mod faults;
 mod steps;
 mod table;
 
@@ -96,6 +99,26 @@ fn emulated(
     command
 }
 
+/// In the arm64 process: which driver it has.
+fn driver_here() -> Driver {
+    match std::env::var_os("PANVK_SPARSE_BASE_ICD") {
+        Some(_) => Driver::Ours,
+        None => Driver::Alone,
+    }
+}
+
+/// What makes a program record its binds in a file.
+fn recording_in<'a>(recording: &'a Path, layers: &'a Path) -> [(&'a str, &'a str); 3] {
+    [
+        ("VK_INSTANCE_LAYERS", "VK_LAYER_PANVK_sparse_trace"),
+        ("VK_LAYER_PATH", layers.to_str().expect("UTF-8")),
+        (
+            "PANVK_SPARSE_TRACE_FILE",
+            recording.to_str().expect("UTF-8"),
+        ),
+    ]
+}
+
 /// Runs `body` as arm64 code with the driver: this test again. Gives what that left, or nothing in the process itself.
 fn on_a_board(
     test: &str,
@@ -124,6 +147,7 @@ fn on_a_board(
         "{driver:?} on {kernel}: {}\n{stdout}\n{stderr}",
         output.status
     );
+    println!("{driver:?} on {kernel}\n{stdout}\n{stderr}");
     let dump = Dump::read(&dump);
     dump.nodes[0].assert_all_closed();
     Some(Left {

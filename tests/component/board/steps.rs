@@ -1,28 +1,57 @@
 //! The program of steps that panvk with the component in it runs, too.
 
-use super::{Driver, mesa_is, on_a_board, wrong_pages};
+use super::{Driver, built, driver_here, mesa_is, on_a_board, recording_in, wrong_pages};
 use crate::panvk::oracle::Held;
+use crate::panvk::recorded::{KERNELS, assert_as_replayed, null_is_one_op};
 use crate::panvk::steps::program;
 
 /// panvk 26.1.6 binds null ranges elsewhere than it is told to.
-fn alone_is_right() -> bool {
-    !mesa_is("26.1.6")
-}
-
 #[test]
 #[ignore = "needs panvk for arm64: scripts/board.sh test"]
 fn board_panvk_alone_binds_what_is_asked_for_but_for_null_of_26_1_6() {
     let test = common::name_of!(board_panvk_alone_binds_what_is_asked_for_but_for_null_of_26_1_6);
-    for kernel in ["1.9", "1.8-repeat", "1.5"] {
-        let body = || program(true, false, Held::ToNothing);
+    for (kernel, _) in KERNELS {
+        let body = || {
+            assert_eq!(driver_here(), Driver::Alone);
+            program(null_is_one_op(), false, Held::ToNothing);
+        };
         let Some(left) = on_a_board(test, Driver::Alone, kernel, &[], body) else {
             return;
         };
         let wrong = wrong_pages(&left.stdout);
         assert_eq!(
-            wrong == 0,
-            alone_is_right(),
+            wrong > 0,
+            mesa_is("26.1.6"),
             "{kernel}: {wrong} wrong pages"
         );
+    }
+}
+
+#[test]
+#[ignore = "needs panvk for arm64: scripts/board.sh test"]
+fn board_with_the_driver_in_front_binds_what_is_asked_for_and_what_a_replay_asks() {
+    let test = common::name_of!(
+        board_with_the_driver_in_front_binds_what_is_asked_for_and_what_a_replay_asks
+    );
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let recording = folder.path().join("steps.pvst");
+    for (kernel, null) in KERNELS {
+        let body = || {
+            assert_eq!(driver_here(), Driver::Ours);
+            program(null_is_one_op(), false, Held::ToAll);
+        };
+        // The process itself knows nothing of what is built.
+        let layers = std::env::var(super::CHILD).map_or_else(|_| built("."), |_| ".".into());
+        let Some(left) = on_a_board(
+            test,
+            Driver::Ours,
+            kernel,
+            &recording_in(&recording, &layers),
+            body,
+        ) else {
+            return;
+        };
+        assert_eq!(wrong_pages(&left.stdout), 0);
+        assert_as_replayed(&left.stdout, &recording, kernel, null);
     }
 }

@@ -5,7 +5,7 @@
 
 mod hook;
 pub mod oracle;
-mod recorded;
+pub mod recorded;
 mod reports;
 pub mod steps;
 

@@ -290,7 +290,11 @@ pub fn program(null_is_one_op: bool, all: bool, held: Held) {
     oracle.destroy("buffer");
     drop(buffer);
     costs(oracle.step("the buffer is destroyed"), (1, 1));
-    println!("{} steps, {} wrong pages", oracle.steps(), oracle.wrong_pages());
+    println!(
+        "{} steps, {} wrong pages",
+        oracle.steps(),
+        oracle.wrong_pages()
+    );
     assert!(oracle.steps() >= 40 || !all);
 }
 
