@@ -202,7 +202,7 @@ impl BoardVm {
         match op.kind {
             Kind::Sparse => Some(Wanted::Null),
             Kind::Memory { bo, .. } if self.dummies.contains(&bo) => Some(Wanted::Null),
-            Kind::Memory { exec: false, .. } => Some(Wanted::Memory),
+            Kind::Memory { .. } => Some(Wanted::Memory),
             _ => None,
         }
     }
