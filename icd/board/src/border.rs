@@ -3,13 +3,14 @@
 use std::ffi::{CStr, c_int, c_uint, c_ulong, c_void};
 use std::fmt;
 use std::os::fd::RawFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use panvk_sparse::uapi::{
     BoCreate, GemClose, IOCTL_BASE, IOCTL_BO_CREATE, IOCTL_BO_MMAP_OFFSET, IOCTL_BO_QUERY_INFO,
     IOCTL_BO_SET_LABEL, IOCTL_BO_SYNC, IOCTL_DEV_QUERY, IOCTL_GEM_CLOSE, IOCTL_VERSION,
-    IOCTL_VM_BIND, IOCTL_VM_CREATE, IOCTL_VM_DESTROY, VM_BIND_ASYNC, VmBind, VmCreate, VmDestroy,
+    IOCTL_VM_BIND, IOCTL_VM_CREATE, IOCTL_VM_DESTROY, SyncOp, VM_BIND_ASYNC, VmBind, VmCreate,
+    VmDestroy,
 };
 use panvk_sparse::units::{BoHandle, VmId};
 use rustix::io::Errno;
@@ -19,7 +20,7 @@ use crate::calls::{Call, flush, here};
 use crate::held::{Held, ends};
 use crate::op::{self, is_signal};
 use crate::slots::{Library, keep_loaded};
-use crate::vm::{self, NewVm, Wanted};
+use crate::vm::{self, BoardVm, NewVm, Wanted};
 
 /// Why nobody stands at a base driver's border, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,15 +91,17 @@ fn install(address: usize) -> Result<(), NoBorder> {
     Ok(())
 }
 
-/// Whether this process is a child of the one that stood at the border. Its locks may be held for ever by threads that it does
-/// not have, and its VMs are its parent's: all passes.
+/// Whether this process is a child of one that follows VMs. Locks may be held for ever by threads that it does not have, and the
+/// VMs are its parent's: all passes.
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" fn forked() {
-    IS_CHILD.store(true, Ordering::Relaxed);
+    if vm::are_followed() {
+        IS_CHILD.store(true, Ordering::Relaxed);
+    }
 }
 
-/// Whether this process is a forked one.
+/// Whether this process is a child, and everything passes.
 pub fn is_child() -> bool {
     IS_CHILD.load(Ordering::Relaxed)
 }
@@ -336,7 +339,7 @@ unsafe fn vm_bind(fd: RawFd, bind: &VmBind) -> Answer {
             };
             seen.extend(ops.iter().map(|(op, _)| *op));
             let alone = ops.iter().all(|(_, syncs)| syncs.is_empty());
-            Some(if is_async && alone {
+            Some(if is_async && alone && look.keeps {
                 Answer::Own(Ok(()))
             } else {
                 Answer::Pass
@@ -366,7 +369,7 @@ unsafe fn vm_bind(fd: RawFd, bind: &VmBind) -> Answer {
     if !is_async {
         hand_over();
         let creates = here(|here| match &mut here.call {
-            Some(Call::Create { vm: of, maps }) if std::sync::Arc::ptr_eq(of, &vm) => {
+            Some(Call::Create { vm: of, maps }) if Arc::ptr_eq(of, &vm) => {
                 let all_null = plain().all(|op| vm.target(&op) == Some(Wanted::Null));
                 if all_null {
                     maps.extend(plain());
@@ -391,10 +394,7 @@ unsafe fn vm_bind(fd: RawFd, bind: &VmBind) -> Answer {
 }
 
 /// Holds asynchronous operations, or carries them out with all that is held where they are the last of it.
-fn hold(
-    vm: &std::sync::Arc<vm::BoardVm>,
-    ops: &[(op::Op, &[panvk_sparse::uapi::SyncOp])],
-) -> Result<(), Errno> {
+fn hold(vm: &Arc<BoardVm>, ops: &[(op::Op, &[SyncOp])]) -> Result<(), Errno> {
     // What was refused before, in this call, ends it.
     let refused = here(|here| match &mut here.call {
         Some(Call::Bind(bind)) => bind.refused,
@@ -422,8 +422,7 @@ fn hold(
             held.carry_out()?;
         }
     }
-    let signalling =
-        |(_, syncs): &&(op::Op, &[panvk_sparse::uapi::SyncOp])| syncs.iter().any(is_signal);
+    let signalling = |(_, syncs): &&(op::Op, &[SyncOp])| syncs.iter().any(is_signal);
     let signals = ops.iter().filter(signalling).count();
     let ends = ends(ops.len(), ops.last().is_some_and(|op| signalling(&op)));
     let is_last = here(|here| match &mut here.call {

@@ -19,8 +19,10 @@ pub struct Look {
     pub bos: Vec<BoHandle>,
     /// The operations of synchronous VM_BINDs. They have happened.
     pub now: Vec<Op>,
-    /// The operations of asynchronous VM_BINDs. They have not happened, unless one waited or signalled.
+    /// The operations of asynchronous VM_BINDs.
     pub later: Vec<Op>,
+    /// Whether these are kept from the kernel, unless one waits or signals.
+    pub keeps: bool,
     /// Whether there was an operation that is not known.
     pub is_strange: bool,
 }
@@ -28,7 +30,7 @@ pub struct Look {
 /// The call of the application that a thread is in.
 #[derive(Debug)]
 pub enum Call {
-    /// It is seen and noted, and asynchronous VM_BINDs are kept from the kernel.
+    /// It is seen and noted.
     Look(Look),
     /// It creates a sparse resource. What maps the new resource to the dummy is noted, for the driver in front to carry out.
     Create { vm: Arc<BoardVm>, maps: Vec<Op> },
@@ -80,7 +82,20 @@ pub fn within<R>(call: Call, body: impl FnOnce() -> R) -> (R, Option<Call>) {
 
 /// Runs `body`, a call of the base driver, and gives what it asked of the kernel.
 pub fn look<R>(body: impl FnOnce() -> R) -> (R, Look) {
-    match within(Call::Look(Look::default()), body) {
+    look_with(Look::default(), body)
+}
+
+/// As [`look`], for a `vkQueueBindSparse` that is not to happen.
+pub fn look_at_bind<R>(body: impl FnOnce() -> R) -> (R, Look) {
+    let look = Look {
+        keeps: true,
+        ..Look::default()
+    };
+    look_with(look, body)
+}
+
+fn look_with<R>(look: Look, body: impl FnOnce() -> R) -> (R, Look) {
+    match within(Call::Look(look), body) {
         (result, Some(Call::Look(look))) => (result, look),
         (result, _) => (result, Look::default()),
     }

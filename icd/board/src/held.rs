@@ -51,17 +51,18 @@ impl Held {
     /// Whether an operation with these syncs can go to the kernel with what is held: no ioctl may wait for a syncobj that it
     /// signals.
     pub fn goes_with(&self, syncs: &[SyncOp]) -> bool {
-        self.parts.iter().all(|part| {
-            let clash = |sync: &SyncOp| {
-                let others = if is_signal(sync) {
-                    &part.waits
-                } else {
-                    &part.signals
+        syncs.is_empty()
+            || self.parts.iter().all(|part| {
+                let clash = |sync: &SyncOp| {
+                    let others = if is_signal(sync) {
+                        &part.waits
+                    } else {
+                        &part.signals
+                    };
+                    others.iter().any(|other| other.handle == sync.handle)
                 };
-                others.iter().any(|other| other.handle == sync.handle)
-            };
-            !syncs.iter().any(clash)
-        })
+                !syncs.iter().any(clash)
+            })
     }
 
     /// Adds an operation with its waits and signals, which [go with](Held::goes_with) the others.

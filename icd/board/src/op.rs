@@ -17,9 +17,8 @@ pub enum Kind {
         bo: BoHandle,
         /// Bytes.
         offset: u64,
+        /// Beside that nothing of a sparse resource is executed: Mesa 26.1 leaves NOEXEC out.
         flags: BindFlags,
-        /// Whether the GPU may execute it.
-        exec: bool,
     },
     Unmap,
     SyncOnly,
@@ -61,7 +60,6 @@ impl Op {
                 offset: op.bo_offset,
                 flags: flag(VM_BIND_OP_MAP_READONLY, BindFlags::READONLY)
                     .and(flag(VM_BIND_OP_MAP_UNCACHED, BindFlags::UNCACHED)),
-                exec: !has(VM_BIND_OP_MAP_NOEXEC),
             },
             VM_BIND_OP_TYPE_UNMAP => Kind::Unmap,
             VM_BIND_OP_TYPE_SYNC_ONLY => Kind::SyncOnly,

@@ -122,19 +122,17 @@ pub fn stand_in_bind(
 fn memory_bind(ops: &[Op], created: Created, (offset, len): (u64, u64)) -> Result<(), Unexpected> {
     let is_right = |op: &Op| {
         let Kind::Memory {
-            offset: in_memory,
-            exec,
-            ..
+            offset: in_memory, ..
         } = op.kind
         else {
             return false;
         };
-        !exec && in_memory == op.va.0.wrapping_sub(created.va.0 + offset)
+        in_memory == op.va.0.wrapping_sub(created.va.0 + offset)
     };
     if ops.iter().all(is_right) && covers(ops, Va(created.va.0 + offset), len) {
         return Ok(());
     }
-    unexpected("a bind of memory maps it elsewhere, or so that the GPU may execute it")
+    unexpected("a bind of memory maps it elsewhere")
 }
 
 /// Reads the destruction of the scratch buffer.

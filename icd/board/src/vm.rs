@@ -2,7 +2,7 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use panvk_sparse::bind::{Request, SparseRange, Target};
@@ -98,8 +98,18 @@ pub struct Counts {
 
 /// The VMs that are followed.
 static FOLLOWED: RwLock<Vec<Arc<BoardVm>>> = RwLock::new(Vec::new());
+/// How many there are, at least. At 0, nobody has the lock: a child that is forked then can go on.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether any VM is followed.
+pub fn are_followed() -> bool {
+    COUNT.load(Ordering::Acquire) > 0
+}
 
 fn followed() -> Vec<Arc<BoardVm>> {
+    if !are_followed() {
+        return Vec::new();
+    }
     FOLLOWED
         .read()
         .unwrap_or_else(PoisonError::into_inner)
@@ -108,6 +118,9 @@ fn followed() -> Vec<Arc<BoardVm>> {
 
 /// The VM of that number on the base driver's file, if it is followed.
 pub fn find(fd: RawFd, id: VmId) -> Option<Arc<BoardVm>> {
+    if !are_followed() {
+        return None;
+    }
     let all = FOLLOWED.read().unwrap_or_else(PoisonError::into_inner);
     all.iter()
         .find(|vm| vm.new.fd == fd && vm.new.id == id)
@@ -139,6 +152,7 @@ impl BoardVm {
             unmaps: Tally::default(),
             others: Tally::default(),
         });
+        COUNT.fetch_add(1, Ordering::AcqRel);
         let mut all = FOLLOWED.write().unwrap_or_else(PoisonError::into_inner);
         all.push(Arc::clone(&vm));
         vm
@@ -147,7 +161,11 @@ impl BoardVm {
     /// The VM is gone.
     pub fn leave(self: &Arc<Self>) {
         let mut all = FOLLOWED.write().unwrap_or_else(PoisonError::into_inner);
+        let before = all.len();
         all.retain(|vm| !Arc::ptr_eq(vm, self));
+        let left = before - all.len();
+        drop(all);
+        COUNT.fetch_sub(left, Ordering::AcqRel);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -202,7 +220,7 @@ impl BoardVm {
         match op.kind {
             Kind::Sparse => Some(Wanted::Null),
             Kind::Memory { bo, .. } if self.dummies.contains(&bo) => Some(Wanted::Null),
-            Kind::Memory { exec: false, .. } => Some(Wanted::Memory),
+            Kind::Memory { .. } => Some(Wanted::Memory),
             _ => None,
         }
     }

@@ -58,7 +58,10 @@ pub unsafe extern "system" fn create_buffer(
             // SAFETY: the buffer was just created.
             |needs| unsafe { (table.get_buffer_memory_requirements)(device, *buffer, needs) },
             // SAFETY: as above, and nobody else has it.
-            || unsafe { (table.destroy_buffer)(device, *buffer, allocator) },
+            || unsafe {
+                (table.destroy_buffer)(device, *buffer, allocator);
+                *buffer = vk::Buffer::null();
+            },
         ))
     })
 }
@@ -88,7 +91,10 @@ pub unsafe extern "system" fn create_image(
             // SAFETY: the image was just created.
             |needs| unsafe { (table.get_image_memory_requirements)(device, *image, needs) },
             // SAFETY: as above, and nobody else has it.
-            || unsafe { (table.destroy_image)(device, *image, allocator) },
+            || unsafe {
+                (table.destroy_image)(device, *image, allocator);
+                *image = vk::Image::null();
+            },
         ))
     })
 }

@@ -3,7 +3,7 @@
 
 use ash::vk::{self, Handle};
 use board::Nulls;
-use board::calls::look;
+use board::calls::{look, look_at_bind};
 use board::trial::{self, BUFFER, MEMORY_BIND, NULL_BIND, Unexpected};
 use panvk_sparse::units::{BoHandle, SZ_64K};
 use vulkan::below::DeviceTable;
@@ -48,6 +48,11 @@ impl Trial<'_> {
         let shown = created
             .clone()
             .and_then(|created| self.bind(buffer, created));
+        if shown.is_err() {
+            // Nobody knows what it does instead, and when.
+            // SAFETY: nobody else has the device.
+            let _ = unsafe { (self.table.device_wait_idle)(self.device) };
+        }
         // SAFETY: nobody uses the buffer.
         let ((), seen) =
             look(|| unsafe { (self.table.destroy_buffer)(self.device, buffer, std::ptr::null()) });
@@ -133,7 +138,8 @@ impl Trial<'_> {
         let info = vk::BindSparseInfo::default().buffer_binds(&binds);
         let submit = self.table.queue_bind_sparse;
         // SAFETY: a queue of the device that nobody else has, structs that outlive the call.
-        let (bound, seen) = look(|| unsafe { submit(self.queue, 1, &info, vk::Fence::null()) });
+        let (bound, seen) =
+            look_at_bind(|| unsafe { submit(self.queue, 1, &info, vk::Fence::null()) });
         bound.result().map_err(failed("vkQueueBindSparse"))?;
         Ok(seen)
     }

@@ -24,7 +24,9 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use ash::vk::{self, Handle};
 use board::border::{self, NoBorder};
 use hosted::Hosted;
-use hosted::config::{BASE_ICD, Config, KERNEL, NULL, STATS, variable};
+use hosted::config::{
+    BASE_ICD, Config, DUMMY, Dummy, KERNEL, NULL, PROFILE, Profile, STATS, variable,
+};
 use hosted::{HostedError, stats};
 use panvk_sparse::lower::Strategy;
 use vpanthor::KernelSpec;
@@ -125,6 +127,9 @@ fn make() -> Result<Driver, SetupError> {
     }
     let (base, mode) = match board_driver(&config)? {
         Some(base) => {
+            if (config.profile, config.dummy) != (Profile::Base, Dummy::Null) {
+                log::warn!("{PROFILE} and {DUMMY} mean nothing in front of a panvk");
+            }
             let border = border::stand_at(base.address());
             if let Err(why) = &border {
                 log::warn!(
