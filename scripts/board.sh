@@ -143,15 +143,17 @@ is_built() { [ -d "$(folder_of "$mesa")" ] && [ -f "$built/panvk_sparse_icd.json
 
 # --- run -------------------------------------------------------------------------------------------------------
 
+# The words of the command that runs a program. The emulator itself must not load what is arm64.
 emulator() {
-  local folder manifest
-  folder=$(folder_of "$mesa") manifest=$(manifest_of "$mesa")
-  printf '%s\n' qemu-aarch64 -L "$folder" -E "LD_PRELOAD=$built/libvpanthor_preload.so" -E "VPANTHOR=${VPANTHOR:-1.9,gpu=g610}"
+  local manifest
+  manifest=$(manifest_of "$mesa")
+  printf '%s\n' env "VPANTHOR=${VPANTHOR:-1.9,gpu=g610}"
   if [ -z "$alone" ]; then
-    printf '%s\n' -E "PANVK_SPARSE_BASE_ICD=$manifest"
+    printf '%s\n' "PANVK_SPARSE_BASE_ICD=$manifest"
     manifest=$built/panvk_sparse_icd.json
   fi
-  printf '%s\n' -E "VK_ICD_FILENAMES=$manifest" -E "VK_DRIVER_FILES=$manifest"
+  printf '%s\n' "VK_ICD_FILENAMES=$manifest" "VK_DRIVER_FILES=$manifest" qemu-aarch64 -L "$(folder_of "$mesa")" \
+    -E "LD_PRELOAD=$built/libvpanthor_preload.so"
 }
 
 run() {

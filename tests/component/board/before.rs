@@ -8,7 +8,9 @@ use ash::vk;
 use common::app::App;
 use common::gpu::{Batch, Gpu, bind};
 
-use super::{Driver, built, counts, driver_here, emulated, on_a_board, variable, wrong_pages};
+use super::{
+    Driver, counts, driver_here, emulated, on_a_board, on_a_board_with, variable, wrong_pages,
+};
 use crate::panvk::oracle::Held;
 use crate::panvk::recorded::null_is_one_op;
 use crate::panvk::steps::program;
@@ -82,8 +84,9 @@ fn board_a_panvk_that_calls_the_kernel_in_another_way_is_left_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name);
     let text = |path: PathBuf| path.to_str().expect("UTF-8").to_owned();
-    let panvk = PathBuf::from(variable(super::SYSTEM))
-        .join("usr/lib/aarch64-linux-gnu/libvulkan_panfrost.so");
+    let folder_of_libraries =
+        PathBuf::from(variable(super::SYSTEM)).join("usr/lib/aarch64-linux-gnu");
+    let panvk = folder_of_libraries.join("libvulkan_panfrost.so");
     let mut library = std::fs::read(panvk).expect("panvk");
     let name = b"\0drmIoctl\0";
     let at = library.windows(name.len()).position(|bytes| bytes == name);
@@ -99,23 +102,20 @@ fn board_a_panvk_that_calls_the_kernel_in_another_way_is_left_alone() {
     .expect("a file");
     let compiled = Command::new("aarch64-linux-gnu-gcc")
         .args(["-shared", "-fPIC", "-o"])
-        .args([path("libother.so"), path("other.c")])
+        .args([
+            path("libother.so"),
+            path("other.c"),
+            folder_of_libraries.join("libdrm.so.2"),
+        ])
         .status()
         .expect("a compiler");
     assert!(compiled.success());
-    let preload = format!(
-        "{}:{}",
-        text(built("libvpanthor_preload.so")),
-        text(path("libother.so"))
-    );
+    let preload = format!(":{}", text(path("libother.so")));
     let (base, stats) = (text(path("panvk.json")), text(path("stats.json")));
-    let run = |driver, base: (&str, &str)| {
-        let variables = [
-            ("LD_PRELOAD", preload.as_str()),
-            ("PANVK_SPARSE_STATS", &stats),
-            base,
-        ];
-        on_a_board(test, driver, "1.9", &variables, body).expect("the process that starts it")
+    let run = |driver, (name, value): (&str, &str)| {
+        let variables = [("PANVK_SPARSE_STATS", stats.as_str()), (name, value)];
+        on_a_board_with(&preload, test, driver, "1.9", &variables, body)
+            .expect("the process that starts it")
     };
     let ours = run(Driver::Ours, ("PANVK_SPARSE_BASE_ICD", &base));
     let alone = run(Driver::Alone, ("VK_DRIVER_FILES", &base));
@@ -135,7 +135,7 @@ fn board_a_panvk_that_calls_the_kernel_in_another_way_is_left_alone() {
 
 #[test]
 #[ignore = "needs panvk for arm64: scripts/board.sh test"]
-fn without_sparse_a_board_is_told_what_it_can_do() {
+fn without_sparse_the_driver_says_what_can_be_done() {
     let run = |driver| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let program = PathBuf::from(variable(super::SYSTEM)).join("usr/bin/vulkaninfo");

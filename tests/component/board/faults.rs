@@ -30,14 +30,8 @@ fn held() {
     let asked = |batches: &[Batch], fence: Option<&Fence<'_>>| {
         gpu.bind_async(batches, fence).expect("a bind");
     };
-    asked(
-        &[batch(0).wait(gate.at(1)).signal(done.at(1))],
-        None,
-    );
-    asked(
-        &[batch(1).wait(gate.at(2)).signal(done.at(2))],
-        None,
-    );
+    asked(&[batch(0).wait(gate.at(1)).signal(done.at(1))], None);
+    asked(&[batch(1).wait(gate.at(2)).signal(done.at(2))], None);
     let last = bind(0, PIECE, &memory.0, 4 * PIECE);
     asked(&[Batch::buffer(&buffer, [last])], Some(&fence));
     std::thread::sleep(std::time::Duration::from_millis(200));

@@ -72,28 +72,39 @@ fn emulated(
     variables: &[(&str, &str)],
     program: &Path,
 ) -> Command {
+    emulated_with("", driver, kernel, dump, variables, program)
+}
+
+/// The same, with more libraries that are loaded first: `:` before each.
+fn emulated_with(
+    preload: &str,
+    driver: Driver,
+    kernel: &str,
+    dump: &Path,
+    variables: &[(&str, &str)],
+    program: &Path,
+) -> Command {
     let mut command = Command::new("qemu-aarch64");
-    let mut set = |name: &str, value: &str| {
-        command.args(["-E", &format!("{name}={value}")]);
-    };
-    let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-    set("LD_PRELOAD", &path(&built("libvpanthor_preload.so")));
-    set("VPANTHOR", &format!("{kernel},gpu=g610"));
-    set("VPANTHOR_DUMP", &path(dump));
     let manifest = match driver {
         Driver::Alone => panvk(),
         Driver::Ours => {
-            set("PANVK_SPARSE_BASE_ICD", &path(&panvk()));
+            command.env("PANVK_SPARSE_BASE_ICD", panvk());
             built("panvk_sparse_icd.json")
         }
     };
-    set("VK_ICD_FILENAMES", &path(&manifest));
-    set("VK_DRIVER_FILES", &path(&manifest));
-    for (name, value) in variables {
-        set(name, value);
-    }
     command
+        .env("VPANTHOR", format!("{kernel},gpu=g610"))
+        .env("VPANTHOR_DUMP", dump)
+        .env("VK_ICD_FILENAMES", &manifest)
+        .env("VK_DRIVER_FILES", &manifest)
+        .envs(variables.iter().copied())
         .args(["-L", &variable(SYSTEM)])
+        // The emulator itself must not load what is arm64. It takes commas here for ends of values.
+        .arg("-E")
+        .arg(format!(
+            "LD_PRELOAD={}{preload}",
+            built("libvpanthor_preload.so").display()
+        ))
         .arg(program)
         .stdin(Stdio::null());
     command
@@ -127,6 +138,18 @@ fn on_a_board(
     variables: &[(&str, &str)],
     body: impl FnOnce(),
 ) -> Option<Left> {
+    on_a_board_with("", test, driver, kernel, variables, body)
+}
+
+/// The same, with more libraries that are loaded first: `:` before each.
+fn on_a_board_with(
+    preload: &str,
+    test: &str,
+    driver: Driver,
+    kernel: &str,
+    variables: &[(&str, &str)],
+    body: impl FnOnce(),
+) -> Option<Left> {
     let test = test.split_once("::").map_or(test, |(_, rest)| rest);
     if std::env::var(CHILD).is_ok_and(|name| name == test) {
         body();
@@ -135,7 +158,7 @@ fn on_a_board(
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dump = folder.path().join("dump.json");
     let tests = PathBuf::from(variable(TESTS));
-    let mut command = emulated(driver, kernel, &dump, variables, &tests);
+    let mut command = emulated_with(preload, driver, kernel, &dump, variables, &tests);
     command
         .args(["--exact", test, "--ignored", "--nocapture"])
         .env(CHILD, test);

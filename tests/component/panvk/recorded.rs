@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use common::cargo;
+use hosted::Stats;
 use replay::Replay;
 use trace::Reader;
 
@@ -10,27 +11,27 @@ use super::on_a_virtual_mali_with;
 use super::oracle::Held;
 use super::steps::program;
 
-/// What a replay on a virtual kernel asks for: VM_BIND calls and operations of one device, of all events up to each.
-pub fn replayed(recording: &Path, kernel: &str, null: &str) -> Vec<(u64, u64)> {
+/// What a replay on a virtual kernel asks for, of one device: of all events up to each.
+pub fn replayed(recording: &Path, kernel: &str, null: &str) -> Vec<Stats> {
     let file = std::fs::File::open(recording).expect("a recording");
     let mut reader = Reader::new(std::io::BufReader::new(file)).expect("a recording");
     let spec = format!("vpanthor:{kernel}").parse().expect("a kernel");
     let choice = null.parse().expect("a strategy");
     let mut replay = Replay::new(&spec, choice).expect("a virtual kernel");
-    let mut counts = vec![(0, 0)];
+    let mut counts = vec![Stats::default()];
     while let Some(record) = reader.next_record().expect("a whole recording") {
         let device = record.event.device();
         replay.feed(&record).expect("the kernel has room");
-        if let Some(stats) = device.and_then(|device| replay.stats(device)) {
-            counts.push((stats.vm_bind_ioctls, stats.vm_bind_ops));
-        }
+        counts.extend(device.and_then(|device| replay.stats(device)));
     }
     counts
 }
 
 /// Holds what the steps of a program cost, as it printed that, to a replay of its recording.
 pub fn assert_as_replayed(said: &str, recording: &Path, kernel: &str, null: &str) {
-    let counts = replayed(recording, kernel, null);
+    let counts: Vec<_> = (replayed(recording, kernel, null).iter())
+        .map(|stats| (stats.vm_bind_ioctls, stats.vm_bind_ops))
+        .collect();
     let together: Vec<_> = (said.lines())
         .filter_map(|line| line.split_once("together ")?.1.split_once('/'))
         .map(|(calls, ops)| (calls.parse::<u64>().unwrap(), ops.parse::<u64>().unwrap()))
