@@ -1,0 +1,78 @@
+//! Base drivers that the driver leaves alone, and which one it chooses.
+
+use common::name_of;
+
+use super::kit::{App, Gpu, PIECE, run, scattered};
+
+/// Binds, in whatever way.
+fn bind() {
+    let (app, _library) = App::new();
+    let gpu = Gpu::new(&app, 0);
+    let (buffer, memory) = (gpu.buffer(200 * PIECE, true), gpu.memory(100 * PIECE));
+    gpu.bind_and_wait(0, buffer, memory, &scattered(100));
+    gpu.destroy();
+}
+
+#[test]
+fn a_driver_that_creates_otherwise_binds_as_it_does_alone() {
+    let test = name_of!(a_driver_that_creates_otherwise_binds_as_it_does_alone);
+    let Some(ran) = run(test, "1.9", "strange", bind) else {
+        return;
+    };
+    assert_eq!(
+        ran.stderr.matches("everything passes untouched").count(),
+        1,
+        "{}",
+        ran.stderr
+    );
+    let stats = &ran.stats[0];
+    assert_eq!(stats["mode"], "board", "{stats}");
+    assert!(
+        stats["untouched"]
+            .as_str()
+            .is_some_and(|why| why.contains("8388608")),
+        "{stats}"
+    );
+    assert_eq!(stats["vm_bind_ioctls"], 0, "{stats}");
+    // Trial: creation, destruction. Then memory, creation, and the pieces.
+    assert_eq!(
+        ran.dump["nodes"][0]["ioctls"]["VM_BIND"]["calls"],
+        2 + 2 + 7
+    );
+}
+
+#[test]
+fn a_kernel_that_refuses_what_the_trial_asks_leaves_the_driver_alone() {
+    let test = name_of!(a_kernel_that_refuses_what_the_trial_asks_leaves_the_driver_alone);
+    // The small panvk maps nothing as the kernel 1.9 does, which older ones refuse.
+    let Some(ran) = run(test, "1.5", "", || {
+        let (app, _library) = App::new();
+        Gpu::new(&app, 0).destroy();
+    }) else {
+        return;
+    };
+    assert!(
+        ran.stderr.contains("creating a sparse buffer fails"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_panvk_without_sparse_binding_is_told_apart() {
+    let test = name_of!(a_panvk_without_sparse_binding_is_told_apart);
+    let Some(ran) = run(test, "1.9", "none", || {
+        let (app, _library) = App::new();
+        app.destroy();
+        let (app, _library) = App::new();
+        app.destroy();
+    }) else {
+        return;
+    };
+    assert_eq!(
+        ran.stderr.matches("docs/panvk.md").count(),
+        1,
+        "{}",
+        ran.stderr
+    );
+}
