@@ -10,7 +10,7 @@ use ash::vk;
 use panvk_sparse::uapi::{IOCTL_VM_CREATE, VmCreate};
 
 use common::name_of;
-use kit::{App, Gpu, Library, PIECE, SMALL, Syncs, bo, run, scattered, va};
+use kit::{App, Gpu, Library, NODES, PIECE, SMALL, Syncs, bo, run, scattered, va};
 
 const KERNELS: [&str; 3] = ["1.9", "1.8-repeat", "1.5"];
 
@@ -417,7 +417,7 @@ fn another_user_of_libdrm_and_the_base_driver_after_dlclose_are_not_disturbed() 
                 unsafe extern "C" fn(c_int, c_ulong, *mut c_void) -> c_int,
             >(own)
         };
-        let path = common::preload::node(0);
+        let path = std::env::var(NODES).expect("the node's path");
         let node = std::fs::File::options()
             .read(true)
             .write(true)

@@ -2,7 +2,7 @@
 
 use common::name_of;
 
-use super::kit::{App, Gpu, PIECE, run, scattered};
+use super::kit::{App, Gpu, PIECE, Ran, SMALL, run, scattered};
 
 /// Binds, in whatever way.
 fn bind() {
@@ -75,4 +75,49 @@ fn a_panvk_without_sparse_binding_is_told_apart() {
         "{}",
         ran.stderr
     );
+}
+
+/// Has the driver choose, on a machine where the small panvk is installed beside lavapipe. If `small` is
+/// `kernel`, a kernel is named.
+fn chosen(test: &str, small: &str) -> Option<Ran> {
+    run(test, "1.9", small, || {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let manifests = folder.path().join("vulkan/icd.d");
+        std::fs::create_dir_all(&manifests).expect("a folder");
+        let library = std::env::var(SMALL).expect("its path");
+        let manifest = format!(r#"{{"ICD":{{"library_path":"{library}"}}}}"#);
+        std::fs::write(manifests.join("panfrost_icd.json"), manifest).expect("a file");
+        // SAFETY: no other thread of the child looks at the environment.
+        unsafe {
+            std::env::remove_var("PANVK_SPARSE_BASE_ICD");
+            let folders = format!("{}:/usr/local/share:/usr/share", folder.path().display());
+            std::env::set_var("XDG_DATA_DIRS", folders);
+            std::env::set_var("PANVK_SPARSE_LOG", "info");
+            if std::env::var("SMALL_PANVK").is_ok_and(|words| words.contains("kernel")) {
+                std::env::set_var("PANVK_SPARSE_KERNEL", "vpanthor:1.9");
+            }
+        }
+        let (app, _library) = App::new();
+        app.destroy();
+    })
+}
+
+#[test]
+fn a_panvk_that_drives_a_gpu_is_chosen_if_it_binds_and_no_kernel_is_named() {
+    let test = name_of!(a_panvk_that_drives_a_gpu_is_chosen_if_it_binds_and_no_kernel_is_named);
+    for (small, mode) in [("", "board"), ("none", "hosted"), ("kernel", "hosted")] {
+        let Some(ran) = chosen(test, small) else {
+            return;
+        };
+        let said = ran.stderr.contains(&format!("mode {mode}"));
+        assert!(said, "{small:?}: {}", ran.stderr);
+        let library = if mode == "board" {
+            "small_panvk"
+        } else {
+            "lvp"
+        };
+        assert!(ran.stderr.contains(library), "{small:?}: {}", ran.stderr);
+        let is_told = ran.stderr.contains("docs/panvk.md");
+        assert_eq!(is_told, small == "none", "{}", ran.stderr);
+    }
 }
