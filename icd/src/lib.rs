@@ -29,9 +29,11 @@ use ash::vk;
 use hosted::config::Dummy;
 use vulkan::base::{MAX_INTERFACE, answer_negotiation};
 use vulkan::guard;
+use vulkan::hooks::Hook;
 
 use guard::{guard, guard_result};
 use hooks::Level;
+use state::Driver;
 
 /// Agrees with the loader on the version of the interface between them: at most what this driver and the base
 /// driver speak.
@@ -70,7 +72,7 @@ pub unsafe extern "system" fn vk_icdGetInstanceProcAddr(
         let Ok(driver) = state::driver() else {
             return without_base(name);
         };
-        let hook = driver.hook(name);
+        let hook = hook(driver, name);
         let aliases = driver.config.dummy == Dummy::Alias;
         let hook = hook.filter(|hook| aliases || hook.level != Level::AliasDevice);
         if let Some(hook) = hook.filter(|hook| hook.level == Level::Global) {
@@ -97,9 +99,7 @@ pub unsafe extern "system" fn vk_icdGetPhysicalDeviceProcAddr(
         let driver = state::driver().ok()?;
         // SAFETY: an instance of this driver is one of the base driver.
         let pointer = unsafe { driver.base.physical_device_proc(instance, name) }?;
-        let hook = driver
-            .hook(name)
-            .filter(|hook| hook.level == Level::PhysicalDevice);
+        let hook = hook(driver, name).filter(|hook| hook.level == Level::PhysicalDevice);
         Some(hook.map_or(pointer, |hook| hook.function))
     })
 }
@@ -118,7 +118,7 @@ pub unsafe extern "system" fn get_device_proc_addr(
         // SAFETY: the application's own arguments, passed on; null where the base driver has no such function.
         let base = unsafe { get(device, name) }?;
         // SAFETY: `name` is a NUL-terminated string, by the function's specification.
-        let hook = known.instance.driver.hook(unsafe { CStr::from_ptr(name) });
+        let hook = hook(known.instance.driver, unsafe { CStr::from_ptr(name) });
         let hook = hook.filter(|hook| match hook.level {
             Level::Device => true,
             Level::SparseDevice => known.hosted.is_some() || known.board.is_some(),
@@ -127,6 +127,15 @@ pub unsafe extern "system" fn get_device_proc_addr(
         });
         Some(hook.map_or(base, |hook| hook.function))
     })
+}
+
+/// The function of that name that the driver answers itself.
+fn hook(driver: &Driver, name: &CStr) -> Option<Hook<Level>> {
+    if driver.is_on_board() {
+        panvk::hooks::find(name)
+    } else {
+        hooks::find(name)
+    }
 }
 
 /// What a loader can ask for where there is no base driver: enough to come to a vkCreateInstance that fails.

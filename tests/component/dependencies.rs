@@ -57,7 +57,7 @@ fn what_is_loaded_into_other_peoples_processes_brings_no_command_along() {
 }
 
 /// The folders that hold a crate's source.
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 12] = [
     "src",
     "mesa/src",
     "vpanthor/src",
@@ -66,6 +66,7 @@ const CRATES: [&str; 11] = [
     "trace/src",
     "trace/replay/src",
     "icd/src",
+    "icd/board/src",
     "icd/hosted/src",
     "vk-layers/trace/src",
     "cli/src",

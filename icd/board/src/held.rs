@@ -5,29 +5,11 @@ use std::sync::Arc;
 use panvk_sparse::uapi::SyncOp;
 use rustix::io::Errno;
 
-use crate::op::{Kind, Op, is_signal};
+use crate::op::{Kind, Op, Part, is_signal};
 use crate::vm::BoardVm;
 
 /// Operations that an ioctl of the base driver has room for. One with fewer is the last of its submission.
 const FULL: usize = 16;
-
-/// How the application's call has to look at the border.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Expected {
-    /// Submissions with a signal, at least: `VkBindSparseInfo`s with semaphores, and the fence if the last has none.
-    pub signals: usize,
-    /// Whether a submission of the call may end without a signal. If the base driver submits it later, nobody can tell
-    /// where it ends.
-    pub may_end_silently: bool,
-}
-
-/// Operations that wait and signal as one.
-#[derive(Clone, Debug, Default)]
-pub struct Part {
-    pub waits: Vec<SyncOp>,
-    pub ops: Vec<Op>,
-    pub signals: Vec<SyncOp>,
-}
 
 /// What a thread holds for one VM.
 #[derive(Debug)]

@@ -31,8 +31,7 @@ mod slots;
 pub mod trial;
 mod vm;
 
-pub use calls::{Call, Look};
-pub use held::Expected;
+pub use calls::{Expected, Look};
 pub use op::Op;
 pub use trial::Nulls;
 pub use vm::{BoardVm, Counts, NewVm};

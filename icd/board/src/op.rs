@@ -85,6 +85,14 @@ impl Op {
     }
 }
 
+/// Operations that wait and signal as one.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    pub waits: Vec<SyncOp>,
+    pub ops: Vec<Op>,
+    pub signals: Vec<SyncOp>,
+}
+
 pub fn is_signal(sync: &SyncOp) -> bool {
     sync.flags & SYNC_OP_SIGNAL != 0
 }

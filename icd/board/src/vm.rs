@@ -12,8 +12,7 @@ use panvk_sparse::units::{BoHandle, SZ_4K, Va, VmId};
 use panvk_sparse::vm::{Batch, Initial, SparseVm, Totals, VmError};
 use rustix::io::Errno;
 
-use crate::held::{Expected, Part};
-use crate::op::{Kind, Op};
+use crate::op::{Kind, Op, Part};
 
 /// A VM that the base driver has just created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,11 +188,9 @@ impl BoardVm {
         }
     }
 
-    /// A call begins that has to look like that.
-    pub fn expect(&self, expected: &Expected) {
-        if expected.may_end_silently {
-            self.may_end_silently.store(true, Ordering::Relaxed);
-        }
+    /// A submission may end without a signal.
+    pub fn let_end_silently(&self) {
+        self.may_end_silently.store(true, Ordering::Relaxed);
     }
 
     /// Whether a submission may have ended without a signal.

@@ -15,12 +15,13 @@ use vulkan::binds::slice;
 use vulkan::features;
 use vulkan::handles::HandleMap;
 
-use super::Board;
 use super::trial::Trial;
 use crate::device::{binding_families, device_table};
 use crate::guard::{guard_result, guard_some};
 use crate::physical_device::{base_driver_name, device_properties};
-use crate::state::{self, DEVICES, Device, Instance, QUEUES, Starts, Timelines, instance_of};
+use crate::state::{
+    self, Board, DEVICES, Device, Instance, QUEUES, Starts, Timelines, instance_of,
+};
 
 pub unsafe extern "system" fn create_device(
     physical_device: vk::PhysicalDevice,

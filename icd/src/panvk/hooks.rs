@@ -3,8 +3,11 @@
 use ash::vk;
 
 use super::{bind, device, instance, resources};
+use crate::device::{get_device_queue, get_device_queue2};
 use crate::hooks::Level;
-use crate::{device as any, instance as all};
+use crate::instance::{
+    destroy_instance, enumerate_physical_device_groups, enumerate_physical_devices,
+};
 
 vulkan::hooks! {
     Level:
@@ -18,10 +21,10 @@ vulkan::hooks! {
             crate::vk_icdGetPhysicalDeviceProcAddr as vk::PFN_vkGetInstanceProcAddr,
     }
     Instance {
-        b"vkDestroyInstance" => all::destroy_instance as vk::PFN_vkDestroyInstance,
-        b"vkEnumeratePhysicalDevices" => all::enumerate_physical_devices as vk::PFN_vkEnumeratePhysicalDevices,
+        b"vkDestroyInstance" => destroy_instance as vk::PFN_vkDestroyInstance,
+        b"vkEnumeratePhysicalDevices" => enumerate_physical_devices as vk::PFN_vkEnumeratePhysicalDevices,
         b"vkEnumeratePhysicalDeviceGroups" | b"vkEnumeratePhysicalDeviceGroupsKHR" =>
-            all::enumerate_physical_device_groups as vk::PFN_vkEnumeratePhysicalDeviceGroups,
+            enumerate_physical_device_groups as vk::PFN_vkEnumeratePhysicalDeviceGroups,
     }
     PhysicalDevice {
         b"vkGetPhysicalDeviceProperties2" | b"vkGetPhysicalDeviceProperties2KHR" =>
@@ -33,8 +36,8 @@ vulkan::hooks! {
         b"vkDestroyDevice" => device::destroy_device as vk::PFN_vkDestroyDevice,
     }
     SparseDevice {
-        b"vkGetDeviceQueue" => any::get_device_queue as vk::PFN_vkGetDeviceQueue,
-        b"vkGetDeviceQueue2" => any::get_device_queue2 as vk::PFN_vkGetDeviceQueue2,
+        b"vkGetDeviceQueue" => get_device_queue as vk::PFN_vkGetDeviceQueue,
+        b"vkGetDeviceQueue2" => get_device_queue2 as vk::PFN_vkGetDeviceQueue2,
         b"vkCreateBuffer" => resources::create_buffer as vk::PFN_vkCreateBuffer,
         b"vkCreateImage" => resources::create_image as vk::PFN_vkCreateImage,
         b"vkQueueBindSparse" => bind::queue_bind_sparse as vk::PFN_vkQueueBindSparse,

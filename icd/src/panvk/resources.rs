@@ -4,9 +4,8 @@ use ash::vk;
 use board::calls;
 use vulkan::below::DeviceTable;
 
-use super::Board;
 use crate::guard::guard_some;
-use crate::state::device_of;
+use crate::state::{Board, device_of};
 
 /// Has the base driver create a sparse resource with `create`, and maps it to the dummy. `needs` asks for the memory
 /// requirements of what was created; where it can't be mapped, `destroy` destroys it.

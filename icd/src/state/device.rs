@@ -12,9 +12,7 @@ use vulkan::below::DeviceTable;
 use vulkan::calls::ResourceId;
 use vulkan::handles::HandleMap;
 
-use crate::panvk::Board;
-
-use super::{Instance, Queue, Requirements, Starts, Timelines};
+use super::{Board, Instance, Queue, Requirements, Starts, Timelines};
 
 /// What is known of a `VkDevice`.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 //! Vulkan's functions get a handle and nothing else, so these maps have to be global. All else belongs to
 //! the instance or the device in them, and dies with it.
 
+mod board;
+mod choice;
 mod device;
 mod instance;
 mod requirements;
@@ -10,6 +12,8 @@ mod starts;
 mod submit;
 mod timelines;
 
+pub use board::Board;
+pub use choice::{NO_SPARSE, any_binds_sparse};
 pub use device::{Device, fail};
 pub use instance::Instance;
 pub use requirements::Requirements;
@@ -17,27 +21,19 @@ pub use starts::Starts;
 pub use submit::submit;
 pub use timelines::Timelines;
 
-use std::ffi::CStr;
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
+use ::board::border::{self, NoBorder};
 use ash::vk::{self, Handle};
-use board::border::{self, NoBorder};
 use hosted::Hosted;
-use hosted::config::{
-    BASE_ICD, Config, DUMMY, Dummy, KERNEL, NULL, PROFILE, Profile, STATS, variable,
-};
+use hosted::config::{Config, DUMMY, Dummy, KERNEL, NULL, PROFILE, Profile, STATS};
 use hosted::{HostedError, stats};
 use panvk_sparse::lower::Strategy;
 use vpanthor::KernelSpec;
 use vulkan::base::Base;
 use vulkan::handles::HandleMap;
-use vulkan::hooks::Hook;
 use vulkan::logger::Logger;
-use vulkan::manifest;
-
-use crate::hooks::{self, Level};
-use crate::panvk;
 
 /// The settings and the base driver.
 #[derive(Debug)]
@@ -59,14 +55,6 @@ pub enum Mode {
 impl Driver {
     pub fn is_on_board(&self) -> bool {
         matches!(self.mode, Mode::Board(_))
-    }
-
-    /// The function of that name that this driver answers itself.
-    pub fn hook(&self, name: &CStr) -> Option<Hook<Level>> {
-        match self.mode {
-            Mode::Hosted(_) => hooks::find(name),
-            Mode::Board(_) => panvk::hooks::find(name),
-        }
     }
 
     /// Where binds go, for who reads about it.
@@ -125,7 +113,7 @@ fn make() -> Result<Driver, SetupError> {
             ))
         })?;
     }
-    let (base, mode) = match board_driver(&config)? {
+    let (base, mode) = match choice::board_driver(&config)? {
         Some(base) => {
             if (config.profile, config.dummy) != (Profile::Base, Dummy::Null) {
                 log::warn!("{PROFILE} and {DUMMY} mean nothing in front of a panvk");
@@ -148,7 +136,7 @@ fn make() -> Result<Driver, SetupError> {
             // What can't work is said when the instance is created, not when a device is.
             let hosted = Hosted::new(&config.kernel, config.null, String::new(), String::new())
                 .map_err(about_variable)?;
-            (load(&config)?, Mode::Hosted(hosted.strategy()))
+            (choice::load(&config)?, Mode::Hosted(hosted.strategy()))
         }
     };
     let driver = Driver { config, mode, base };
@@ -163,44 +151,6 @@ fn make() -> Result<Driver, SetupError> {
         }
     );
     Ok(driver)
-}
-
-const OWN: vulkan::base::Negotiate = crate::vk_icdNegotiateLoaderICDInterfaceVersion;
-
-/// Loads the base driver that is named, or lavapipe.
-fn load(config: &Config) -> Result<Base, SetupError> {
-    Base::load(config.base_icd.as_deref(), OWN).map_err(|error| match &config.base_icd {
-        Some(path) => SetupError(format!(
-            "{BASE_ICD}={path:?} can't be used: {error}; expected the path of a Vulkan driver's manifest or library"
-        )),
-        None => SetupError(error.to_string()),
-    })
-}
-
-/// The panvk whose binds go to its own kernel: the base driver that is named, if it is a panvk, or the panvk of this machine,
-/// if panthor drives a GPU of it. None where a kernel is named.
-fn board_driver(config: &Config) -> Result<Option<Base>, SetupError> {
-    if config.names_kernel {
-        return Ok(None);
-    }
-    if config.base_icd.is_some() {
-        let base = load(config)?;
-        return Ok(border::is_panvk(base.address()).then_some(base));
-    }
-    let Some(manifest) = manifest::panvk(variable).filter(|_| vpanthor::nodes::find().is_ok())
-    else {
-        return Ok(None);
-    };
-    match Base::load(Some(&manifest), OWN) {
-        Ok(base) if panvk::binds_sparse(&base) => return Ok(Some(base)),
-        Ok(_) => log::warn!(
-            "{}: {}; binding is hosted",
-            manifest.display(),
-            panvk::NO_SPARSE
-        ),
-        Err(error) => log::warn!("{error}; binding is hosted"),
-    }
-    Ok(None)
 }
 
 pub static INSTANCES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);
