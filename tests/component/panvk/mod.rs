@@ -4,6 +4,7 @@
 //! what the VM maps, and all of it has to be what the Vulkan calls ask for.
 
 mod hook;
+mod in_front;
 pub mod oracle;
 pub mod recorded;
 mod reports;
