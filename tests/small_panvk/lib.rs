@@ -53,7 +53,7 @@ const LOADER: usize = 0x01CD_C0DE;
 #[repr(C)]
 struct Instance {
     loader: usize,
-    physical: Vec<Box<Physical>>,
+    physical: Vec<Physical>,
 }
 
 #[repr(C)]
@@ -173,10 +173,10 @@ unsafe extern "system" fn create_instance(
     let nodes = std::env::var("SMALL_PANVK_NODES").unwrap_or_default();
     let open = |path: &str| {
         let file = File::options().read(true).write(true).open(path).ok()?;
-        Some(Box::new(Physical {
+        Some(Physical {
             loader: LOADER,
             file,
-        }))
+        })
     };
     let physical = nodes.split(':').filter_map(open).collect();
     // SAFETY: the caller has room for a handle.
@@ -207,7 +207,7 @@ unsafe extern "system" fn enumerate_physical_devices(
         let all = &object::<Instance>(instance).physical;
         if !devices.is_null() {
             for (i, physical) in all.iter().take(*count as usize).enumerate() {
-                *devices.add(i) = vk::PhysicalDevice::from_raw(&raw const **physical as u64);
+                *devices.add(i) = vk::PhysicalDevice::from_raw(&raw const *physical as u64);
             }
         }
         *count = all.len() as u32;
