@@ -4,7 +4,8 @@
 //!
 //! `SMALL_PANVK_NODES` names the nodes, separated by `:`, one for each physical device. `SMALL_PANVK` says in what it differs
 //! from Mesa 26.2, in words: `none` has no sparse binding, `dummy` has a dummy of its own for unbound ranges, `stray` binds
-//! nothing where Mesa 26.1 does, `strange` maps only the first half of a new buffer, `ioctl` calls the C library's `ioctl`.
+//! nothing where Mesa 26.1 does, `strange` maps only the first half of a new buffer, `thread` submits all from
+//! a thread of its own, `ioctl` calls the C library's `ioctl`.
 
 mod device;
 mod queue;
