@@ -4,7 +4,8 @@
 //!
 //! `SMALL_PANVK_NODES` names the nodes, separated by `:`, one for each physical device. `SMALL_PANVK` says in what it differs
 //! from Mesa 26.2, in words: `none` has no sparse binding, `dummy` has a dummy of its own for unbound ranges, `stray` binds
-//! nothing where Mesa 26.1 does, `strange` maps only the first half of a new buffer, `ioctl` calls the C library's `ioctl`.
+//! nothing where Mesa 26.1 does, `strange` maps only the first half of a new buffer, `thread` submits all from
+//! a thread of its own, `ioctl` calls the C library's `ioctl`.
 
 mod device;
 mod queue;
@@ -53,7 +54,7 @@ const LOADER: usize = 0x01CD_C0DE;
 #[repr(C)]
 struct Instance {
     loader: usize,
-    physical: Vec<Box<Physical>>,
+    physical: Vec<Physical>,
 }
 
 #[repr(C)]
@@ -173,10 +174,10 @@ unsafe extern "system" fn create_instance(
     let nodes = std::env::var("SMALL_PANVK_NODES").unwrap_or_default();
     let open = |path: &str| {
         let file = File::options().read(true).write(true).open(path).ok()?;
-        Some(Box::new(Physical {
+        Some(Physical {
             loader: LOADER,
             file,
-        }))
+        })
     };
     let physical = nodes.split(':').filter_map(open).collect();
     // SAFETY: the caller has room for a handle.
@@ -207,7 +208,7 @@ unsafe extern "system" fn enumerate_physical_devices(
         let all = &object::<Instance>(instance).physical;
         if !devices.is_null() {
             for (i, physical) in all.iter().take(*count as usize).enumerate() {
-                *devices.add(i) = vk::PhysicalDevice::from_raw(&raw const **physical as u64);
+                *devices.add(i) = vk::PhysicalDevice::from_raw(&raw const *physical as u64);
             }
         }
         *count = all.len() as u32;

@@ -244,7 +244,9 @@ pub unsafe extern "system" fn queue_bind_sparse(
     }
     for submission in submissions {
         let is_there = |sync: &SyncOp| wait(device, sync.handle, sync.timeline_value, AVAILABLE);
-        if !queue.is_threaded.load(Ordering::Relaxed) && !submission.waits.iter().all(is_there) {
+        if !queue.is_threaded.load(Ordering::Relaxed)
+            && (is("thread") || !submission.waits.iter().all(is_there))
+        {
             queue.is_threaded.store(true, Ordering::Relaxed);
             queue.todo().thread = Some(std::thread::spawn(|| queue.run()));
         }

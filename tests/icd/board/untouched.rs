@@ -42,6 +42,19 @@ fn a_driver_that_creates_otherwise_binds_as_it_does_alone() {
 }
 
 #[test]
+fn a_driver_that_binds_from_a_thread_of_its_own_is_left_alone() {
+    let test = name_of!(a_driver_that_binds_from_a_thread_of_its_own_is_left_alone);
+    let Some(ran) = run(test, "1.9", "thread", bind) else {
+        return;
+    };
+    let why = ran.stats[0]["untouched"].as_str().expect("a reason");
+    assert!(why.contains("0 asynchronous"), "{why}");
+    // What the trial bound was there until it had happened.
+    let refused = &ran.dump["nodes"][0]["refused"];
+    assert_eq!(refused, 0, "{:#}", ran.dump["nodes"][0]["ioctls"]);
+}
+
+#[test]
 fn a_kernel_that_refuses_what_the_trial_asks_leaves_the_driver_alone() {
     let test = name_of!(a_kernel_that_refuses_what_the_trial_asks_leaves_the_driver_alone);
     // The small panvk maps nothing as the kernel 1.9 does, which older ones refuse.
