@@ -76,7 +76,7 @@ fn board_all_but_what_sparse_binding_needs_are_panvks_own_functions() {
 #[ignore = "needs panvk for arm64: scripts/board.sh test"]
 fn board_a_panvk_that_calls_the_kernel_in_another_way_is_left_alone() {
     let test = common::name_of!(board_a_panvk_that_calls_the_kernel_in_another_way_is_left_alone);
-    let body = || program(null_is_one_op(), false, Held::ToNothing);
+    let body = || program(null_is_one_op(), false, Held::Nothing);
     if std::env::var_os(super::CHILD).is_some() {
         on_a_board(test, Driver::Ours, "1.9", &[], body);
         return;

@@ -13,7 +13,7 @@ const PIECE: u64 = 65536;
 fn held() {
     let app = App::new().expect("an instance");
     let gpu = Gpu::new(&app);
-    let mut oracle = Oracle::new(&gpu, Held::ToPages);
+    let mut oracle = Oracle::new(&gpu, Held::Pages);
     let size = 1024 * PIECE;
     let buffer = gpu.sparse_buffer(size);
     oracle.create("buffer", size, true);

@@ -13,7 +13,7 @@ fn board_panvk_alone_binds_what_is_asked_for_but_for_null_of_26_1_6() {
     for (kernel, _) in KERNELS {
         let body = || {
             assert_eq!(driver_here(), Driver::Alone);
-            program(null_is_one_op(), false, Held::ToNothing);
+            program(null_is_one_op(), false, Held::Nothing);
         };
         let Some(left) = on_a_board(test, Driver::Alone, kernel, &[], body) else {
             return;
@@ -38,7 +38,7 @@ fn board_with_the_driver_in_front_binds_what_is_asked_for_and_what_a_replay_asks
     for (kernel, null) in KERNELS {
         let body = || {
             assert_eq!(driver_here(), Driver::Ours);
-            program(null_is_one_op(), false, Held::ToAll);
+            program(null_is_one_op(), false, Held::PagesAndCost);
         };
         // The process itself knows nothing of what is built.
         let layers = std::env::var(super::CHILD).map_or_else(|_| built("."), |_| ".".into());

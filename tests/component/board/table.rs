@@ -15,8 +15,11 @@ const PIECE: u64 = 65536;
 const PIECES: u64 = SIZE.div_ceil(PIECE);
 const SLOTS: u64 = SIZE.div_ceil(2 << 20);
 
+/// VM_BIND calls and operations.
+type Cost = (u64, u64);
+
 /// A step, what it may cost if unbinding any range is one operation, and what on uAPI 1.5, where it is one for each 2 MiB.
-const TABLE: [(&str, (u64, u64), (u64, u64)); 18] = [
+const TABLE: [(&str, Cost, Cost); 18] = [
     ("buffer", (1, 1), (1, SLOTS)),
     ("image", (1, 1), (1, 43)),
     ("bind all", (1, 1), (1, 1)),
@@ -218,8 +221,8 @@ fn board_each_step_costs_what_the_planner_says_and_no_more_than_panvk_alone() {
         let run = |driver| {
             on_a_board(test, driver, kernel, &[], || {
                 program(match driver_here() {
-                    Driver::Alone if mesa_is("26.1.6") => Held::ToNothing,
-                    _ => Held::ToPages,
+                    Driver::Alone if mesa_is("26.1.6") => Held::Nothing,
+                    _ => Held::Pages,
                 });
             })
         };

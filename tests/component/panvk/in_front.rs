@@ -10,7 +10,7 @@ use super::{CHILD, DRIVER, on_a_virtual_mali_with};
 #[ignore = "needs panvk: scripts/panvk.sh test"]
 fn panvk_with_the_component_is_left_alone_by_the_driver_in_front() {
     let test = common::name_of!(panvk_with_the_component_is_left_alone_by_the_driver_in_front);
-    let body = || program(true, true, Held::ToAll);
+    let body = || program(true, true, Held::PagesAndCost);
     if std::env::var_os(CHILD).is_some() {
         on_a_virtual_mali_with(test, "1.9", &[], body);
         return;

@@ -39,11 +39,11 @@ pub type Cost = Option<(u64, u64)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     /// What is mapped, and what that costs.
-    ToAll,
+    PagesAndCost,
     /// What is mapped.
-    ToPages,
+    Pages,
     /// To nothing: [`Oracle::wrong_pages`] are counted.
-    ToNothing,
+    Nothing,
 }
 
 pub struct Oracle<'g> {
@@ -295,7 +295,7 @@ impl<'g> Oracle<'g> {
                     Some(_) => Page::Dummy,
                 };
                 assert!(
-                    is == *wanted || self.held == Held::ToNothing,
+                    is == *wanted || self.held == Held::Nothing,
                     "{what}: page {at} of {name} at {:#x} is {is:?}, expected {wanted:?}",
                     resource.va
                 );
@@ -316,6 +316,6 @@ impl<'g> Oracle<'g> {
             "step {:2}: {what}: {calls}/{ops}, together {}/{}",
             self.steps, self.total.0, self.total.1
         );
-        (is_virtual() && self.held == Held::ToAll).then_some((calls, ops))
+        (is_virtual() && self.held == Held::PagesAndCost).then_some((calls, ops))
     }
 }

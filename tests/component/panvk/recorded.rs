@@ -74,7 +74,7 @@ fn panvk_asks_of_the_kernel_what_a_replay_of_its_recording_asks() {
             ("VK_LAYER_PATH", layer_path.as_ref()),
             ("PANVK_SPARSE_TRACE_FILE", recording.as_os_str()),
         ];
-        let body = || program(null_is_one_op(), false, Held::ToAll);
+        let body = || program(null_is_one_op(), false, Held::PagesAndCost);
         let Some(said) = on_a_virtual_mali_with(test, kernel, &variables, body) else {
             return;
         };

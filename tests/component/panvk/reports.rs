@@ -207,7 +207,7 @@ fn create_and_bind() {
     let app = App::new().expect("an instance");
     let gpu = Gpu::new(&app);
     app.take_complaints();
-    let mut oracle = Oracle::new(&gpu, Held::ToAll);
+    let mut oracle = Oracle::new(&gpu, Held::PagesAndCost);
     let memory = oracle.allocate(PIECE);
     let (size, flags) = (
         64 * PIECE,

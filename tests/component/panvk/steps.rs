@@ -483,7 +483,7 @@ macro_rules! programs {
         #[test]
         #[ignore = "needs panvk: scripts/panvk.sh test"]
         fn $name() {
-            on_a_virtual_mali(common::name_of!($name), $kernel, || program($null_is_one_op, true, Held::ToAll));
+            on_a_virtual_mali(common::name_of!($name), $kernel, || program($null_is_one_op, true, Held::PagesAndCost));
         }
     )*};
 }
@@ -498,5 +498,5 @@ programs! {
 #[test]
 #[ignore = "needs panvk and a panthor node: scripts/panvk.sh test"]
 fn panvk_binds_what_is_asked_for_on_linux_itself() {
-    program(true, true, Held::ToAll);
+    program(true, true, Held::PagesAndCost);
 }
