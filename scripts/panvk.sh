@@ -206,7 +206,7 @@ test_all() {
   tests=$(executable_of component <<<"$messages")
   export PANVK_SPARSE_TEST_PANVK=$manifest
   say "on the virtual Mali"
-  cargo test --locked --workspace --test component -- --ignored --skip linux_itself panvk
+  cargo test --locked --workspace --test component -- --ignored --skip linux_itself panvk::
   say "on Linux's own panthor"
   # Our programs call timeline semaphores by their names in Vulkan 1.2; this driver has them as an extension.
   "$repo/scripts/real-kernel.sh" run env "VK_ICD_FILENAMES=$manifest" "VK_DRIVER_FILES=$manifest" MESA_VK_VERSION_OVERRIDE=1.3 \
