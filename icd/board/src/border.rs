@@ -438,3 +438,21 @@ fn hold(vm: &Arc<BoardVm>, ops: &[(op::Op, &[SyncOp])]) -> Result<(), Errno> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_calls_the_kernel_in_no_known_way_is_left_as_it_is() {
+        let of_libc = libc::getppid as *const () as usize;
+        let refused = install(of_libc).expect_err("the C library calls no ioctl of others");
+        assert!(
+            refused.0.contains("neither drmIoctl nor ioctl"),
+            "{refused}"
+        );
+        assert!(!is_panvk(of_libc));
+        let nowhere = install(8).expect_err("nothing is there");
+        assert!(nowhere.0.contains("not among the libraries"), "{nowhere}");
+    }
+}
