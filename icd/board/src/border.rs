@@ -395,32 +395,25 @@ unsafe fn vm_bind(fd: RawFd, bind: &VmBind) -> Answer {
 
 /// Holds asynchronous operations, or carries them out with all that is held where they are the last of it.
 fn hold(vm: &Arc<BoardVm>, ops: &[(op::Op, &[SyncOp])]) -> Result<(), Errno> {
-    // What was refused before, in this call, ends it.
-    let refused = here(|here| match &mut here.call {
-        Some(Call::Bind(bind)) => bind.refused,
-        _ => None,
+    let before = here(|here| {
+        let refused = match &here.call {
+            Some(Call::Bind(bind)) => bind.refused,
+            _ => None,
+        };
+        (here.held.take(), refused)
     });
-    if let Some(errno) = refused.flatten() {
+    let (mut held, refused) = before.unwrap_or_default();
+    // What was refused before, in this call, ends it.
+    if let Some(errno) = refused {
         return Err(errno);
     }
     for (op, syncs) in ops {
-        let fits = here(|here| {
-            let held = here.held.as_ref();
-            held.is_none_or(|held| held.is_of(vm) && held.goes_with(syncs))
-        });
-        if fits == Some(false) {
-            flush()?;
+        let goes_with = |held: &mut Held| held.is_of(vm) && held.goes_with(syncs);
+        if let Some(apart) = held.take_if(|held| !goes_with(held)) {
+            apart.carry_out()?;
         }
-        let added = here(|here| {
-            let held = here.held.get_or_insert_with(|| Held::new(vm.clone()));
-            held.add(*op, syncs);
-        });
-        if added.is_none() {
-            // The thread is ending.
-            let mut held = Held::new(vm.clone());
-            held.add(*op, syncs);
-            held.carry_out()?;
-        }
+        let held = held.get_or_insert_with(|| Held::new(Arc::clone(vm)));
+        held.add(*op, syncs);
     }
     let signalling = |(_, syncs): &&(op::Op, &[SyncOp])| syncs.iter().any(is_signal);
     let signals = ops.iter().filter(signalling).count();
@@ -432,9 +425,29 @@ fn hold(vm: &Arc<BoardVm>, ops: &[(op::Op, &[SyncOp])]) -> Result<(), Errno> {
         }
         _ => ends || vm.may_end_silently(),
     });
-    if is_last.unwrap_or(true) {
-        flush()
-    } else {
-        Ok(())
+    match held {
+        Some(held) if is_last.unwrap_or(true) => held.carry_out(),
+        held => {
+            here(|here| here.held = held);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_calls_the_kernel_in_no_known_way_is_left_as_it_is() {
+        let of_libc = libc::getppid as *const () as usize;
+        let refused = install(of_libc).expect_err("the C library calls no ioctl of others");
+        assert!(
+            refused.0.contains("neither drmIoctl nor ioctl"),
+            "{refused}"
+        );
+        assert!(!is_panvk(of_libc));
+        let nowhere = install(8).expect_err("nothing is there");
+        assert!(nowhere.0.contains("not among the libraries"), "{nowhere}");
     }
 }

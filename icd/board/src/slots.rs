@@ -279,3 +279,42 @@ pub fn keep_loaded(address: usize) -> bool {
     // SAFETY: a string that ends with NUL; the library is loaded.
     !unsafe { libc::dlopen(library.path.as_ptr(), flags) }.is_null()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    unsafe extern "C" fn nobody() -> libc::pid_t {
+        -1
+    }
+
+    /// Through the slot, each time.
+    #[inline(never)]
+    fn parent() -> libc::pid_t {
+        // SAFETY: it takes nothing.
+        unsafe { libc::getppid() }
+    }
+
+    #[test]
+    fn a_slot_of_this_program_leads_elsewhere_until_it_is_set_back() {
+        let own = parent();
+        let here = a_slot_of_this_program_leads_elsewhere_until_it_is_set_back as *const ();
+        let program = Library::at(here as usize).expect("this program is loaded");
+        let slots = program.slots(c"getppid");
+        let before: Vec<_> = slots.iter().map(|slot| slot.get()).collect();
+        assert!(!slots.is_empty(), "{program:?}");
+        for &slot in &slots {
+            assert!(program.function(slot, c"getppid").is_some());
+            // SAFETY: functions that take nothing and give a number.
+            unsafe { slot.set(nobody as *const () as usize) }.expect("it is set");
+        }
+        assert_eq!(parent(), -1);
+        for (slot, before) in slots.iter().zip(before) {
+            // SAFETY: what was there.
+            unsafe { slot.set(before) }.expect("it is set back");
+        }
+        assert_eq!(parent(), own);
+        assert!(program.slots(c"a_function_of_nobody").is_empty());
+        assert!(Library::at(8).is_none());
+    }
+}

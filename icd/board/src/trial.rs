@@ -169,3 +169,91 @@ fn covers(ops: &[Op], va: Va, len: u64) -> bool {
         .try_fold(va, |end, op| (op.va == end).then(|| op.end()));
     end == Some(Va(va.0 + len))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use panvk_sparse::bind::BindFlags;
+
+    const VA: u64 = 1 << 32;
+    const MEMORY: BoHandle = BoHandle(7);
+    const DUMMY: BoHandle = BoHandle(3);
+
+    fn op(va: u64, len: u64, kind: Kind) -> Op {
+        Op {
+            va: Va(va),
+            len,
+            kind,
+        }
+    }
+
+    fn memory(va: u64, len: u64, bo: BoHandle, offset: u64) -> Op {
+        let flags = BindFlags::NONE;
+        op(va, len, Kind::Memory { bo, offset, flags })
+    }
+
+    #[test]
+    fn a_new_buffer_is_one_dummy_from_end_to_end() {
+        let pieces = |bo, count| (0..count).map(move |i| memory(VA + i * SZ_2M, SZ_2M, bo, 0));
+        let now = |now: Vec<Op>| Look {
+            now,
+            ..Look::default()
+        };
+        let whole = creation(&now(pieces(DUMMY, 4).rev().collect()));
+        let (va, dummy) = (Va(VA), Some(DUMMY));
+        assert_eq!(whole, Ok(Created { va, dummy }));
+        let of_kernel = creation(&now(vec![op(VA, BUFFER, Kind::Sparse)]));
+        assert_eq!(of_kernel, Ok(Created { va, dummy: None }));
+        for strange in [
+            vec![],
+            pieces(DUMMY, 3).collect(),
+            pieces(DUMMY, 5).collect(),
+            pieces(DUMMY, 3)
+                .chain([memory(VA + 3 * SZ_2M, SZ_2M, MEMORY, 0)])
+                .collect(),
+            vec![op(VA, BUFFER, Kind::Unmap)],
+        ] {
+            assert!(creation(&now(strange.clone())).is_err(), "{strange:?}");
+        }
+    }
+
+    #[test]
+    fn where_a_bind_of_nothing_maps_the_dummy_tells_the_versions_apart() {
+        let created = Created {
+            va: Va(VA),
+            dummy: Some(DUMMY),
+        };
+        let bound = memory(VA + MEMORY_BIND.0, MEMORY_BIND.1, MEMORY, 0);
+        let read = |later: Vec<Op>| {
+            let look = Look {
+                later,
+                ..Look::default()
+            };
+            bind(&look, created, MEMORY)
+        };
+        let at = VA + NULL_BIND.0;
+        let first = SZ_2M - at % SZ_2M;
+        let right = vec![
+            memory(at, first, DUMMY, at % SZ_2M),
+            bound,
+            memory(at + first, NULL_BIND.1 - first, DUMMY, 0),
+        ];
+        assert_eq!(read(right), Ok(Nulls::Right));
+        assert_eq!(
+            read(vec![bound, memory(VA, SZ_2M, DUMMY, 0)]),
+            Ok(Nulls::Stray)
+        );
+        for strange in [
+            vec![],
+            vec![bound],
+            vec![
+                memory(VA, SZ_64K, MEMORY, 0),
+                memory(at, NULL_BIND.1, DUMMY, 0),
+            ],
+            vec![bound, memory(at, NULL_BIND.1, BoHandle(9), 0)],
+            vec![bound, op(at, NULL_BIND.1, Kind::Sparse)],
+        ] {
+            assert!(read(strange.clone()).is_err(), "{strange:?}");
+        }
+    }
+}
