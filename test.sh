@@ -22,7 +22,7 @@ Runs every check of panvk-sparse, in this order, and stops at the first that fai
           another pair does, about two minutes more; and what needs a real node on Linux's own panthor in User Mode
           Linux, about three minutes more, and six the first time (scripts/real-kernel.sh); and Mesa's panvk with the
           component, half a minute more, and ten the first time (scripts/panvk.sh), on Debian 12 and 13; and Debian's panvk
-          for arm64, under qemu-user, with the driver in front of it (scripts/board.sh), which is skipped with a reason if
+          for arm64, under qemu-user, with the driver in front of it, ten minutes (scripts/board.sh), which is skipped with a reason if
           that panvk, the emulator or a compiler for arm64 is not to be had
 
 The header (drm/panthor_drm.h, uAPI 1.9) comes from /usr/include where that is new enough, else from a Debian

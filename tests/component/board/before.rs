@@ -179,6 +179,32 @@ fn processor_time() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// What it takes to create a device that binds, and nothing else.
+fn device_creation(app: &App) -> u64 {
+    // SAFETY: the instance is alive, the structs live until their calls return, and nobody uses the device.
+    unsafe {
+        let families = (app.instance).get_physical_device_queue_family_properties(app.physical);
+        let binds = |family: &vk::QueueFamilyProperties| {
+            family.queue_flags.contains(vk::QueueFlags::SPARSE_BINDING)
+        };
+        let family = families.iter().position(binds).expect("a queue that binds");
+        let queues = [vk::DeviceQueueCreateInfo::default()
+            .queue_family_index(family as u32)
+            .queue_priorities(&[1.0])];
+        let features = vk::PhysicalDeviceFeatures::default()
+            .sparse_binding(true)
+            .sparse_residency_buffer(true);
+        let info = vk::DeviceCreateInfo::default()
+            .queue_create_infos(&queues)
+            .enabled_features(&features);
+        let begin = processor_time();
+        let device = app.instance.create_device(app.physical, &info, None);
+        let took = processor_time() - begin;
+        device.expect("a device").destroy_device(None);
+        took
+    }
+}
+
 /// Times are printed and not judged: an emulated processor's are not a board's.
 #[test]
 #[ignore = "needs panvk for arm64: scripts/board.sh test"]
@@ -186,9 +212,10 @@ fn board_what_one_bind_of_one_piece_costs_the_processor() {
     let test = common::name_of!(board_what_one_bind_of_one_piece_costs_the_processor);
     let body = || {
         let app = App::new().expect("an instance");
-        let begin = processor_time();
+        let mut created: Vec<_> = (0..9).map(|_| device_creation(&app)).collect();
+        created.sort_unstable();
+        println!("{:?}: a device: {} ns", driver_here(), created[0]);
         let gpu = Gpu::new(&app);
-        println!("device: {} ns", processor_time() - begin);
         let buffer = gpu.sparse_buffer(256 * PIECE);
         let memory = gpu.memory(&buffer, 256 * PIECE);
         let bind_all = |round: u64| {
@@ -199,7 +226,7 @@ fn board_what_one_bind_of_one_piece_costs_the_processor() {
             }
         };
         bind_all(0);
-        let mut rounds: Vec<_> = (1..=8)
+        let mut rounds: Vec<_> = (1..=24)
             .map(|round| {
                 let begin = processor_time();
                 bind_all(round);
@@ -207,11 +234,7 @@ fn board_what_one_bind_of_one_piece_costs_the_processor() {
             })
             .collect();
         rounds.sort_unstable();
-        println!(
-            "{:?}: a bind: {} ns",
-            driver_here(),
-            rounds[rounds.len() / 2]
-        );
+        println!("{:?}: a bind: {} ns", driver_here(), rounds[0]);
         gpu.wait_idle();
     };
     for driver in [Driver::Alone, Driver::Ours] {
@@ -219,6 +242,6 @@ fn board_what_one_bind_of_one_piece_costs_the_processor() {
             return;
         };
         assert!(left.stdout.contains("a bind: "));
-        assert!(left.dump.nodes[0].vm_bind.ops >= 9 * 256);
+        assert!(left.dump.nodes[0].vm_bind.ops >= 25 * 256);
     }
 }
