@@ -21,7 +21,9 @@ Runs every check of panvk-sparse, in this order, and stops at the first that fai
   --all   also runs the Vulkan cases on those pairs of a kernel and a null strategy that ask the same of the kernel as
           another pair does, about two minutes more; and what needs a real node on Linux's own panthor in User Mode
           Linux, about three minutes more, and six the first time (scripts/real-kernel.sh); and Mesa's panvk with the
-          component, half a minute more, and ten the first time (scripts/panvk.sh), on Debian 12 and 13
+          component, half a minute more, and ten the first time (scripts/panvk.sh), on Debian 12 and 13; and Debian's panvk
+          for arm64, under qemu-user, with the driver in front of it, ten minutes (scripts/board.sh), which is skipped with a reason if
+          that panvk, the emulator or a compiler for arm64 is not to be had
 
 The header (drm/panthor_drm.h, uAPI 1.9) comes from /usr/include where that is new enough, else from a Debian
 package that is only unpacked; PANVK_SPARSE_UAPI_INCLUDE=FOLDER names another one (the folder that holds drm/).
@@ -56,6 +58,12 @@ unset PANVK_SPARSE_KERNEL PANVK_SPARSE_NULL PANVK_SPARSE_STATS PANVK_SPARSE_LOG 
 unset PANVK_SPARSE_TRACE PANVK_SPARSE_TRACE_FILE PANVK_SPARSE_TRACE_LIMIT VK_LAYER_PATH VK_LOADER_LAYERS_ENABLE VPANTHOR VPANTHOR_DUMP
 unset VK_ICD_FILENAMES VK_DRIVER_FILES VK_ADD_DRIVER_FILES VK_INSTANCE_LAYERS
 
+board() {
+  scripts/board.sh test && return 0
+  # It has said what could not be had.
+  [ $? = 77 ] && printf '\n    skipped: %s\n' "$title"
+}
+
 run "What this machine needs" scripts/setup.sh test
 # Who brings a header of uAPI 1.9 along needs no download of one.
 [ -n "${PANVK_SPARSE_UAPI_INCLUDE:-}" ] || run "The kernel's own panthor header" scripts/uapi-header.sh
@@ -68,6 +76,7 @@ run "Tests" cargo test --locked --workspace ${features[@]+"${features[@]}"}
 case $(. /etc/os-release 2>/dev/null && printf '%s' "${VERSION_CODENAME:-}") in
   bookworm | trixie) [ ${#features[@]} = 0 ] || run "Mesa's panvk with the component" scripts/panvk.sh test ;;
 esac
+[ ${#features[@]} = 0 ] || run "Debian's panvk for arm64, with the driver in front" board
 run "Benchmarks compile" cargo bench --locked --workspace --no-run
 run "Fuzz targets compile" cargo check --locked --manifest-path fuzz/Cargo.toml
 

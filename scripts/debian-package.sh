@@ -1,16 +1,18 @@
 #!/bin/sh
-# usage: debian-package.sh [--source] SUITE PACKAGE FOLDER
+# usage: debian-package.sh [--source | --whole ARCHITECTURE] SUITE PACKAGE FOLDER
 #
 # Downloads a package of a suite of Debian into FOLDER, which is made, from the mirror that this machine's own apt sources
-# name; with --source the files of its source package, not unpacked. Lists and cache are its own, in FOLDER/apt, and gone at
-# the end: nothing of the machine changes, root is not needed.
+# name; with --source the files of its source package, not unpacked; with --whole the packages for another architecture and
+# all that they depend on. With --whole, SUITE and PACKAGE may be several, separated by spaces: the last suite comes first.
+# Lists and cache are its own, in FOLDER/apt, and gone at the end: nothing of the machine changes, root is not needed.
 set -eu
 
 type=deb
-if [ "$1" = --source ]; then
-    type=deb-src
-    shift
-fi
+architecture=
+case $1 in
+    --source) type=deb-src && shift ;;
+    --whole) architecture=$2 && shift 2 ;;
+esac
 suite=$1
 package=$2
 mkdir -p "$3"
@@ -31,7 +33,7 @@ mkdir -p "$work/candidates" "$work/preferences.d"
 # same URIs, same keys, same options.
 codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}")
 one_line() {
-    awk -v names="$codename" -v suite="$suite" -v type="$type" -v dir="$work/candidates" -v prefix="$1" '
+    awk -v names="$codename" -v suite="$suite" -v type="$type" -v dir="$work/candidates" -v prefix="$1" -v other="$architecture" '
         function is_release(s) {
             sub(/-(updates|backports|proposed-updates)$/, "", s)
             return (names != "" && s == names) || s ~ /^(oldstable|stable|testing|unstable|sid)$/
@@ -47,12 +49,17 @@ one_line() {
             n = split(line, word, /[ \t]+/)
             main = 0
             for (i = 4; i <= n; i++) if (word[i] == "main") main = 1
-            if (main && is_release(word[3]) && !seen[word[2]]++)
-                print type " " options word[2] " " suite " main" > (dir "/" prefix "-" ++count ".list")
+            if (main && is_release(word[3]) && !seen[word[2]]++) {
+                # Which architecture, we say ourselves.
+                if (other) gsub(/arch=[^] \t]*/, "", options)
+                file = dir "/" prefix "-" ++count ".list"
+                n = split(suite, word_of, " ")
+                for (i = 1; i <= n; i++) print type " " options word[2] " " word_of[i] " main" > file
+            }
         }' "$2"
 }
 deb822() {
-    awk -v names="$codename" -v suite="$suite" -v type="$type" -v dir="$work/candidates" -v prefix="$1" '
+    awk -v names="$codename" -v suite="$suite" -v type="$type" -v dir="$work/candidates" -v prefix="$1" -v other="$architecture" '
         function is_release(s) {
             sub(/-(updates|backports|proposed-updates)$/, "", s)
             return (names != "" && s == names) || s ~ /^(oldstable|stable|testing|unstable|sid)$/
@@ -83,6 +90,7 @@ deb822() {
             if (field == "suites") suites = value
             else if (field == "components") components = value
             else if (field == "types") binary = (" " value " ") ~ /[ \t]deb[ \t]/
+            else if (field == "architectures" && other) next
             else if (field == "enabled") enabled = tolower(value) !~ /no|false|0|off|without|disable/
             else kept = kept $0 "\n"
         }
@@ -108,7 +116,8 @@ run_apt() {
         -o Dir::Etc::sourcelist="$work/none" -o Dir::Etc::sourceparts="$parts" \
         -o Dir::Etc::preferences="$work/none" -o Dir::Etc::preferencesparts="$work/preferences.d" \
         -o Dir::State::status="$work/none" -o Dir::State::extended_states="$work/extended_states" \
-        -o Dir::State::lists="$parts/lists" -o Dir::Cache="$parts/cache" "$@"
+        -o Dir::State::lists="$parts/lists" -o Dir::Cache="$parts/cache" \
+        ${architecture:+-o APT::Architecture="$architecture" -o APT::Architectures="$architecture"} "$@"
 }
 
 for candidate in "$work"/candidates/*; do
@@ -118,7 +127,11 @@ for candidate in "$work"/candidates/*; do
     cp "$candidate" "$parts/"
     say "looking for $package in $suite: $(sed -n 's/^URIs: *//p; s/^deb[^ ]* \(\[[^]]*\] \)*\([^ ]*\) .*/\2/p' "$candidate")"
     run_apt apt-get update || continue
-    if [ "$type" = deb ]; then
+    if [ -n "$architecture" ]; then
+        # shellcheck disable=SC2086 # a word for each package
+        run_apt apt-get install -y --download-only --no-install-recommends -t "${suite##* }" $package >&2 || continue
+        mv "$parts"/cache/archives/*.deb "$folder/"
+    elif [ "$type" = deb ]; then
         (cd "$folder" && run_apt apt-get download -t "$suite" "$package") || continue
     else
         (cd "$folder" && run_apt apt-get source --download-only "$package") || continue

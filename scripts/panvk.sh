@@ -33,13 +33,7 @@ USAGE
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/panvk-sparse/mesa
 
-say() { printf 'panvk: %s\n' "$*" >&2; }
-fail() { # fail STATUS LINE...
-  local status=$1
-  shift
-  printf 'panvk: %s\n' "$@" >&2
-  exit "$status"
-}
+. "$repo/scripts/common.sh"
 
 # --- arguments -------------------------------------------------------------------------------------------------
 
@@ -209,11 +203,10 @@ test_all() {
   local tests messages
   cd "$repo"
   messages=$(cargo test --locked --workspace --no-run --test component --message-format json-render-diagnostics)
-  tests=$(sed -n 's/.*"name":"component".*"executable":"\([^"]*\)".*/\1/p' <<<"$messages" | tail -n 1)
-  [ -n "$tests" ] || fail 1 "cargo has built no tests named component"
+  tests=$(executable_of component <<<"$messages")
   export PANVK_SPARSE_TEST_PANVK=$manifest
   say "on the virtual Mali"
-  cargo test --locked --workspace --test component -- --ignored --skip linux_itself panvk
+  cargo test --locked --workspace --test component -- --ignored --skip linux_itself panvk::
   say "on Linux's own panthor"
   # Our programs call timeline semaphores by their names in Vulkan 1.2; this driver has them as an extension.
   "$repo/scripts/real-kernel.sh" run env "VK_ICD_FILENAMES=$manifest" "VK_DRIVER_FILES=$manifest" MESA_VK_VERSION_OVERRIDE=1.3 \

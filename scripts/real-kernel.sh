@@ -37,13 +37,7 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 kernel_files=$repo/tests/kernel
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/panvk-sparse/kernel
 
-say() { printf 'real-kernel: %s\n' "$*" >&2; }
-fail() { # fail STATUS LINE...
-  local status=$1
-  shift
-  printf 'real-kernel: %s\n' "$@" >&2
-  exit "$status"
-}
+. "$repo/scripts/common.sh"
 
 # --- arguments -------------------------------------------------------------------------------------------------
 
@@ -367,8 +361,7 @@ test_all() {
   cargo build --quiet --locked --profile test --example sparse_buffer --example streaming
 
   for name in real_node vpanthor icd; do
-    tests=$(sed -n "s/.*\"name\":\"$name\".*\"executable\":\"\([^\"]*\)\".*/\1/p" "$messages" | tail -n 1)
-    [ -n "$tests" ] || fail 1 "cargo has built no tests named $name"
+    tests=$(executable_of "$name" <"$messages")
     in_kernel "tests that need a node, of $name" "$tests" --ignored real_node --test-threads=1
   done
   # The other case of the program, any_calls, makes calls that Linux itself warns of.

@@ -6,7 +6,7 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: scripts/setup.sh [run|test|kernel|panvk]
+usage: scripts/setup.sh [run|test|kernel|panvk|board]
 
 Checks that this machine has what panvk-sparse needs, and installs what is missing with apt.
 
@@ -17,6 +17,8 @@ Checks that this machine has what panvk-sparse needs, and installs what is missi
   kernel  what building Linux takes (scripts/real-kernel.sh): a C compiler, make, flex, bison, bc, xz
   panvk  what building Mesa's panvk takes (scripts/panvk.sh): Rust, C and C++ compilers, meson, LLVM and clang with
          libclc and the SPIR-V translator, Python modules, and headers of libdrm, X11 and Wayland
+  board  what building for arm64 and running it takes (scripts/board.sh): Rust, a linker for arm64 and qemu-user; where
+         Rust is rustup's, its standard library for arm64
 
 Nothing missing: apt is not called. Otherwise root or sudo is needed, and the packages and the
 reason for each are printed first. On Debian 12, whose own Mesa is too old, the suite
@@ -198,6 +200,21 @@ check_panvk() {
       libxcb-shm0-dev libxcb-xfixes0-dev libxcb-keysyms1-dev libxshmfence-dev libxrandr-dev -- "X11, to show pictures"
 }
 
+has_arm64_linker() {
+  command -v aarch64-linux-gnu-gcc >/dev/null &&
+    printf '#include <stdio.h>\nint main(void) { return 0; }\n' | aarch64-linux-gnu-gcc -x c -o /dev/null - 2>/dev/null
+}
+
+check_board() {
+  has_arm64_linker || need gcc-aarch64-linux-gnu libc6-dev-arm64-cross -- "a linker and the C library's headers for arm64"
+  command -v qemu-aarch64 >/dev/null || need qemu-user -- "qemu-user, which runs arm64 programs"
+  local target=aarch64-unknown-linux-gnu
+  [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ] || ! command -v rustup >/dev/null || {
+    say "missing: Rust's standard library for arm64; adding it with rustup"
+    rustup target add $target
+  }
+}
+
 # --- how it is installed ---------------------------------------------------------------------------------------
 
 as_root() {
@@ -351,9 +368,10 @@ case ${1-} in
   test) role=test ;;
   kernel) check=check_kernel ;;
   panvk) check=check_panvk ;;
+  board) check=check_board ;;
   -h | --help) usage && exit 0 ;;
   *)
-    printf 'scripts/setup.sh: unknown argument "%s"; it takes run, test, kernel or panvk\n' "$1" >&2
+    printf 'scripts/setup.sh: unknown argument "%s"; it takes run, test, kernel, panvk or board\n' "$1" >&2
     exit 2
     ;;
 esac
@@ -370,6 +388,8 @@ if [ $check = check_kernel ]; then
   say "everything that building Linux takes is there"
 elif [ $check = check_panvk ]; then
   say "everything that building panvk takes is there"
+elif [ $check = check_board ]; then
+  say "everything that running arm64 programs takes is there"
 else
   say "everything needed is there: cargo $(cargo --version | cut -d ' ' -f 2), Mesa $(mesa_version)"
 fi

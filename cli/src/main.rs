@@ -20,6 +20,7 @@ mod probe;
 mod progress;
 mod recording;
 mod replay;
+mod report;
 mod scenario;
 mod size;
 mod stop;
@@ -51,6 +52,8 @@ Examples:
       what the panthor kernel of this machine can do
   panvk-sparse replay game.pvst --plot cost.svg --map residency.svg
       what the sparse binds of an application, recorded by the layer VK_LAYER_PANVK_sparse_trace, ask of each kernel
+  panvk-sparse report -- vulkaninfo
+      one file with all that somebody else has to know when something is wrong on a board
   panvk-sparse trace info game.pvst
       what a recording is of
   panvk-sparse cts --deqp-vk ~/VK-GL-CTS/build/external/vulkancts/modules/vulkan/deqp-vk --baseline
@@ -88,6 +91,8 @@ enum Command {
     Trace(trace::Args),
     /// Run the sparse groups of the Vulkan conformance tests through the driver
     Cts(Box<cts::Args>),
+    /// Write a file that says how sparse binding goes on this machine, to send with a problem
+    Report(report::Args),
     /// Print a completion script for a shell
     Completions(generate::CompletionsArgs),
     /// Print the man page, or write those of all subcommands
@@ -105,6 +110,7 @@ fn main() -> ExitCode {
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Trace(args)) => return trace::run(&args),
         Some(Command::Cts(args)) => return conformance(&args),
+        Some(Command::Report(args)) => report::run(&args),
         Some(Command::Completions(args)) => generate::completions(&args).map_err(Error::from),
         Some(Command::Man(args)) => generate::man(&args).map_err(Error::from),
         None => Ok(Cli::command().render_long_help().to_string()),

@@ -175,6 +175,13 @@ pub fn run(args: &Args) -> Result<String, Error> {
     Ok(for_people(&kernel, &capabilities, &new_buffer))
 }
 
+/// Probes, and returns what it says to people.
+pub fn shown(kernel: &Kernel, stop: &Stop) -> Result<String, Error> {
+    let capabilities = probe(&kernel.open()?).map_err(|error| format!("{kernel}: {error}"))?;
+    let new_buffer = new_buffers(&capabilities, stop)?;
+    Ok(for_people(kernel, &capabilities, &new_buffer))
+}
+
 /// The strategies that do not work on this kernel, best first.
 pub fn unavailable(capabilities: &Capabilities) -> impl Iterator<Item = Strategy> {
     Strategy::ALL

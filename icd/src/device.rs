@@ -15,10 +15,15 @@ use vulkan::handles::HandleMap;
 use crate::guard::{guard_result, guard_some};
 use crate::physical_device::{base_driver_name, device_properties};
 use crate::profile;
-use crate::state::{DEVICES, Device, Instance, QUEUES, Starts, Timelines, device_of, instance_of};
+use crate::state::{
+    DEVICES, Device, Instance, Mode, QUEUES, Starts, Timelines, device_of, instance_of,
+};
 
 /// For each queue family whether it binds sparse resources.
-fn binding_families(instance: &Instance, physical_device: vk::PhysicalDevice) -> Vec<bool> {
+pub(crate) fn binding_families(
+    instance: &Instance,
+    physical_device: vk::PhysicalDevice,
+) -> Vec<bool> {
     let get = instance.table.get_queue_family_properties;
     // SAFETY: a physical device of the instance; `list` is null or has room for `count` structs.
     list(|count, list| unsafe { get(physical_device, count, list) })
@@ -27,6 +32,33 @@ fn binding_families(instance: &Instance, physical_device: vk::PhysicalDevice) ->
             family.queue_flags.contains(vk::QueueFlags::SPARSE_BINDING)
         })
         .collect()
+}
+
+/// The functions of a new device. A device that lacks one is destroyed.
+///
+/// # Safety
+/// Nobody else has the device, which was made with `allocator`.
+pub(crate) unsafe fn device_table(
+    instance: &Instance,
+    device: vk::Device,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) -> Option<DeviceTable> {
+    let get = instance.table.get_device_proc_addr;
+    // SAFETY: a device of the base driver, a name that ends with NUL.
+    let base_proc = |name: &CStr| unsafe { get(device, name.as_ptr()) };
+    // SAFETY: the base driver's answers, by name.
+    let table = unsafe { DeviceTable::load(base_proc) };
+    if table.is_none() {
+        log::error!("vkCreateDevice: the base driver lacks functions of Vulkan 1.0");
+        // SAFETY: the type is that of the name.
+        let destroy =
+            unsafe { first_proc::<vk::PFN_vkDestroyDevice>(&[c"vkDestroyDevice"], base_proc) };
+        if let Some(destroy) = destroy {
+            // SAFETY: the caller's promise.
+            unsafe { destroy(device, allocator) };
+        }
+    }
+    table
 }
 
 pub unsafe extern "system" fn create_device(
@@ -82,27 +114,19 @@ pub unsafe extern "system" fn create_device(
         }
         // SAFETY: the base driver has succeeded, so it has written the handle.
         let handle = unsafe { *device };
-        let get = instance.table.get_device_proc_addr;
-        // SAFETY: a device of the base driver, a name that ends with NUL.
-        let base_proc = |name: &CStr| unsafe { get(handle, name.as_ptr()) };
-        // SAFETY: the base driver's answers, by name.
-        let Some(table) = (unsafe { DeviceTable::load(base_proc) }) else {
-            log::error!("vkCreateDevice: the base driver lacks functions of Vulkan 1.0");
-            // SAFETY: the type is that of the name.
-            let destroy =
-                unsafe { first_proc::<vk::PFN_vkDestroyDevice>(&[c"vkDestroyDevice"], base_proc) };
-            if let Some(destroy) = destroy {
-                // SAFETY: the device was just created and nobody else has it.
-                unsafe { destroy(handle, allocator) };
-            }
+        // SAFETY: the device was just created and nobody else has it.
+        let Some(table) = (unsafe { device_table(&instance, handle, allocator) }) else {
             return vk::Result::ERROR_INITIALIZATION_FAILED;
         };
         let driver = instance.driver;
         let untouched = Stats {
             device: device_properties(&instance, physical_device).0,
             base_driver: base_driver_name(&instance, physical_device),
-            kernel: driver.config.kernel.to_string(),
-            strategy: driver.strategy.to_string(),
+            kernel: driver.kernel(),
+            strategy: match &driver.mode {
+                Mode::Hosted(strategy) => strategy.to_string(),
+                Mode::Board(_) => String::new(),
+            },
             ..Stats::default()
         };
         let hosted = if sparse {
@@ -141,6 +165,7 @@ pub unsafe extern "system" fn create_device(
                 instance,
                 table,
                 hosted,
+                board: None,
                 sparse: Mutex::default(),
                 images: HandleMap::default(),
                 dummies: Mutex::default(),

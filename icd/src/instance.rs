@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ash::vk::{self, Handle};
 use vulkan::base::first_proc;
 use vulkan::below::InstanceTable;
+use vulkan::handles::HandleMap;
 
 use crate::guard::{guard_result, guard_some};
 use crate::state::{INSTANCES, Instance, PHYSICAL_DEVICES, driver};
@@ -57,6 +58,7 @@ pub unsafe extern "system" fn create_instance(
             handle,
             driver,
             table,
+            probed: HandleMap::default(),
         };
         INSTANCES.insert(handle.as_raw(), Arc::new(known));
         result

@@ -3,6 +3,9 @@
 //! It loads a base driver, hands the loader the base driver's own handles, and answers only the functions
 //! that concern sparse resources (`hooks`). What it does with them stands in `hosted`; here, Vulkan's structs
 //! become plain numbers (`vulkan::calls`), and what the base driver has to do becomes structs again (`bind`).
+//!
+//! If the base driver is a panvk that drives a GPU of this machine, the driver stands at its border to the kernel instead
+//! (`board`), and answers a handful of functions (`panvk`).
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -12,6 +15,7 @@ mod device;
 mod faults;
 mod hooks;
 mod instance;
+mod panvk;
 mod physical_device;
 mod profile;
 mod requirements;
@@ -23,11 +27,13 @@ use std::ffi::{CStr, c_char};
 
 use ash::vk;
 use hosted::config::Dummy;
-use vulkan::base::{Base, MAX_INTERFACE, answer_negotiation};
+use vulkan::base::{MAX_INTERFACE, answer_negotiation};
 use vulkan::guard;
+use vulkan::hooks::Hook;
 
 use guard::{guard, guard_result};
 use hooks::Level;
+use state::Driver;
 
 /// Agrees with the loader on the version of the interface between them: at most what this driver and the base
 /// driver speak.
@@ -63,10 +69,10 @@ pub unsafe extern "system" fn vk_icdGetInstanceProcAddr(
     guard(None, || {
         // SAFETY: the caller's promise.
         let name = unsafe { CStr::from_ptr(name) };
-        let hook = hooks::find(name);
         let Ok(driver) = state::driver() else {
             return without_base(name);
         };
+        let hook = hook(driver, name);
         let aliases = driver.config.dummy == Dummy::Alias;
         let hook = hook.filter(|hook| aliases || hook.level != Level::AliasDevice);
         if let Some(hook) = hook.filter(|hook| hook.level == Level::Global) {
@@ -90,10 +96,10 @@ pub unsafe extern "system" fn vk_icdGetPhysicalDeviceProcAddr(
     guard(None, || {
         // SAFETY: the caller's promise.
         let name = unsafe { CStr::from_ptr(name) };
-        let base: &Base = &state::driver().ok()?.base;
+        let driver = state::driver().ok()?;
         // SAFETY: an instance of this driver is one of the base driver.
-        let pointer = unsafe { base.physical_device_proc(instance, name) }?;
-        let hook = hooks::find(name).filter(|hook| hook.level == Level::PhysicalDevice);
+        let pointer = unsafe { driver.base.physical_device_proc(instance, name) }?;
+        let hook = hook(driver, name).filter(|hook| hook.level == Level::PhysicalDevice);
         Some(hook.map_or(pointer, |hook| hook.function))
     })
 }
@@ -112,14 +118,24 @@ pub unsafe extern "system" fn get_device_proc_addr(
         // SAFETY: the application's own arguments, passed on; null where the base driver has no such function.
         let base = unsafe { get(device, name) }?;
         // SAFETY: `name` is a NUL-terminated string, by the function's specification.
-        let hook = hooks::find(unsafe { CStr::from_ptr(name) }).filter(|hook| match hook.level {
+        let hook = hook(known.instance.driver, unsafe { CStr::from_ptr(name) });
+        let hook = hook.filter(|hook| match hook.level {
             Level::Device => true,
-            Level::SparseDevice => known.hosted.is_some(),
+            Level::SparseDevice => known.hosted.is_some() || known.board.is_some(),
             Level::AliasDevice => known.aliases(),
             Level::Global | Level::Instance | Level::PhysicalDevice => false,
         });
         Some(hook.map_or(base, |hook| hook.function))
     })
+}
+
+/// The function of that name that the driver answers itself.
+fn hook(driver: &Driver, name: &CStr) -> Option<Hook<Level>> {
+    if driver.is_on_board() {
+        panvk::hooks::find(name)
+    } else {
+        hooks::find(name)
+    }
 }
 
 /// What a loader can ask for where there is no base driver: enough to come to a vkCreateInstance that fails.

@@ -61,7 +61,7 @@ pub unsafe extern "system" fn get_properties2(
                     "panvk-sparse {} on {}, kernel {}",
                     env!("CARGO_PKG_VERSION"),
                     base_driver_name(&instance, physical_device),
-                    instance.driver.config.kernel
+                    instance.driver.kernel()
                 )
             };
             if let Some(driver) = pnext::find::<vk::PhysicalDeviceDriverProperties>(chain) {

@@ -96,12 +96,16 @@ impl Ranges {
     /// The smallest granularity among `len` bytes from `va`. Where no resource lies it is a page.
     pub fn granularity(&self, va: Va, len: u64) -> u64 {
         let end = va.0.saturating_add(len);
-        self.spans
-            .iter_from(self.spans.seek(va.0))
+        self.from(va)
             .take_while(|range| range.va.0 < end)
             .map(|range| range.granularity)
             .min()
             .unwrap_or(SZ_4K)
+    }
+
+    /// The ranges that end after `va`, ascending.
+    pub fn from(&self, va: Va) -> impl Iterator<Item = &SparseRange> {
+        self.spans.iter_from(self.spans.seek(va.0))
     }
 
     /// All ranges, ascending.

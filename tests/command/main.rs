@@ -4,5 +4,6 @@ mod cli;
 mod cts;
 mod examples;
 mod node_command;
+mod report;
 mod streaming;
 mod trace_cli;

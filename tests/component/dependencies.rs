@@ -67,6 +67,7 @@ const CRATES: [&str; 12] = [
     "trace/src",
     "trace/replay/src",
     "icd/src",
+    "icd/board/src",
     "icd/hosted/src",
     "vk-layers/trace/src",
     "cli/src",

@@ -6,6 +6,7 @@ mod alias;
 mod alias_starts;
 mod aspects;
 mod base_driver;
+mod board;
 mod environment;
 mod faults;
 mod kernel_faults;

@@ -103,6 +103,11 @@ impl Base {
         &self.path
     }
 
+    /// An address in the library.
+    pub fn address(&self) -> usize {
+        self.get_instance_proc_addr as *const () as usize
+    }
+
     /// Agrees on an interface version: at most `wanted`, the loader's, and at most [`MAX_INTERFACE`].
     ///
     /// # Errors

@@ -128,6 +128,45 @@ impl CallCopy {
         }
     }
 
+    /// The structs, to be changed: each bind of a buffer or an opaque one of an image by `opaque`, each one of tiles by `tiles`.
+    /// They point to the chains of `infos`, the originals.
+    pub fn changed<'a>(
+        &'a mut self,
+        infos: &'a [vk::BindSparseInfo<'_>],
+        mut opaque: impl FnMut(&mut vk::SparseMemoryBind),
+        mut tiles: impl FnMut(&mut vk::SparseImageMemoryBind),
+    ) -> &'a [vk::BindSparseInfo<'a>] {
+        /// # Safety
+        /// As of [`slice`], and nobody else reads the elements.
+        unsafe fn each<T>(first: *const T, count: u32, change: &mut dyn FnMut(&mut T)) {
+            for i in 0..count as usize {
+                // SAFETY: the caller's promise.
+                change(unsafe { &mut *first.cast_mut().add(i) });
+            }
+        }
+        let first: *mut vk::BindSparseInfo<'_> = self.room.as_mut_ptr().cast();
+        // SAFETY: the type's invariant; the structs are the copy's own.
+        unsafe {
+            let copies = match self.infos {
+                0 => &mut [],
+                count => std::slice::from_raw_parts_mut(first, count as usize),
+            };
+            for (copy, info) in copies.iter_mut().zip(infos) {
+                copy.p_next = info.p_next;
+                for bind in slice(copy.p_buffer_binds, copy.buffer_bind_count) {
+                    each(bind.p_binds, bind.bind_count, &mut opaque);
+                }
+                for bind in slice(copy.p_image_opaque_binds, copy.image_opaque_bind_count) {
+                    each(bind.p_binds, bind.bind_count, &mut opaque);
+                }
+                for bind in slice(copy.p_image_binds, copy.image_bind_count) {
+                    each(bind.p_binds, bind.bind_count, &mut tiles);
+                }
+            }
+            copies
+        }
+    }
+
     /// Bytes of memory that it takes.
     pub fn bytes(&self) -> usize {
         self.words * WORD

@@ -82,9 +82,12 @@ pub enum StatsSink {
 /// The settings of one process.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `None`: lavapipe's manifest in the usual folders.
+    /// `None`: a panvk with sparse binding that drives a GPU of this machine, or else lavapipe, by their manifests in the usual
+    /// folders.
     pub base_icd: Option<PathBuf>,
     pub kernel: KernelSpec,
+    /// Whether the kernel was named. If so, nothing but that kernel is asked.
+    pub names_kernel: bool,
     pub null: NullChoice,
     pub profile: Profile,
     pub dummy: Dummy,
@@ -97,6 +100,7 @@ impl Default for Config {
         Self {
             base_icd: None,
             kernel: KernelSpec::default(),
+            names_kernel: false,
             null: NullChoice::Auto,
             profile: Profile::Base,
             dummy: Dummy::Null,
@@ -147,6 +151,7 @@ impl Config {
             ..Self::default()
         };
         if let Some(value) = var(KERNEL) {
+            config.names_kernel = true;
             config.kernel = parse(KERNEL, value, |s| {
                 s.parse::<KernelSpec>().map_err(|_| KernelSpec::accepted())
             })?;

@@ -282,6 +282,7 @@ impl Space {
             node_ioctls: beside.as_ref().map(|beside| beside.node.vm_bind_ioctls),
             node_ops: beside.as_ref().map(|beside| beside.node.vm_bind_ops),
             differences: beside.as_ref().map(|beside| beside.differences),
+            ..Stats::default()
         }
     }
 

@@ -8,9 +8,21 @@ use serde::Serialize;
 
 use crate::config::StatsSink;
 
+/// Where the binds go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// To a virtual kernel in this process.
+    #[default]
+    Hosted,
+    /// To the kernel of the base driver, a panvk.
+    Board,
+}
+
 /// One line. The names are relied on by scripts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
+    pub mode: Mode,
     /// `VkPhysicalDeviceProperties::deviceName`.
     pub device: String,
     pub base_driver: String,
@@ -48,6 +60,21 @@ pub struct Stats {
     /// How often the node answered otherwise than its model. The log has the operations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub differences: Option<u64>,
+    /// On a board, why everything passes untouched; left out if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untouched: Option<String>,
+    /// What the base driver asked of the kernel for the binds, on a board, as all below: VM_BIND ioctls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver_ioctls: Option<u64>,
+    /// The operations in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver_ops: Option<u64>,
+    /// VM_BIND ioctls that passed and have to do with no sparse resource: ordinary memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_ioctls: Option<u64>,
+    /// The operations in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_ops: Option<u64>,
 }
 
 impl Stats {

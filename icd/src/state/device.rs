@@ -12,7 +12,7 @@ use vulkan::below::DeviceTable;
 use vulkan::calls::ResourceId;
 use vulkan::handles::HandleMap;
 
-use super::{Instance, Queue, Requirements, Starts, Timelines};
+use super::{Board, Instance, Queue, Requirements, Starts, Timelines};
 
 /// What is known of a `VkDevice`.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Device {
     /// `None` for a device that was created without the feature `sparseBinding`: nothing of it concerns
     /// this driver.
     pub hosted: Option<Hosted>,
+    /// What this driver does for it in front of panvk; `None` where everything passes.
+    pub board: Option<Board>,
     /// The sparse resources: what is said of others need not wait for a bind.
     pub(crate) sparse: Mutex<HashSet<ResourceId>>,
     /// The partially resident images, by handle.
@@ -38,7 +40,7 @@ pub struct Device {
     pub(crate) binds_on_one_queue: bool,
     /// Whether it was created with the feature `timelineSemaphore`.
     pub has_timelines: bool,
-    /// The stats of a device without sparse binding.
+    /// The stats of a device that this driver does nothing for.
     pub(crate) untouched: Stats,
 }
 

@@ -1,7 +1,9 @@
 //! What is known of an instance.
 
 use ash::vk;
+use panvk_sparse::drm::Capabilities;
 use vulkan::below::InstanceTable;
+use vulkan::handles::HandleMap;
 
 use super::Driver;
 
@@ -11,4 +13,6 @@ pub struct Instance {
     pub handle: vk::Instance,
     pub driver: &'static Driver,
     pub table: InstanceTable,
+    /// What the kernel of a physical device was seen to do; on a board only.
+    pub probed: HandleMap<Capabilities>,
 }

@@ -3,6 +3,8 @@
 //! Vulkan's functions get a handle and nothing else, so these maps have to be global. All else belongs to
 //! the instance or the device in them, and dies with it.
 
+mod board;
+mod choice;
 mod device;
 mod instance;
 mod requirements;
@@ -10,6 +12,8 @@ mod starts;
 mod submit;
 mod timelines;
 
+pub use board::Board;
+pub use choice::{NO_SPARSE, any_binds_sparse};
 pub use device::{Device, fail};
 pub use instance::Instance;
 pub use requirements::Requirements;
@@ -20,9 +24,10 @@ pub use timelines::Timelines;
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
+use ::board::border::{self, NoBorder};
 use ash::vk::{self, Handle};
 use hosted::Hosted;
-use hosted::config::{BASE_ICD, Config, KERNEL, NULL, STATS};
+use hosted::config::{Config, DUMMY, Dummy, KERNEL, NULL, PROFILE, Profile, STATS};
 use hosted::{HostedError, stats};
 use panvk_sparse::lower::Strategy;
 use vpanthor::KernelSpec;
@@ -34,9 +39,31 @@ use vulkan::logger::Logger;
 #[derive(Debug)]
 pub struct Driver {
     pub config: Config,
-    /// How unbound ranges will be mapped.
-    pub strategy: Strategy,
+    pub mode: Mode,
     pub base: Base,
+}
+
+/// Where binds go.
+#[derive(Debug)]
+pub enum Mode {
+    /// To a virtual kernel in this process; unbound ranges are mapped by that strategy.
+    Hosted(Strategy),
+    /// To the kernel of the base driver, a panvk, if this driver stands at its border.
+    Board(Result<(), NoBorder>),
+}
+
+impl Driver {
+    pub fn is_on_board(&self) -> bool {
+        matches!(self.mode, Mode::Board(_))
+    }
+
+    /// Where binds go, for who reads about it.
+    pub fn kernel(&self) -> String {
+        match self.mode {
+            Mode::Hosted(_) => self.config.kernel.to_string(),
+            Mode::Board(_) => "panthor".to_owned(),
+        }
+    }
 }
 
 /// Why there is none.
@@ -86,35 +113,44 @@ fn make() -> Result<Driver, SetupError> {
             ))
         })?;
     }
-    if config.kernel == KernelSpec::Auto {
-        let (path, _) =
-            vpanthor::nodes::find().map_err(|error| SetupError(format!("{KERNEL}: {error}")))?;
-        config.kernel = KernelSpec::Node(path);
-    }
-    // What can't work is said when the instance is created, not when a device is.
-    let strategy = Hosted::new(&config.kernel, config.null, String::new(), String::new())
-        .map_err(about_variable)?
-        .strategy();
-    let base = Base::load(
-        config.base_icd.as_deref(),
-        crate::vk_icdNegotiateLoaderICDInterfaceVersion,
-    )
-    .map_err(|error| match &config.base_icd {
-        Some(path) => SetupError(format!(
-            "{BASE_ICD}={path:?} can't be used: {error}; expected the path of a Vulkan driver's manifest or library"
-        )),
-        None => SetupError(error.to_string()),
-    })?;
+    let (base, mode) = match choice::board_driver(&config)? {
+        Some(base) => {
+            if (config.profile, config.dummy) != (Profile::Base, Dummy::Null) {
+                log::warn!("{PROFILE} and {DUMMY} mean nothing in front of a panvk");
+            }
+            let border = border::stand_at(base.address());
+            if let Err(why) = &border {
+                log::warn!(
+                    "base driver {}: {why}; everything passes untouched",
+                    base.path().display()
+                );
+            }
+            (base, Mode::Board(border))
+        }
+        None => {
+            if config.kernel == KernelSpec::Auto {
+                let (path, _) = vpanthor::nodes::find()
+                    .map_err(|error| SetupError(format!("{KERNEL}: {error}")))?;
+                config.kernel = KernelSpec::Node(path);
+            }
+            // What can't work is said when the instance is created, not when a device is.
+            let hosted = Hosted::new(&config.kernel, config.null, String::new(), String::new())
+                .map_err(about_variable)?;
+            (choice::load(&config)?, Mode::Hosted(hosted.strategy()))
+        }
+    };
+    let driver = Driver { config, mode, base };
     log::info!(
-        "base driver {}, kernel {}",
-        base.path().display(),
-        config.kernel
+        "base driver {}, kernel {}, mode {}",
+        driver.base.path().display(),
+        driver.kernel(),
+        if driver.is_on_board() {
+            "board"
+        } else {
+            "hosted"
+        }
     );
-    Ok(Driver {
-        config,
-        strategy,
-        base,
-    })
+    Ok(driver)
 }
 
 pub static INSTANCES: LazyLock<HandleMap<Instance>> = LazyLock::new(HandleMap::default);

@@ -4,10 +4,11 @@
 //! what the VM maps, and all of it has to be what the Vulkan calls ask for.
 
 mod hook;
-mod oracle;
-mod recorded;
+mod in_front;
+pub mod oracle;
+pub mod recorded;
 mod reports;
-mod steps;
+pub mod steps;
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};

@@ -32,8 +32,19 @@ struct Resource {
     destroyed: bool,
 }
 
-/// VM_BIND calls and operations, if the node counts them: the virtual one does.
+/// VM_BIND calls and operations, if they are to be compared: the virtual node counts them.
 pub type Cost = Option<(u64, u64)>;
+
+/// What a driver is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// What is mapped, and what that costs.
+    PagesAndCost,
+    /// What is mapped.
+    Pages,
+    /// To nothing: [`Oracle::wrong_pages`] are counted.
+    Nothing,
+}
 
 pub struct Oracle<'g> {
     gpu: &'g Gpu,
@@ -42,6 +53,8 @@ pub struct Oracle<'g> {
     /// What the node said last.
     seen: Seen,
     steps: u32,
+    held: Held,
+    wrong_pages: u64,
     /// What all steps together cost.
     total: (u64, u64),
 }
@@ -53,6 +66,8 @@ struct Seen {
     pages: BTreeMap<u64, (u64, u64)>,
     all_calls: u64,
     bind_calls: u64,
+    /// Of the file that has made most.
+    bind_calls_of_file: u64,
     bind_ops: u64,
     refused: u64,
 }
@@ -110,6 +125,10 @@ fn look_at_the_model() -> Seen {
         ..Seen::default()
     };
     for file in node["files"].as_array().expect("files") {
+        let calls = file["ioctls"]
+            .get("VM_BIND")
+            .map_or(0, |of| number(of, "calls"));
+        seen.bind_calls_of_file = seen.bind_calls_of_file.max(calls);
         for vm in file["vms"].as_array().expect("vms") {
             assert_eq!(vm["usable"], true);
             for mapping in vm["mappings"].as_array().expect("mappings") {
@@ -142,9 +161,9 @@ fn look_at_the_kernel() -> Seen {
     seen
 }
 
-/// Calls of VM_BIND so far.
+/// Calls of VM_BIND so far, on the file that has made most: faults are counted for each file.
 pub fn bind_calls() -> u64 {
-    look().bind_calls
+    look().bind_calls_of_file
 }
 
 /// Calls of all ioctls so far.
@@ -153,9 +172,11 @@ pub fn all_calls() -> u64 {
 }
 
 impl<'g> Oracle<'g> {
-    pub fn new(gpu: &'g Gpu) -> Self {
+    pub fn new(gpu: &'g Gpu, held: Held) -> Self {
         Self {
             gpu,
+            held,
+            wrong_pages: 0,
             resources: BTreeMap::new(),
             memories: BTreeSet::new(),
             seen: look(),
@@ -175,6 +196,11 @@ impl<'g> Oracle<'g> {
 
     pub fn steps(&self) -> u32 {
         self.steps
+    }
+
+    /// Pages that were not as asked for, of all steps together.
+    pub fn wrong_pages(&self) -> u64 {
+        self.wrong_pages
     }
 
     /// Allocates memory. Gives it with its number.
@@ -268,11 +294,12 @@ impl<'g> Oracle<'g> {
                     Some(&(bo, offset)) if self.memories.contains(&bo) => Page::Memory(bo, offset),
                     Some(_) => Page::Dummy,
                 };
-                assert_eq!(
-                    is, *wanted,
-                    "{what}: page {at} of {name} at {:#x}",
+                assert!(
+                    is == *wanted || self.held == Held::Nothing,
+                    "{what}: page {at} of {name} at {:#x} is {is:?}, expected {wanted:?}",
                     resource.va
                 );
+                self.wrong_pages += u64::from(is != *wanted);
             }
         }
         self.resources.retain(|_, resource| !resource.destroyed);
@@ -280,19 +307,15 @@ impl<'g> Oracle<'g> {
             self.seen.refused, before.refused,
             "{what}: the kernel refused something"
         );
-        let cost = is_virtual().then(|| {
-            let (now, before) = (&self.seen, before);
-            (
-                now.bind_calls - before.bind_calls,
-                now.bind_ops - before.bind_ops,
-            )
-        });
-        let (calls, ops) = cost.unwrap_or_default();
+        let (calls, ops) = (
+            self.seen.bind_calls - before.bind_calls,
+            self.seen.bind_ops - before.bind_ops,
+        );
         self.total = (self.total.0 + calls, self.total.1 + ops);
         println!(
             "step {:2}: {what}: {calls}/{ops}, together {}/{}",
             self.steps, self.total.0, self.total.1
         );
-        cost
+        (is_virtual() && self.held == Held::PagesAndCost).then_some((calls, ops))
     }
 }

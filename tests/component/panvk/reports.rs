@@ -7,7 +7,7 @@ use common::app::App;
 use common::gpu::{Batch, Gpu, bind};
 use common::objects::{Image, ImageShape};
 
-use super::oracle::{Oracle, bind_calls};
+use super::oracle::{Held, Oracle, bind_calls};
 use super::{DRIVER, on_a_virtual_mali, on_a_virtual_mali_with};
 
 const PIECE: u64 = 65536;
@@ -207,7 +207,7 @@ fn create_and_bind() {
     let app = App::new().expect("an instance");
     let gpu = Gpu::new(&app);
     app.take_complaints();
-    let mut oracle = Oracle::new(&gpu);
+    let mut oracle = Oracle::new(&gpu, Held::PagesAndCost);
     let memory = oracle.allocate(PIECE);
     let (size, flags) = (
         64 * PIECE,

@@ -6,7 +6,7 @@ use common::gpu::{Batch, Gpu, bind, unbind};
 use common::objects::{Fence, Image, ImageShape, Memory};
 
 use super::on_a_virtual_mali;
-use super::oracle::{Cost, Oracle};
+use super::oracle::{Cost, Held, Oracle};
 
 const SIZE: u64 = 100_003_840;
 const PIECE: u64 = 65536;
@@ -75,12 +75,12 @@ fn costs(cost: Cost, wanted: (u64, u64)) {
 /// With `all`, also what this driver asks of the kernel otherwise than a replay does: images, which lie otherwise in their
 /// addresses; buffers without residency, which a replay maps to the dummy; two batches with a semaphore between them, which Mesa
 /// submits one after the other; and `vkDeviceWaitIdle`, which asks for a signal after all binds.
-pub fn program(null_is_one_op: bool, all: bool) {
+pub fn program(null_is_one_op: bool, all: bool, held: Held) {
     let app = App::new().expect("an instance");
     let gpu = Gpu::new(&app);
     // The kit's shaders, by limits that this driver does not have before Vulkan 1.2.
     app.take_complaints();
-    let mut oracle = Oracle::new(&gpu);
+    let mut oracle = Oracle::new(&gpu, held);
     let slots = |bytes: u64| {
         if null_is_one_op {
             1
@@ -290,7 +290,11 @@ pub fn program(null_is_one_op: bool, all: bool) {
     oracle.destroy("buffer");
     drop(buffer);
     costs(oracle.step("the buffer is destroyed"), (1, 1));
-    println!("{} steps", oracle.steps());
+    println!(
+        "{} steps, {} wrong pages",
+        oracle.steps(),
+        oracle.wrong_pages()
+    );
     assert!(oracle.steps() >= 40 || !all);
 }
 
@@ -479,7 +483,7 @@ macro_rules! programs {
         #[test]
         #[ignore = "needs panvk: scripts/panvk.sh test"]
         fn $name() {
-            on_a_virtual_mali(common::name_of!($name), $kernel, || program($null_is_one_op, true));
+            on_a_virtual_mali(common::name_of!($name), $kernel, || program($null_is_one_op, true, Held::PagesAndCost));
         }
     )*};
 }
@@ -494,5 +498,5 @@ programs! {
 #[test]
 #[ignore = "needs panvk and a panthor node: scripts/panvk.sh test"]
 fn panvk_binds_what_is_asked_for_on_linux_itself() {
-    program(true, true);
+    program(true, true, Held::PagesAndCost);
 }

@@ -1,0 +1,15 @@
+# shellcheck shell=bash
+# What scripts/panvk.sh, scripts/board.sh and scripts/real-kernel.sh share; they source it.
+
+say() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; }
+fail() { # fail STATUS LINE...
+  local status=$1
+  shift
+  printf "$(basename "$0" .sh): %s\n" "$@" >&2
+  exit "$status"
+}
+
+# Prints where the executable of tests NAME lies, by cargo's messages in JSON.
+executable_of() { # executable_of NAME <MESSAGES
+  sed -n "s/.*\"name\":\"$1\".*\"executable\":\"\([^\"]*\)\".*/\1/p" | tail -n 1 | grep . || fail 1 "cargo has built no tests named $1"
+}
