@@ -80,6 +80,32 @@ pub fn library_of(path: &Path) -> Result<PathBuf, BaseError> {
 /// # Errors
 /// There is none; the message lists the folders.
 pub fn lavapipe(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<PathBuf, BaseError> {
+    let folders = folders(var);
+    in_folders(&folders, "lvp").ok_or_else(|| {
+        let looked: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        BaseError(format!(
+            "no base driver: lvp_icd.json (Mesa's lavapipe) is in none of {}; install mesa-vulkan-drivers or name \
+             another driver's manifest in {}",
+            looked.join(", "),
+            crate::environment::BASE_ICD
+        ))
+    })
+}
+
+/// The manifest of a driver of Mesa.
+fn in_folders(folders: &[PathBuf], driver: &str) -> Option<PathBuf> {
+    let names = [
+        format!("{driver}_icd.json"),
+        format!("{driver}_icd.{}.json", std::env::consts::ARCH),
+    ];
+    let paths = folders
+        .iter()
+        .flat_map(|folder| names.iter().map(move |name| folder.join(name)));
+    paths.into_iter().find(|path| path.is_file())
+}
+
+/// The folders where the loader looks for manifests.
+pub fn folders(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
     // A path that is not absolute counts as not there, as the XDG Base Directory Specification says: the working
     // directory is nobody's choice of a driver.
     let absolute = |path: &PathBuf| path.is_absolute();
@@ -96,29 +122,14 @@ pub fn lavapipe(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Path
             .filter(absolute)
             .or_else(|| in_home().filter(absolute))
     };
-    let folders: Vec<PathBuf> = home("XDG_CONFIG_HOME", ".config")
+    home("XDG_CONFIG_HOME", ".config")
         .into_iter()
         .chain(split("XDG_CONFIG_DIRS", "/etc/xdg"))
         .chain(["/etc".into()])
         .chain(home("XDG_DATA_HOME", ".local/share"))
         .chain(split("XDG_DATA_DIRS", "/usr/local/share:/usr/share"))
         .map(|folder| folder.join("vulkan/icd.d"))
-        .collect();
-    let names = [
-        "lvp_icd.json".to_owned(),
-        format!("lvp_icd.{}.json", std::env::consts::ARCH),
-    ];
-    folders.iter().flat_map(|folder| names.iter().map(move |name| folder.join(name))).find(|path| path.is_file()).ok_or_else(
-        || {
-            let looked: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-            BaseError(format!(
-                "no base driver: lvp_icd.json (Mesa's lavapipe) is in none of {}; install mesa-vulkan-drivers or name \
-                 another driver's manifest in {}",
-                looked.join(", "),
-                crate::environment::BASE_ICD
-            ))
-        },
-    )
+        .collect()
 }
 
 #[cfg(test)]
