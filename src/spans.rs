@@ -111,7 +111,7 @@ impl<T> Default for Spans<T> {
 
 impl<T: Span> Spans<T> {
     /// The spans of `sorted`, which ascend and are disjoint.
-    pub fn from_sorted(sorted: &[T]) -> Self {
+    pub(crate) fn from_sorted(sorted: &[T]) -> Self {
         // Half full, so that there is room.
         let parts = || sorted.chunks(MOST / 2);
         Self {

@@ -25,7 +25,8 @@ pub use ranges::{Ranges, SparseRange};
 pub use request::{BindError, BindErrorKind, Memory, MemoryBind, Resource, resolve};
 pub(crate) use shadow::Cursor;
 pub use shadow::Shadow;
-pub use tentative::{Tentative, Was};
+pub use tentative::Tentative;
+pub(crate) use tentative::Was;
 
 use crate::units::{BoRef, Va};
 
@@ -131,7 +132,7 @@ impl Run {
     }
 
     /// The part of the run in `[from, to)`, if there is one.
-    pub fn clipped(&self, from: Va, to: Va) -> Option<Run> {
+    pub(crate) fn clipped(&self, from: Va, to: Va) -> Option<Run> {
         let va = self.va.max(from);
         let end = self.end().min(to);
         (va < end).then(|| Run {
