@@ -87,9 +87,7 @@ fn every_subcommand_and_option_in_the_docs_is_in_its_help() {
         // `trace info|dump` names two.
         for part in call.split(' ').take(2) {
             let names: Vec<&str> = part.split('|').collect();
-            if !names.iter().all(|name| is_name(&name))
-                || path[0].first().is_some_and(|first| first != "trace")
-            {
+            if !names.iter().all(is_name) || path[0].first().is_some_and(|first| first != "trace") {
                 break;
             }
             path = (names.iter())
