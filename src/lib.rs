@@ -26,29 +26,75 @@
 //!    give the same number to other memory.
 //! 10. [`SparseVm::remove_range`](vm::SparseVm::remove_range), when a resource is destroyed.
 //!
-//! ```no_run
-//! use std::{os::fd::OwnedFd, path::Path};
-//! use panvk_sparse::bind::{Request, SparseRange, Target};
-//! use panvk_sparse::drm::{Device, probe};
-//! use panvk_sparse::units::{BoHandle, Va, VmId};
-//! use panvk_sparse::vm::{Batch, Initial, SparseVm};
+//! | type | what it is |
+//! |---|---|
+//! | [`SparseVm`](vm::SparseVm) | a VM with all of its sparse ranges, and what each address maps now |
+//! | [`Request`](bind::Request) | these addresses are to map this memory, or nothing |
+//! | [`Batch`](vm::Batch) | requests that wait and signal together |
+//! | [`Strategy`](lower::Strategy) | how an unbound range is mapped: one operation, or one for each 2 MiB or 4 KiB |
+//! | [`VmError`](vm::VmError) | why a call did nothing, or that the VM is lost; [`OpenError`](drm::OpenError), [`ProbeError`](drm::ProbeError) and [`NullMapError`](drm::NullMapError) come before there is a VM |
 //!
-//! /// A new buffer of 1 MiB at `va`, whose first 64 KiB are bound to the start of `bo`.
-//! fn bind_some(fd: OwnedFd, vm: VmId, va: Va, bo: BoHandle) -> Result<(), Box<dyn std::error::Error>> {
-//!     let device = Device::adopt(fd, Path::new("/dev/dri/renderD128"))?;
-//!     let null = probe(&device)?.null_map(&device, None)?;
-//!     let mut vm = SparseVm::new(device.adopt_vm(vm, 1 << 47), null);
+//! Lengths and addresses are in bytes, and multiples of 4 KiB.
 //!
-//!     vm.add_range(SparseRange::new(va, 1 << 20, 4096), Initial::Unbound)?;
-//!     let target = Target::memory(vm.memory(bo), 0);
-//!     let requests = [Request { va, len: 65536, target }];
-//!     vm.bind(&[Batch { requests: &requests, ..Batch::default() }])?;
+//! # Example
+//! On the model of a kernel, which the crate `vpanthor` brings. A driver has `Device::adopt(fd, path)` in its place, where `fd` is a
+//! duplicate of its own descriptor, and `device.adopt_vm(id, size)` for the VM that it has made.
 //!
-//!     vm.memory_gone(bo);
-//!     vm.remove_range(va)?;
-//!     Ok(())
-//! }
 //! ```
+//! use panvk_sparse::bind::{Request, SparseRange, Target};
+//! use panvk_sparse::drm::probe;
+//! use panvk_sparse::lower::Strategy;
+//! use panvk_sparse::units::Va;
+//! use panvk_sparse::vm::{Batch, Initial, SparseVm, VmError};
+//! use vpanthor::{Flavour, Kernel, OpenOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let kernel = Kernel::new(Flavour::V1_9);
+//! let device = vpanthor::device(kernel.open(OpenOptions::default()))?;
+//!
+//! // Once for each device: what can this kernel do? `None` takes the best that works.
+//! let capabilities = probe(&device)?;
+//! assert_eq!(capabilities.strategies, [Strategy::Sparse, Strategy::Chunk, Strategy::Page]);
+//! let null = capabilities.null_map(&device, None)?;
+//! let mut vm = SparseVm::new(device.create_vm(0)?, null);
+//!
+//! // vkCreateBuffer with VK_BUFFER_CREATE_SPARSE_RESIDENCY_BIT: 100 MiB of addresses that start unbound.
+//! let buffer = Va(1 << 32);
+//! vm.add_range(SparseRange::new(buffer, 100 << 20, 65536), Initial::Unbound)?;
+//!
+//! // vkAllocateMemory, and one vkQueueBindSparse: 256 pieces of 64 KiB, in any order.
+//! let memory = device.create_bo(16 << 20, 0, None)?;
+//! let name = vm.memory(memory.handle());
+//! let piece = |i: u64| Request {
+//!     va: Va(buffer.0 + i * 65536),
+//!     len: 65536,
+//!     target: Target::memory(name, i * 65536),
+//! };
+//! let requests: Vec<Request> = (0..256).rev().map(piece).collect();
+//! let batch = Batch { requests: &requests, ..Batch::default() };
+//! let before = vm.kernel_counters();
+//! vm.bind(&[batch])?;
+//! assert_eq!(vm.kernel_counters().since(&before).vm_bind_ops, 1);
+//!
+//! // The same again changes nothing, so the kernel is not asked.
+//! vm.bind(&[batch])?;
+//! assert_eq!(vm.totals().elided, 256);
+//!
+//! // What cannot be is refused, and nothing of the call happens.
+//! let outside = Request { va: Va(0), ..piece(0) };
+//! let refused = vm.bind(&[Batch { requests: &[outside], ..Batch::default() }]);
+//! assert!(matches!(refused, Err(VmError::BadRequest(_))));
+//!
+//! // vkFreeMemory, then vkDestroyBuffer.
+//! vm.memory_gone(memory.handle());
+//! drop(memory);
+//! vm.remove_range(buffer)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With waits and signals, `Batch` carries syncobjs: [`Batch::waits`](vm::Batch::waits), [`Batch::signals`](vm::Batch::signals). Images
+//! go through [`layout::TileMap`] and [`bind::resolve_image`], which make requests of tiles.
 //!
 //! # The modules
 //! Each uses only those above it. *Pure* means: no I/O, no `unsafe`, no clock, no global state.

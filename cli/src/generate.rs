@@ -10,13 +10,28 @@ use super::{Cli, Failure};
 
 const NAME: &str = "panvk-sparse";
 
+const COMPLETIONS: &str = "\
+Examples:
+  panvk-sparse completions bash > ~/.local/share/bash-completion/completions/panvk-sparse
+  panvk-sparse completions fish > ~/.config/fish/completions/panvk-sparse.fish
+  panvk-sparse completions zsh > ~/.zfunc/_panvk-sparse
+      with fpath+=~/.zfunc before compinit in ~/.zshrc";
+
+const MAN: &str = "\
+Examples:
+  panvk-sparse man | man -l -
+  panvk-sparse man --out ~/.local/share/man/man1
+      the pages of all commands, for man panvk-sparse-compare and so on";
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = COMPLETIONS)]
 pub struct CompletionsArgs {
     /// The shell that the script is for
     shell: Shell,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = MAN)]
 pub struct ManArgs {
     /// Write the pages of the command and of each subcommand into this folder, which must exist
     #[arg(long, value_name = "FOLDER")]

@@ -10,6 +10,7 @@
 mod compare;
 mod costs;
 mod cts;
+mod doctor;
 mod generate;
 mod kernel;
 mod measure;
@@ -30,7 +31,7 @@ mod trace;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use self::stop::Error;
 
@@ -42,8 +43,28 @@ panvk-sparse turns vkQueueBindSparse into the fewest VM_BIND operations of panth
 GPUs. The Vulkan driver (libvulkan_panvk_sparse.so and panvk_sparse_icd.json) does that for any application; this
 command shows what it costs on each kernel, with no GPU at hand.";
 
+/// What someone gets who types the name and nothing else.
+const START: &str = "\
+panvk-sparse: vkQueueBindSparse as the fewest VM_BIND operations of panthor, the kernel driver of Arm Mali GPUs.
+The Vulkan driver does that for any application; this command shows what it costs, with no GPU at hand.
+
+Start here:
+  panvk-sparse doctor      what of it is there on this machine, what would be used, how a program gets the driver
+  panvk-sparse compare     what a sparse buffer costs with each way to leave it unbound
+
+Then:
+  panvk-sparse probe       what a kernel can do; --kernel auto is the panthor of this machine
+  panvk-sparse replay      what a recorded application asks of each kernel
+  panvk-sparse trace       what is in a recording
+  panvk-sparse cts         the sparse conformance tests through the driver
+
+panvk-sparse --help has all commands with examples, panvk-sparse <command> --help one of them.
+";
+
 const EXAMPLES: &str = "\
 Examples:
+  panvk-sparse doctor
+      what of loader, drivers, layer and node is found on this machine, and what would be used
   panvk-sparse compare
       what a new sparse buffer of 100,000,000 bytes costs with each strategy
   panvk-sparse compare --bytes 1GiB --kernel vpanthor:1.9 --scenario fragmented --plot cost.svg
@@ -93,6 +114,8 @@ enum Command {
     Cts(Box<cts::Args>),
     /// Write a file that says how sparse binding goes on this machine, to send with a problem
     Report(report::Args),
+    /// Show what of loader, drivers, layer and node is found here, what would be used, and what to do about what is missing
+    Doctor(doctor::Args),
     /// Print a completion script for a shell
     Completions(generate::CompletionsArgs),
     /// Print the man page, or write those of all subcommands
@@ -111,9 +134,10 @@ fn main() -> ExitCode {
         Some(Command::Trace(args)) => return trace::run(&args),
         Some(Command::Cts(args)) => return conformance(&args),
         Some(Command::Report(args)) => report::run(&args),
+        Some(Command::Doctor(args)) => return doctor(&args),
         Some(Command::Completions(args)) => generate::completions(&args).map_err(Error::from),
         Some(Command::Man(args)) => generate::man(&args).map_err(Error::from),
-        None => Ok(Cli::command().render_long_help().to_string()),
+        None => Ok(START.to_owned()),
     };
     end(output.and_then(|output| Ok(print(&output)?)))
 }
@@ -127,6 +151,18 @@ fn conformance(args: &cts::Args) -> ExitCode {
     match printed {
         Ok(outcome) if outcome.stopped => end(Err(Error::Stopped)),
         Ok(outcome) => ExitCode::from(u8::from(!outcome.success)),
+        Err(error) => end(Err(error)),
+    }
+}
+
+/// `doctor`, whose exit status says whether a program can run over the driver.
+fn doctor(args: &doctor::Args) -> ExitCode {
+    let printed = doctor::run(args).and_then(|outcome| {
+        print(&outcome.output)?;
+        Ok(outcome.success)
+    });
+    match printed {
+        Ok(success) => ExitCode::from(u8::from(!success)),
         Err(error) => end(Err(error)),
     }
 }
@@ -166,10 +202,63 @@ fn print(output: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// The lines of a text that call this command, as words, up to a pipe or a redirection.
+    fn calls(text: &str) -> Vec<Vec<&str>> {
+        let words = |line: &str| {
+            line.split_whitespace()
+                .position(|word| ["|", ">"].contains(&word))
+        };
+        (text.lines())
+            .filter(|line| line.starts_with("  panvk-sparse"))
+            .map(|line| {
+                let end = words(line).unwrap_or(usize::MAX);
+                line.split_whitespace().take(end).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_help_text_has_examples_and_each_of_them_is_understood() {
+        fn look(command: &mut clap::Command, path: &str) {
+            let text = command.render_long_help().to_string();
+            let examples = text
+                .split_once("\nExamples:\n")
+                .map(|(_, examples)| calls(examples));
+            let examples = examples.unwrap_or_else(|| panic!("{path}: no examples in {text}"));
+            assert!(!examples.is_empty(), "{path}: {text}");
+            assert!(
+                examples[0].join(" ").starts_with(path),
+                "{path}: {examples:?}"
+            );
+            for call in examples {
+                let parsed = Cli::try_parse_from(&call);
+                assert!(parsed.is_ok(), "{call:?}: {}", parsed.unwrap_err());
+            }
+            for sub in command.get_subcommands_mut() {
+                if sub.get_name() != "help" {
+                    let path = format!("{path} {}", sub.get_name());
+                    look(sub, &path);
+                }
+            }
+        }
+        look(&mut Cli::command(), "panvk-sparse");
+    }
+
+    #[test]
+    fn what_one_gets_without_arguments_names_commands_that_there_are() {
+        let named: Vec<_> = (calls(START).iter()).map(|call| call[1]).collect();
+        assert!(named.len() >= 6, "{named:?}");
+        for name in named {
+            assert!(Cli::command().find_subcommand(name).is_some(), "{name}");
+        }
     }
 }

@@ -22,7 +22,14 @@ only says what is worth trying. The best strategy that works is what the driver 
 asks for another.
 
 auto is the first node of /dev/dri that is panthor's. On a node the ioctls are listed with the time that they took;
---json has them for every kernel. When the command ends, also by Ctrl-C, no VM and no buffer object is left.";
+--json has them for every kernel. When the command ends, also by Ctrl-C, no VM and no buffer object is left.
+
+Examples:
+  panvk-sparse probe --kernel vpanthor:1.9
+  panvk-sparse probe --kernel auto
+      the panthor of this machine
+  panvk-sparse probe --kernel auto --costs
+  panvk-sparse probe --json | jq .chosen";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DETAILS)]

@@ -21,7 +21,11 @@ The file is plain text: look through it before you send it. It has the versions 
 kernel and of the Vulkan drivers; what `panvk-sparse probe` says of the panthor node; the lines of vulkaninfo that are
 about sparse binding; and the counters and messages of the driver, for vulkaninfo and for PROGRAM, if one is given.
 It has no host name and no user name: the home folder is written as ~. Of PROGRAM it has only how it ended and what the
-driver said. Nothing is sent anywhere.";
+driver said. Nothing is sent anywhere.
+
+Examples:
+  panvk-sparse report
+  panvk-sparse report --out sparse.txt -- vkcube --c 100";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DETAILS)]

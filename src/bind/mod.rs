@@ -25,7 +25,8 @@ pub use ranges::{Ranges, SparseRange};
 pub use request::{BindError, BindErrorKind, Memory, MemoryBind, Resource, resolve};
 pub(crate) use shadow::Cursor;
 pub use shadow::Shadow;
-pub use tentative::{Tentative, Was};
+pub use tentative::Tentative;
+pub(crate) use tentative::Was;
 
 use crate::units::{BoRef, Va};
 

@@ -70,7 +70,7 @@ impl Planner {
     }
 
     /// As [`Planner::plan`], and says of each request whether it contributed a byte to a run.
-    pub fn plan_marking(
+    pub(crate) fn plan_marking(
         &mut self,
         requests: &[Request],
         shadow: &Shadow,
@@ -109,7 +109,7 @@ impl Planner {
 
     /// The runs of the latest plan that lie behind a *named gap*, by their positions in it, ascending: the requests name
     /// every byte between such a run and the one before it, and all of these bytes have the wanted mapping already.
-    pub fn after_named_gap(&self) -> &[usize] {
+    pub(crate) fn after_named_gap(&self) -> &[usize] {
         &self.after_named_gap
     }
 

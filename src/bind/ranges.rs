@@ -85,7 +85,7 @@ impl Ranges {
     }
 
     /// Where an unbound range that ends at `end` may end instead: behind it lies what its resource has reserved.
-    pub fn end_of_null(&self, end: Va) -> Va {
+    pub(crate) fn end_of_null(&self, end: Va) -> Va {
         let range = self.at(Va(end.0.saturating_sub(1)));
         match range.filter(|range| range.va.0.saturating_add(range.len) == end.0) {
             Some(range) => Va(range.end()),

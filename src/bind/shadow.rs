@@ -104,7 +104,7 @@ impl Shadow {
     }
 
     /// [`Shadow::tentative`], with a buffer for what [`Tentative::commit`] gives.
-    pub fn tentative_with(&mut self, buffer: Vec<Was>) -> Tentative<'_> {
+    pub(crate) fn tentative_with(&mut self, buffer: Vec<Was>) -> Tentative<'_> {
         Tentative::new(self, buffer)
     }
 

@@ -6,7 +6,7 @@ use crate::units::Va;
 /// A [`Shadow`] with changes that may yet be taken back.
 ///
 /// The batches of one call follow one another: the plan of the second needs the state after the first, before
-/// the kernel has taken any of it. [`Tentative::commit`] keeps what was applied; without it, dropping the value
+/// the kernel has taken any of it. `commit` keeps what was applied; without it, dropping the value
 /// restores the state before, exactly.
 #[derive(Debug)]
 pub struct Tentative<'a> {
@@ -17,7 +17,7 @@ pub struct Tentative<'a> {
 
 /// A range that was changed, and what it was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Was {
+pub(crate) enum Was {
     Extent(Run),
     Hole { va: Va, len: u64 },
 }
@@ -58,7 +58,7 @@ impl<'a> Tentative<'a> {
     }
 
     /// The kernel has taken it: what was applied stays. Gives what was there before, the oldest change first.
-    pub fn commit(mut self) -> Vec<Was> {
+    pub(crate) fn commit(mut self) -> Vec<Was> {
         std::mem::take(&mut self.was)
     }
 }

@@ -26,7 +26,7 @@ pub struct PlannedBatch<'a> {
     pub signals: &'a [SyncOp],
     /// A plan: sorted, disjoint, in whole pages.
     pub runs: &'a [Run],
-    /// See [`Planner::after_named_gap`](crate::bind::Planner::after_named_gap).
+    /// The positions of `runs`, ascending, that follow a gap all of which the requests of this batch name.
     pub after_named_gap: &'a [usize],
 }
 
@@ -75,7 +75,7 @@ impl Lowering {
 
     /// Whether the kernel holds the GPU back at the addresses of an operation until all of it is mapped. If not, which is
     /// taken for granted at first, a gap is mapped again only if the requests name it.
-    pub fn with_region_lock(self, region_lock: bool) -> Self {
+    pub(crate) fn with_region_lock(self, region_lock: bool) -> Self {
         Lowering {
             region_lock,
             ..self

@@ -466,8 +466,22 @@ fn a_kernel_that_is_not_there_fails_with_1_and_one_line() {
 }
 
 #[test]
-fn alone_it_explains_itself() {
+fn alone_it_says_what_to_type_next() {
     let text = succeed(&[]);
+    for part in [
+        "vkQueueBindSparse",
+        "panvk-sparse doctor",
+        "panvk-sparse compare",
+        "panvk-sparse <command> --help",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(text.lines().count() < 24, "it fits a terminal: {text}");
+}
+
+#[test]
+fn its_help_explains_it() {
+    let text = succeed(&["--help"]);
     for part in [
         "vkQueueBindSparse",
         "compare",

@@ -2,6 +2,8 @@
 
 mod cli;
 mod cts;
+mod docs;
+mod doctor;
 mod examples;
 mod node_command;
 mod report;

@@ -57,7 +57,7 @@ fn what_is_loaded_into_other_peoples_processes_brings_no_command_along() {
 }
 
 /// The folders that hold a crate's source.
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "src",
     "kernels/src",
     "mesa/src",

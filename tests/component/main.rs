@@ -3,6 +3,7 @@
 //!
 //! [`SparseVm`]: panvk_sparse::vm::SparseVm
 
+mod api;
 mod board;
 mod c_abi;
 mod c_program;

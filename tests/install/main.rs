@@ -175,6 +175,8 @@ fn what_meson_installs_works_from_where_it_lies() {
     assert!(summary.contains("VK_LAYER_PANVK_sparse_trace"), "{summary}");
 
     a_c_driver_finds_the_component(&prefix.join(only(&installed, "panvk-sparse.pc")));
+    run(Command::new("ninja").arg("-C").arg(&build).arg("uninstall"));
+    assert_eq!(files(&prefix), BTreeSet::new(), "nothing is left");
     as_subproject(scratch.path(), &target);
 }
 
@@ -233,4 +235,28 @@ fn as_subproject(scratch: &Path, target: &str) {
     let installed = files(&prefix);
     only(&installed, "libvulkan_panvk_sparse.so");
     only(&installed, "panvk-sparse-compare.1");
+}
+
+#[test]
+fn every_file_that_has_the_version_has_the_same() {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    for (file, line) in [
+        ("meson.build", format!("  version : '{VERSION}',")),
+        (
+            "debian/changelog",
+            format!("panvk-sparse ({VERSION}) unstable; urgency=medium"),
+        ),
+        ("CHANGELOG.md", format!("## {VERSION}")),
+        (
+            "Cargo.toml",
+            format!("panvk-sparse = {{ path = \".\", version = \"{VERSION}\" }}"),
+        ),
+        ("fuzz/Cargo.lock", format!("version = \"{VERSION}\"")),
+    ] {
+        let text = fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+        assert!(
+            text.lines().any(|found| found == line),
+            "{file} has no line {line:?}"
+        );
+    }
 }

@@ -1,4 +1,5 @@
-//! What the ICD and the layers share: the base driver, handle maps, `pNext` walking, and the border itself.
+//! What the ICD and the layers share: the base driver, handle maps, `pNext` walking, and the border itself. And what the Vulkan
+//! loader finds (`inventory`), for the command.
 
 pub mod base;
 pub mod below;
@@ -12,6 +13,7 @@ pub mod guard;
 pub mod handles;
 pub mod hooks;
 pub mod images;
+pub mod inventory;
 pub mod logger;
 pub mod manifest;
 pub mod modifier;

@@ -42,21 +42,7 @@ impl TestedDriver {
             None => manifest::lavapipe(|name| env::var_os(name))
                 .map_err(|error| Error::Run(error.to_string()))?,
         };
-        let library =
-            manifest::library_of(&path).map_err(|error| Error::Usage(error.to_string()))?;
-        let manifest = if library == path {
-            let written = folder.join("base_icd.json");
-            let library = path.canonicalize().unwrap_or(path);
-            let json = serde_json::json!({
-                "file_format_version": "1.0.1",
-                "ICD": { "library_path": library, "api_version": "1.3.0" },
-            });
-            fs::write(&written, json.to_string())
-                .map_err(|error| Error::Run(format!("{}: {error}", written.display())))?;
-            written
-        } else {
-            path.canonicalize().unwrap_or(path)
-        };
+        let manifest = base_manifest(&path, folder)?;
         Ok(Self {
             manifest,
             variables: Vec::new(),
@@ -77,8 +63,33 @@ impl TestedDriver {
     }
 }
 
+/// The manifest of the base driver at `path`. Where that is a library, a manifest of it is written into `folder`.
+pub fn base_manifest(path: &Path, folder: &Path) -> Result<PathBuf, Error> {
+    let library = manifest::library_of(path).map_err(|error| Error::Usage(error.to_string()))?;
+    let whole = path.canonicalize().unwrap_or(path.to_owned());
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "json")
+    {
+        return Ok(whole);
+    }
+    manifest_of(&library.canonicalize().unwrap_or(whole), folder)
+}
+
+/// A manifest of a driver's library, written into `folder`.
+pub fn manifest_of(library: &Path, folder: &Path) -> Result<PathBuf, Error> {
+    let written = folder.join("base_icd.json");
+    let json = serde_json::json!({
+        "file_format_version": "1.0.1",
+        "ICD": { "library_path": library, "api_version": "1.3.0" },
+    });
+    fs::write(&written, json.to_string())
+        .map_err(|error| Error::Run(format!("{}: {error}", written.display())))?;
+    Ok(written)
+}
+
 /// The manifest that the command line names, else the one beside this program or where it is installed.
-fn own_manifest(option: Option<&Path>) -> Result<PathBuf, Error> {
+pub fn own_manifest(option: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(path) = option {
         return match path.canonicalize() {
             Ok(path) if path.is_file() => Ok(path),

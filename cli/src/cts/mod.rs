@@ -2,7 +2,7 @@
 
 mod chunk;
 mod deqp;
-mod driver;
+pub mod driver;
 mod expect;
 mod junit;
 mod lists;
@@ -48,6 +48,11 @@ With a render node as the kernel, the operations go to it beside the virtual ker
 is counted; the driver says to which operations.
 
 Mesa's cache of shaders is off, so that no run profits from the one before it.
+
+Examples:
+  panvk-sparse cts --deqp-vk ~/VK-GL-CTS/build/external/vulkancts/modules/vulkan/deqp-vk --fraction 100
+      every hundredth case: a first look, in seconds
+  panvk-sparse cts --deqp-vk deqp-vk --baseline --all-kernels --junit results.xml
 
 Exit status: 0 every result is as expected, none is worse than on the bare base driver where --baseline is given (noted
 are a better one, an expected failure that passes, and what is taken back: not supported by PANVK_SPARSE_PROFILE=mali,

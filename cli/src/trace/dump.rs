@@ -20,7 +20,11 @@ const SHOWN: usize = 4;
 const DETAILS: &str = "\
 A line has the seconds since the recording began, the event, its VkDevice and what it says. A bind reads
 range -> memory+offset: a range of bytes is offset+size, one of an image level.layer(x,y,z)+(width,height,depth). Of many
-binds of one resource the first 4 are shown; --json has them all.";
+binds of one resource the first 4 are shown; --json has them all.
+
+Examples:
+  panvk-sparse trace dump game.pvst | less
+  panvk-sparse trace dump game.pvst --json | jq 'select(.event == \"bind\")'";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DETAILS)]

@@ -16,7 +16,14 @@ use super::json::Handle;
 use crate::progress::Bar;
 use crate::recording::Recording;
 
+const DETAILS: &str = "\
+Examples:
+  panvk-sparse trace info game.pvst
+  panvk-sparse replay game.pvst
+      what it asks of each kernel";
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = DETAILS)]
 pub struct Args {
     /// The recording
     #[arg(value_name = "TRACE")]

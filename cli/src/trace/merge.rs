@@ -18,7 +18,12 @@ use crate::stop::{Error, Stop};
 const DETAILS: &str = "\
 The recordings are aligned by the wall clocks of their starts. Two devices of different recordings may have the same
 handle: the one that is spoken of first keeps it, the other one gets the lowest number that no device has yet. The
-result replaces OUT when it is complete, and not before.";
+result replaces OUT when it is complete, and not before.
+
+Examples:
+  panvk-sparse trace merge -o game.pvst /tmp/game-*.pvst
+      what PANVK_SPARSE_TRACE_FILE=/tmp/game-%p.pvst recorded, a file a process
+  panvk-sparse replay game.pvst";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DETAILS)]

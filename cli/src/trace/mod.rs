@@ -12,7 +12,17 @@ use clap::Subcommand;
 use super::Failure;
 use super::stop::{Error, STATUS};
 
+const DETAILS: &str = "\
+A recording is made by the layer VK_LAYER_PANVK_sparse_trace, with any application on any driver:
+  VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=game.pvst your-game
+panvk-sparse doctor says where the layer is, and what has to be set where it is not installed.
+
+Examples:
+  panvk-sparse trace info game.pvst
+  panvk-sparse trace dump game.pvst | less";
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = DETAILS)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
