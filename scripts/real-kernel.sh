@@ -148,6 +148,7 @@ progress() { # progress LINES LOG
 # more (with AMX 11,008). The number is changed in what the compiler makes of it, so that the source stays as it is.
 make_room_for_registers() {
   local numbers=arch/x86/um/user-offsets.s
+  # shellcheck disable=SC2015,SC2016 # any of these may fail; the dollar is the assembler's
   "${make[@]}" $numbers >>"$work/configuration.log" 2>&1 && grep -q '^\.ascii "->HOST_FP_SIZE ' "$build/$numbers" &&
     sed -i 's/^\.ascii "->HOST_FP_SIZE \S*/.ascii "->HOST_FP_SIZE $1536/' "$build/$numbers" ||
     fail 125 "the room for floating-point registers was not found in $build/$numbers" "$(tail -n 20 "$work/configuration.log")"
