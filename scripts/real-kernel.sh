@@ -7,7 +7,7 @@ usage() {
   cat <<'USAGE'
 usage: scripts/real-kernel.sh [OPTION...] COMMAND
 
-Runs programs on Linux's own panthor driver without a Mali GPU: an unmodified Linux 7.3, as an ordinary process, with a
+Runs programs on Linux's own panthor driver without a Mali GPU: an unmodified Linux, as an ordinary process, with a
 GPU that consists of registers only. No shader ever runs on it; VM_BIND and all that the driver does itself is real.
 
   build                 makes the kernel: about 4 minutes on two cores, 170 MB to download, 150 MB that stay.
@@ -20,6 +20,7 @@ GPU that consists of registers only. No shader ever runs on it; VM_BIND and all 
   clean                 deletes all kernels that were built
 
 Options:
+  --linux VERSION       7.3 (default; uAPI 1.9), or 6.12, the kernel of Debian 13 (uAPI 1.0)
   --source TREE         a source tree of your own, for a patch to panthor. It is left as it is and built beside;
                         `build --source TREE` builds again what has changed, `run --source TREE` takes what is built
   --config FILE         more lines for the kernel's configuration (CONFIG_KASAN=y, say)
@@ -41,8 +42,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/panvk-sparse/kernel
 
 # --- arguments -------------------------------------------------------------------------------------------------
 
-readonly linux=7.3
-tree='' more_config='' memory=2G log='' command=''
+linux=7.3 tree='' more_config='' memory=2G log='' command=''
 writable=()
 arguments=("$@")
 take_options() { # takes options from the front of "${arguments[@]}"
@@ -50,11 +50,14 @@ take_options() { # takes options from the front of "${arguments[@]}"
     local option=${arguments[0]}
     case $option in
       -h | --help) usage && exit 0 ;;
-      --source | --config | --memory | --writable | --log)
+      --linux | --source | --config | --memory | --writable | --log)
         [ ${#arguments[@]} -gt 1 ] || fail 2 "$option wants a value (see --help)"
         local value=${arguments[1]}
         arguments=("${arguments[@]:2}")
         case $option in
+          --linux)
+            case $value in 7.3 | 6.12) linux=$value ;; *) fail 2 "--linux $value: 7.3 or 6.12 is wanted" ;; esac
+            ;;
           --source)
             tree=$(realpath -m -- "$value")
             [ -f "$tree/drivers/gpu/drm/panthor/panthor_drv.c" ] || fail 2 "--source $value: not a Linux source tree with panthor"
@@ -82,7 +85,9 @@ case $command in
 esac
 
 hash_of() { cat -- "$@" | sha256sum | cut -c 1-12; }
-configs=("$kernel_files/config" ${more_config:+"$more_config"})
+configs=("$kernel_files/config")
+[ "$linux" = 7.3 ] || configs+=("$kernel_files/config-$linux")
+[ -z "$more_config" ] || configs+=("$more_config")
 if [ -n "$tree" ]; then
   kernel=$cache/tree-$(printf '%s' "$tree" | cat - "${configs[@]}" | hash_of)
 else
@@ -95,6 +100,7 @@ guest=$kernel/guest-$(hash_of "$kernel_files"/fakegpu/* "$kernel_files/init.c")
 # Debian's package holds one archive, of which User Mode Linux needs a third: the rest stays packed.
 unpack_source() {
   local download=$work/download suites=(trixie-backports sid '') suite package version
+  [ "$linux" = 7.3 ] || suites=(trixie bookworm-backports '')
   for suite in "${suites[@]}"; do
     [ -n "$suite" ] || fail 125 "linux-source-$linux was not to be had." "With a source tree of your own: --source TREE"
     rm -rf "$download"
@@ -132,6 +138,16 @@ progress() { # progress LINES LOG
   [ ! -t 2 ] || printf '\r' >&2
 }
 
+# Of a processor's floating-point registers Linux 6.12 as a process keeps 2,696 bytes, and does not start where there are
+# more (with AMX 11,008). The number is changed in what the compiler makes of it, so that the source stays as it is.
+make_room_for_registers() {
+  local numbers=arch/x86/um/user-offsets.s
+  # shellcheck disable=SC2015,SC2016 # any of these may fail; the dollar is the assembler's
+  "${make[@]}" $numbers >>"$work/configuration.log" 2>&1 && grep -q '^\.ascii "->HOST_FP_SIZE ' "$build/$numbers" &&
+    sed -i 's/^\.ascii "->HOST_FP_SIZE \S*/.ascii "->HOST_FP_SIZE $1536/' "$build/$numbers" ||
+    fail 125 "the room for floating-point registers was not found in $build/$numbers" "$(tail -n 20 "$work/configuration.log")"
+}
+
 build_kernel() {
   local source=$1 build=$2 begin=$SECONDS make
   make=(make -C "$source" ARCH=um "O=$build" "-j$(nproc)" KBUILD_BUILD_USER=user KBUILD_BUILD_HOST=host)
@@ -146,6 +162,7 @@ build_kernel() {
   "${make[@]}" olddefconfig >"$work/configuration.log" 2>&1 ||
     fail 125 "the kernel was not configured:" "$(tail -n 20 "$work/configuration.log")"
   grep -q '^CONFIG_DRM_PANTHOR=y' "$build/.config" || fail 125 "this kernel's configuration does not allow panthor on User Mode Linux"
+  [ "$linux" = 7.3 ] || make_room_for_registers
   "${make[@]}" 2>&1 | progress 1367 "$work/build.log" ||
     fail 125 "the kernel was not built; $work/build.log ends with:" "$(grep -B 2 -A 8 -m 3 -i 'error' "$work/build.log" || tail -n 20 "$work/build.log")"
   say "built in $((SECONDS - begin)) s"
@@ -280,7 +297,11 @@ run_in_kernel() { # run_in_kernel PROGRAM ARGS...: exits with its status
   ln -s "$guest/firmware" "$run/firmware"
   ln -s "$guest/init" "$run/init"
   ln -s "$guest/fakegpu.dtb" "$run/dtb"
-  local boot=("$kernel/linux" "mem=$memory" "dtb=$run/dtb" root=/dev/root rootfstype=hostfs rootflags=/ ro seccomp=auto "init=$run/init"
+  local boot=()
+  # Linux 7.3 sees to it itself: where the end of a program's own memory is random, up to 1 GiB in front of the machine's
+  # is left free, and the fake GPU's registers could be in that. Without setarch's leave the kernel is tried all the same.
+  [ "$linux" = 7.3 ] || ! setarch -R true 2>/dev/null || boot=(setarch -R)
+  boot+=("$kernel/linux" "mem=$memory" "dtb=$run/dtb" root=/dev/root rootfstype=hostfs rootflags=/ ro seccomp=auto fw_devlink=off "init=$run/init"
     "RUN=$run" "firmware_class.path=$run/firmware" "uml_dir=$run/" loglevel=7 oops=panic dma_debug=off con=null "con0=null,fd:1")
 
   ulimit -c 0

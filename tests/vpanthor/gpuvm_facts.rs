@@ -6,7 +6,7 @@ use panvk_sparse::units::{SZ_2M, SZ_4K, SZ_64K};
 use rustix::io::Errno;
 use vpanthor::bo::Bo;
 use vpanthor::changes::{Change, Location};
-use vpanthor::flavour::RepeatRule;
+use vpanthor::flavour::{Flavour, RepeatRule};
 use vpanthor::gpuvm::Gpuvm;
 use vpanthor::mapping::{MapFlags, Source};
 use vpanthor::page_table::PtStats;
@@ -196,4 +196,32 @@ fn arguments_that_validation_lets_nobody_send_change_nothing() {
         assert_eq!(vm.map(va, size, source, NOEXEC), Err(Errno::INVAL));
     }
     assert_eq!(vm.stats(), PtStats::default());
+}
+
+#[test]
+fn linux_6_12_splits_a_block_that_is_cut_and_writes_nothing_else_again() {
+    let mut vm = Gpuvm::of_kernel(1 << 47, Flavour::V1_0);
+    let (folio, small) = (bo(1, 3 * SZ_2M), bo(2, SZ_64K));
+    vm.map(VA, 3 * SZ_2M, memory(&folio, 0), NOEXEC).unwrap();
+    let tables = vm.stats().table_pages;
+
+    // 16 pages of the second block, and 16 more of the table that it has become.
+    for (at, expected) in [(SZ_64K, [0, 496 + 16, 0, 0, 0]), (0, [0, 16, 0, 0, 16])] {
+        let before = vm.stats();
+        vm.map(VA + SZ_2M + at, SZ_64K, memory(&small, 0), NOEXEC)
+            .unwrap();
+        assert_eq!(spent(&vm, before), expected, "at {at:#x}");
+        assert_eq!(vm.stats().table_pages, tables + 1);
+    }
+    let offset = |va| vm.translate(va).map(|page| (page.bo, page.offset));
+    assert_eq!(
+        offset(VA + SZ_2M + 2 * SZ_64K),
+        Some((1, SZ_2M + 2 * SZ_64K))
+    );
+    assert_eq!(offset(VA + SZ_2M + SZ_64K), Some((2, 0)));
+
+    // Two more blocks are cut by one op, down to a page each.
+    let before = vm.stats();
+    vm.unmap(VA + SZ_4K, 3 * SZ_2M - 2 * SZ_4K).unwrap();
+    assert_eq!(spent(&vm, before), [0, 1 + 1, 0, 0, 512]);
 }

@@ -333,7 +333,7 @@ fn behaves_as_pages(flavour: Flavour, ops: &[Op]) -> Result<(), TestCaseError> {
         user_va_range: 1 << 47,
         bo: &lookup,
     };
-    let mut vm = Gpuvm::new(1 << 47, flavour.repeat_rule());
+    let mut vm = Gpuvm::of_kernel(1 << 47, flavour);
     vm.record_changes(true);
     DUMMIES.iter().for_each(|bo| vm.set_dummy(*bo));
     let mut model = Model {
@@ -359,6 +359,11 @@ fn behaves_as_pages(flavour: Flavour, ops: &[Op]) -> Result<(), TestCaseError> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn kernel_1_0_is_an_array_of_pages(ops in prop::collection::vec(any_op(), 1..12)) {
+        behaves_as_pages(Flavour::V1_0, &ops)?;
+    }
 
     #[test]
     fn kernel_1_5_is_an_array_of_pages(ops in prop::collection::vec(any_op(), 1..12)) {

@@ -114,7 +114,7 @@ fn replay(sequence: &Sequence, flavour: Flavour) {
         user_va_range: sequence.user_va_range,
         bo: &lookup,
     };
-    let mut vm = Gpuvm::new(sequence.user_va_range, flavour.repeat_rule());
+    let mut vm = Gpuvm::of_kernel(sequence.user_va_range, flavour);
     let mut snaps = sequence.snap.iter().peekable();
     for (i, op) in sequence.ops.iter().enumerate() {
         let bind = BindOp {

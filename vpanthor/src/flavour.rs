@@ -11,8 +11,7 @@ use panvk_sparse::uapi::{GROUP_PRIORITY_HIGH, GROUP_PRIORITY_REALTIME};
 /// One of the panthor kernels found in the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavour {
-    /// Mainline, uAPI 1.0: Linux 6.12. What its ioctls take and answer; its page tables are counted as the later kernels
-    /// write them, though it cuts a 2 MiB entry in another way.
+    /// Mainline, uAPI 1.0: Linux 6.12.
     V1_0,
     /// Mainline, uAPI 1.5.
     V1_5,
@@ -103,12 +102,10 @@ impl Flavour {
         matches!(self, Flavour::V1_8 | Flavour::V1_8Repeat | Flavour::V1_9)
     }
 
-    /// The date that `DRM_IOCTL_VERSION` answers, which later kernels have no longer.
-    pub fn date(self) -> &'static str {
-        match self {
-            Flavour::V1_0 => "20230801",
-            _ => "0",
-        }
+    /// Whether a cut through a 2 MiB block splits it in place, as `io-pgtable-arm` of Linux 6.12 does: into a table
+    /// with entries for what stays mapped.
+    pub fn splits_blocks(self) -> bool {
+        self == Flavour::V1_0
     }
 
     /// The highest priority that a group can have: REALTIME since 1.2.

@@ -6,7 +6,8 @@
 //!
 //! The MMU can't clear a part of a 2 MiB block. So where a cut falls inside a slot that the mapping covers from there to
 //! the slot's border, and its memory is made of 2 MiB folios, the whole side of the slot is cleared and what stays is
-//! written anew in 4 KiB entries, whether or not the slot was a block.
+//! written anew in 4 KiB entries, whether or not the slot was a block. (Linux 6.12 splits the block instead, and leaves a
+//! slot alone that is none.)
 
 use rustix::io::Errno;
 
@@ -15,7 +16,7 @@ use panvk_sparse::units::{SZ_2M, SZ_4K};
 use super::bo::Bo;
 use super::bo_table::{BoIndex, BoTable};
 use super::changes::{Change, Recorder};
-use super::flavour::RepeatRule;
+use super::flavour::{Flavour, RepeatRule};
 use super::mapping::{Backing, Content, MapFlags, Mapping, MappingView, Repeat, Source};
 use super::mappings::{Mappings, Overlap, Placed};
 use super::page_table::{PageTable, PtStats};
@@ -61,6 +62,13 @@ impl Gpuvm {
             recorder: None,
             small_dummy: false,
         }
+    }
+
+    /// An empty VM of that kernel.
+    pub fn of_kernel(user_va_range: u64, flavour: Flavour) -> Self {
+        let mut vm = Self::new(user_va_range, flavour.repeat_rule());
+        vm.table.splits_blocks = flavour.splits_blocks();
+        vm
     }
 
     /// From now on the kernel's dummy is mapped as pages of 4 KiB. (Where it is cut, the kernel takes it for a 2 MiB block
@@ -126,7 +134,7 @@ impl Gpuvm {
             bo: index,
             flags,
             huge: bo.as_ref().map_or(!self.small_dummy, |bo| bo.huge_folios()),
-            cut_as_huge: bo.as_ref().is_none_or(|bo| bo.huge_folios()),
+            cut_as_huge: !self.table.splits_blocks && bo.as_ref().is_none_or(|bo| bo.huge_folios()),
             content,
         };
         let mapping = Mapping { size, backing };

@@ -32,6 +32,8 @@ pub struct PtStats {
     pub clear_2m_block: u64,
     /// 2 MiB entries cleared that pointed to a table; the table is freed.
     pub clear_2m_table: u64,
+    /// 2 MiB blocks that took the place of an empty table. The kernel clears the entry first; here it counts as written once.
+    pub replaced_tables: u64,
     /// 4 KiB entries cleared.
     pub clear_4k: u64,
     /// Table pages of 4 KiB taken, those since freed included. The root is not counted.
@@ -161,6 +163,8 @@ pub(super) struct PageTable {
     /// By address / 1 GiB.
     regions: BTreeMap<u64, Box<[Slot; ENTRIES]>>,
     stats: PtStats,
+    /// Whether a part of a block can be cleared.
+    pub splits_blocks: bool,
 }
 
 impl PageTable {
@@ -168,6 +172,7 @@ impl PageTable {
         Self {
             regions: BTreeMap::new(),
             stats: PtStats::default(),
+            splits_blocks: false,
         }
     }
 
@@ -245,8 +250,8 @@ impl PageTable {
             let part = size.min(SZ_2M - va % SZ_2M);
             let slot = Self::slot_mut(&mut self.regions, &mut self.stats, va);
             if part == SZ_2M && backing.fits_block(va) {
-                // An empty table that was left behind goes; its entry is overwritten, not cleared.
                 debug_assert!(slot.is_unmapped(), "mapped at {va:#x}");
+                self.stats.replaced_tables += u64::from(matches!(slot, Slot::Table(_)));
                 *slot = Slot::Block(entry_at(&backing, va));
                 self.stats.map_2m += 1;
                 self.stats.pt_calls += 1;
@@ -271,7 +276,8 @@ impl PageTable {
         }
     }
 
-    /// Clears `size` bytes from `va` on, all of which are mapped. A block is only cleared as a whole.
+    /// Clears `size` bytes from `va` on, all of which are mapped. A block is only cleared as a whole, except if the kernel
+    /// splits it: into a table that has entries for the rest from the start.
     pub fn unmap(&mut self, mut va: u64, mut size: u64) {
         while size > 0 {
             let whole = va % SZ_2M == 0 && size >= SZ_2M;
@@ -291,15 +297,27 @@ impl PageTable {
                             Slot::Table(_) => self.stats.clear_2m_table += 1,
                         }
                     }
-                } else if let Slot::Table(leaf) = &mut region[slot_index(va)] {
+                } else {
                     let from = entry_index(va);
                     let pages = (part / SZ_4K) as usize;
-                    let entries = &mut leaf[from..from + pages];
-                    debug_assert!(entries.iter().all(|entry| entry.is_valid()));
-                    entries.fill(Entry::INVALID);
-                    self.stats.clear_4k += pages as u64;
-                } else {
-                    debug_assert!(false, "no table at {va:#x}");
+                    match &mut region[slot_index(va)] {
+                        Slot::Table(leaf) => {
+                            let entries = &mut leaf[from..from + pages];
+                            debug_assert!(entries.iter().all(|entry| entry.is_valid()));
+                            entries.fill(Entry::INVALID);
+                            self.stats.clear_4k += pages as u64;
+                        }
+                        slot @ &mut Slot::Block(first) => {
+                            debug_assert!(self.splits_blocks, "a part of a block at {va:#x}");
+                            let entry = |page| first.after(page as u64);
+                            let mut leaf = Box::new(std::array::from_fn(entry));
+                            leaf[from..from + pages].fill(Entry::INVALID);
+                            *slot = Slot::Table(leaf);
+                            self.stats.map_4k += (ENTRIES - pages) as u64;
+                            self.stats.table_pages += 1;
+                        }
+                        Slot::Empty => debug_assert!(false, "nothing mapped at {va:#x}"),
+                    }
                 }
             } else {
                 debug_assert!(false, "nothing mapped at {va:#x}");

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::changes::Change;
 use super::faults::{Faults, OpStage};
 use super::fence::{Fence, FenceSet};
-use super::flavour::RepeatRule;
+use super::flavour::Flavour;
 use super::gpuvm::Gpuvm;
 use super::heaps::Heaps;
 use super::page_table::PtStats;
@@ -25,7 +25,7 @@ pub(super) struct Vm {
     /// Unlike the id, never used again.
     pub serial: u32,
     user_va_range: u64,
-    repeat_rule: Option<RepeatRule>,
+    flavour: Flavour,
     /// Locked after `queue` where both are.
     gpuvm: Mutex<Gpuvm>,
     queue: Mutex<VecDeque<QueuedBind>>,
@@ -106,13 +106,13 @@ impl Vm {
     pub fn new(
         serial: u32,
         user_va_range: u64,
-        repeat_rule: Option<RepeatRule>,
+        flavour: Flavour,
         record_changes: bool,
         small_dummy: bool,
         faults: Arc<Faults>,
         alive: Alive,
     ) -> Arc<Self> {
-        let mut gpuvm = Gpuvm::new(user_va_range, repeat_rule);
+        let mut gpuvm = Gpuvm::of_kernel(user_va_range, flavour);
         gpuvm.record_changes(record_changes);
         if small_dummy {
             gpuvm.use_small_dummy();
@@ -120,7 +120,7 @@ impl Vm {
         Arc::new(Self {
             serial,
             user_va_range,
-            repeat_rule,
+            flavour,
             gpuvm: Mutex::new(gpuvm),
             queue: Mutex::default(),
             unusable: AtomicBool::new(false),
@@ -174,7 +174,7 @@ impl Vm {
 
     /// VM_DESTROY: unmaps everything. Binds still queued run later, into a VM that nobody sees.
     pub fn destroy(&self) {
-        let empty = Gpuvm::new(self.user_va_range, self.repeat_rule);
+        let empty = Gpuvm::of_kernel(self.user_va_range, self.flavour);
         let old = std::mem::replace(&mut *lock(&self.gpuvm), empty);
         drop(old);
     }

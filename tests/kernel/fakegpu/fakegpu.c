@@ -588,7 +588,12 @@ DEFINE_SHOW_ATTRIBUTE(counters);
  * that it writes or clears. Tracepoints show that. What was in a table before is kept beside it.
  */
 
-struct table { int level; u64 before[512]; };
+struct table {
+	int level;
+	bool linked;	/* or the root */
+	u64 early;	/* entries of pages that were written before it was linked: what a split leaves mapped */
+	u64 before[512];
+};
 
 static struct {
 	struct mutex lock;
@@ -630,8 +635,14 @@ static void entries_written(void *unused, struct device *dev, dma_addr_t addr, s
 		struct table *below = is_table ? xa_load(&e.tables, (*entry & PTE_ADDR) >> PAGE_SHIFT) : NULL;
 
 		if (below) {
+			t->linked = true;
+			below->linked = true;
 			below->level = t->level + 1;
 			e.made++;
+			e.written[below->level] += below->early;
+			below->early = 0;
+		} else if (!t->linked) {
+			t->early += *entry != 0;
 		} else if (*entry) {
 			e.written[t->level]++;
 		} else if (!*before) {
@@ -645,8 +656,11 @@ static void entries_written(void *unused, struct device *dev, dma_addr_t addr, s
 	}
 }
 
-static const struct { const char *name; void *probe; } probes[] = {
-	{ "dma_map_phys", table_made }, { "dma_unmap_phys", table_freed }, { "dma_sync_single_for_device", entries_written },
+/* The second name is that of Linux 6.12. */
+static const struct { const char *name, *older; void *probe; } probes[] = {
+	{ "dma_map_phys", "dma_map_page", table_made },
+	{ "dma_unmap_phys", "dma_unmap_page", table_freed },
+	{ "dma_sync_single_for_device", "", entries_written },
 };
 
 static void connect(struct tracepoint *tp, void *found)
@@ -654,7 +668,8 @@ static void connect(struct tracepoint *tp, void *found)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(probes); i++)
-		if (!strcmp(tp->name, probes[i].name) && !tracepoint_probe_register(tp, probes[i].probe, NULL))
+		if ((!strcmp(tp->name, probes[i].name) || !strcmp(tp->name, probes[i].older)) &&
+		    !tracepoint_probe_register(tp, probes[i].probe, NULL))
 			++*(int *)found;
 }
 
@@ -690,29 +705,75 @@ static const struct file_operations entries_fops = {
 };
 
 /*
- * Takes one page of each 2 MiB that are free, for good. So no buffer object of 4 KiB pages gets an entry of 2 MiB because
- * its pages happen to be in a row.
+ * Takes one page of each 2 MiB that are free. So no buffer object of 4 KiB pages gets an entry of 2 MiB because its pages
+ * happen to be in a row. If 0 is written, all are given back.
  */
 static ssize_t scatter(struct file *file, const char __user *text, size_t size, loff_t *at)
 {
+	static DEFINE_MUTEX(lock);
+	static struct page *taken;
 	struct page *page, *next, *all = NULL;
+	char first;
 	int i;
 
+	if (!size || get_user(first, text))
+		return -EFAULT;
+	guard(mutex)(&lock);
+	if (first == '0') {
+		for (page = taken; page; page = next) {
+			next = (struct page *)page->private;
+			page->private = 0;
+			__free_page(page);
+		}
+		taken = NULL;
+		return size;
+	}
 	while ((page = alloc_pages(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, 9))) {
 		page->private = (unsigned long)all;
 		all = page;
 	}
 	for (page = all; page; page = next) {
 		next = (struct page *)page->private;
+		page->private = 0;
 		split_page(page, 9);
 		for (i = 0; i < 512; i++)
 			if (i != 256)
 				__free_page(page + i);
+		page[256].private = (unsigned long)taken;
+		taken = page + 256;
 	}
 	return size;
 }
 
 static const struct file_operations scatter_fops = { .owner = THIS_MODULE, .write = scatter };
+
+/*
+ * As many blocks of 2 MiB as are written become free in such an order that their pages are what is taken next, from the
+ * first to the last of each block: if nothing else needs memory meanwhile, a buffer object lies in a row.
+ */
+static ssize_t line_up(struct file *file, const char __user *text, size_t size, loff_t *at)
+{
+	struct page *page, *next, *all = NULL;
+	unsigned int count;
+	int i, ret = kstrtouint_from_user(text, size, 0, &count);
+
+	if (ret)
+		return ret;
+	while (count-- && (page = alloc_pages(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, 9))) {
+		page->private = (unsigned long)all;
+		all = page;
+	}
+	for (page = all; page; page = next) {
+		next = (struct page *)page->private;
+		page->private = 0;
+		split_page(page, 9);
+		for (i = 511; i >= 0; i--)
+			__free_page(page + i);
+	}
+	return size;
+}
+
+static const struct file_operations line_up_fops = { .owner = THIS_MODULE, .write = line_up };
 
 /* -------- the three lines as an interrupt controller -------- */
 
@@ -760,6 +821,7 @@ static int __init fakegpu_init(void)
 	xa_init_flags(&e.tables, XA_FLAGS_LOCK_IRQ);
 	debugfs_create_file("entries", 0666, g.dir, NULL, &entries_fops);
 	debugfs_create_file("scatter", 0222, g.dir, NULL, &scatter_fops);
+	debugfs_create_file("line_up", 0222, g.dir, NULL, &line_up_fops);
 	ret = of_platform_populate(g.bus, NULL, NULL, NULL);
 	pdev = ret ? NULL : of_find_device_by_node(gpu);
 	g.dev = pdev ? &pdev->dev : NULL;

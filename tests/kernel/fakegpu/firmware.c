@@ -17,6 +17,8 @@
 #define IS_SHARED	(1u << 30)
 #define ZERO		(1u << 31)
 
+#define OPTIONAL	(1u << 31)	/* of an entry: who does not know its type may pass it over */
+
 #define CODE_SIZE	0x1000u
 #define TABLES_SIZE	(GROUP_TABLES + GROUPS * GROUP_TABLE)
 
@@ -74,7 +76,7 @@ int main(void)
 	};
 	strcpy(image.sha, "git_sha: fake");
 	image.info = (struct build_info){
-		entry(BUILD_INFO, sizeof(image.info)), offset_of(image.sha), strlen(image.sha) + 1,
+		entry(BUILD_INFO, sizeof(image.info)) | OPTIONAL, offset_of(image.sha), strlen(image.sha) + 1,
 	};
 
 	t[0] = 1u << 24 | 1u << 16;		/* version 1.1.0 of the interface */

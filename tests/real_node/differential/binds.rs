@@ -2,6 +2,7 @@
 
 use common::Random;
 use panvk_sparse::uapi::*;
+use vpanthor::Flavour;
 
 use super::call::{Builder, Call, plain};
 use super::random::Choice;
@@ -59,7 +60,7 @@ fn setup() -> Vec<Call> {
     calls
 }
 
-fn random_op(random: &mut Random) -> VmBindOp {
+fn random_op(random: &mut Random, flavour: Flavour) -> VmBindOp {
     let unit = random.pick(&[PAGE, PAGE, 64 * KI, 2 * MI]);
     let longest = if random.one_in(3) { 512 } else { 24 };
     let mut op = VmBindOp {
@@ -69,7 +70,12 @@ fn random_op(random: &mut Random) -> VmBindOp {
     };
     let bo = random.below(SIZES.len() as u64) as usize;
     let handle = bo as u32 + 1;
-    match random.below(10) {
+    let mut kind = random.below(10);
+    if !flavour.has_sparse() && (4..=6).contains(&kind) && !random.one_in(8) {
+        // Where it is refused, once in a while will do.
+        kind = 0;
+    }
+    match kind {
         0..=3 => {
             op.flags = VM_BIND_OP_TYPE_MAP | random.below(8) as u32;
             op.bo_handle = handle;
@@ -164,14 +170,14 @@ fn random_syncs(random: &mut Random, point: &mut u64) -> Vec<SyncOp> {
     syncs
 }
 
-fn random_bind(random: &mut Random, point: &mut u64) -> Call {
+fn random_bind(random: &mut Random, flavour: Flavour, point: &mut u64) -> Call {
     let asynchronous = random.one_in(4);
     let count = if random.one_in(2) {
         1
     } else {
         1 + random.below(6)
     };
-    let mut ops: Vec<VmBindOp> = (0..count).map(|_| random_op(random)).collect();
+    let mut ops: Vec<VmBindOp> = (0..count).map(|_| random_op(random, flavour)).collect();
     let mut memory = Builder::new();
     if let Some(last) = ops
         .last_mut()
@@ -204,12 +210,12 @@ fn random_bind(random: &mut Random, point: &mut u64) -> Call {
     memory.call(IOCTL_VM_BIND, args)
 }
 
-pub fn sequence(seed: u64) -> Vec<Call> {
+pub fn sequence(seed: u64, flavour: Flavour) -> Vec<Call> {
     let mut random = Random::new(seed);
     let mut calls = setup();
     let mut point = 0;
     for _ in 0..BINDS {
-        calls.push(random_bind(&mut random, &mut point));
+        calls.push(random_bind(&mut random, flavour, &mut point));
         if random.one_in(8) {
             let vm_id = 1 + random.below(3) as u32;
             calls.push(plain(IOCTL_VM_GET_STATE, VmGetState { vm_id, state: 77 }));

@@ -319,11 +319,12 @@ fn group_submit(random: &mut Random) -> Call {
             let syncs = [sync_op(random), sync_op(random)];
             let size = random.pick(&[0, 64, 128]);
             let addr = random.pick(&[1 << 20, 1 << 21]);
+            let flush = random.below(3) as u32;
             let mut job = QueueSubmit {
                 queue_index: random.mostly(0, &[1, 2, 9]),
                 stream_size: random.mostly(size, &[8, 12, 4]),
                 stream_addr: random.mostly(addr, &[0, 64, 7, 8]),
-                latest_flush: random.below(3) as u32,
+                latest_flush: random.mostly(flush, &[1 << 23, 1 << 24, 1 << 30, 1 << 31]),
                 pad: padding(random),
                 syncs: ObjArray {
                     stride: random.mostly(16, &[8, 0]),

@@ -16,7 +16,8 @@ const DUMMY_SIZE: u64 = 2 << 20;
 /// From here on each buffer object is mapped as a whole, one every `STEP` bytes, to see where its memory is.
 const AWAY: u64 = 1 << 46;
 const STEP: u64 = 64 << 20;
-/// Here the kernel's dummy is mapped, in each VM at a place of its own.
+/// Here the kernel's dummy is mapped, in each VM at a place of its own; on a kernel that has none, a page of a new buffer
+/// object.
 const MARK: u64 = AWAY + (1 << 40);
 
 /// The VMs that are looked at.
@@ -143,13 +144,26 @@ fn map_away(sides: &Sides, vm: u32) -> Result<(), String> {
             ..Default::default()
         });
     }
-    bind(VmBindOp {
-        flags: VM_BIND_OP_MAP_NOEXEC | VM_BIND_OP_MAP_SPARSE,
+    let mut marked = VmBindOp {
+        flags: VM_BIND_OP_MAP_NOEXEC,
         va: mark(vm),
-        size: DUMMY_SIZE,
         ..Default::default()
-    })
-    .map_err(|errno| format!("the look at VM {vm}: SPARSE: {errno}"))
+    };
+    if sides.model.kernel().flavour().has_sparse() {
+        marked.flags |= VM_BIND_OP_MAP_SPARSE;
+        marked.size = DUMMY_SIZE;
+    } else {
+        let mut bo = BoCreate {
+            size: PAGE,
+            ..Default::default()
+        };
+        sides
+            .ask_node(IOCTL_BO_CREATE, &mut bo)
+            .map_err(|errno| format!("the look at VM {vm}: a buffer object: {errno}"))?;
+        marked.bo_handle = bo.handle;
+        marked.size = PAGE;
+    }
+    bind(marked).map_err(|errno| format!("the look at VM {vm}: {errno}"))
 }
 
 /// Lets the GPU work in the VM.

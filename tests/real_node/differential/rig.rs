@@ -41,7 +41,7 @@ impl Entries {
             map_2m: stats.map_2m,
             clear_4k: stats.clear_4k,
             clear_2m_block: stats.clear_2m_block,
-            clear_2m_table: stats.clear_2m_table,
+            clear_2m_table: stats.clear_2m_table + stats.replaced_tables,
             tables: stats.table_pages,
         }
     }
@@ -57,6 +57,11 @@ impl Entries {
         }
     }
 
+    /// Entries of 2 MiB that were written.
+    pub fn large(&self) -> u64 {
+        self.map_2m
+    }
+
     fn writes(&self) -> u64 {
         self.map_4k + self.map_2m + self.clear_4k + self.clear_2m_block + self.clear_2m_table
     }
@@ -68,6 +73,7 @@ pub fn sum(a: &PtStats, b: &PtStats) -> PtStats {
         map_4k: a.map_4k + b.map_4k,
         clear_2m_block: a.clear_2m_block + b.clear_2m_block,
         clear_2m_table: a.clear_2m_table + b.clear_2m_table,
+        replaced_tables: a.replaced_tables + b.replaced_tables,
         clear_4k: a.clear_4k + b.clear_4k,
         table_pages: a.table_pages + b.table_pages,
         pt_calls: a.pt_calls + b.pt_calls,
@@ -81,6 +87,8 @@ pub struct Compared {
     /// VM_BINDs whose entries were counted, and the entries.
     pub binds: u64,
     pub entries: u64,
+    /// Those of them that are of 2 MiB and were written.
+    pub blocks: u64,
     /// Mappings of the kernel's list, and pages of page tables.
     pub mappings: u64,
     pub pages: u64,
@@ -147,12 +155,25 @@ impl Rig {
         if !folder.exists() {
             return None;
         }
-        std::fs::write(folder.join("scatter"), "1").expect("memory is scattered");
         std::fs::write(folder.join("entries"), "1").expect("entries are counted");
-        Some(Self {
+        let rig = Self {
             entries: Mutex::new(File::open(folder.join("entries")).expect("the counters")),
             compared: Mutex::default(),
-        })
+        };
+        rig.scatter(true);
+        Some(rig)
+    }
+
+    /// Whether no memory that is new lies in a row.
+    pub fn scatter(&self, on: bool) {
+        let what = if on { "1" } else { "0" };
+        std::fs::write(Path::new(FAKE_GPU).join("scatter"), what).expect("memory is scattered");
+    }
+
+    /// So many blocks of 2 MiB are what memory is taken from next, each in a row.
+    pub fn line_up(&self, blocks: u64) {
+        let file = Path::new(FAKE_GPU).join("line_up");
+        std::fs::write(file, blocks.to_string()).expect("memory lies in a row");
     }
 
     pub fn entries(&self) -> Entries {
@@ -194,6 +215,7 @@ impl Rig {
         self.count(|compared| {
             compared.binds += 1;
             compared.entries += entries.writes();
+            compared.blocks += entries.map_2m;
         });
     }
 
@@ -204,8 +226,9 @@ impl Rig {
         cell.set(compared);
     }
 
+    /// Since this was asked last.
     pub fn compared(&self) -> Compared {
-        self.compared.lock().expect("not poisoned").get()
+        self.compared.lock().expect("not poisoned").take()
     }
 
     /// The mappings of each VM, in the order in which the VMs were made. The firmware's own is not among them.

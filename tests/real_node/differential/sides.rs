@@ -2,7 +2,7 @@
 
 use std::fs::File as StdFile;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -11,9 +11,11 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 use vpanthor::page_table::PtStats;
-use vpanthor::{Flavour, Kernel, OpenOptions, Privileges};
+use vpanthor::{Kernel, OpenOptions, Privileges};
 
+use super::Judge;
 use super::backend::{Backend, Memory};
+use super::blocks::Blocks;
 use super::call::{BASE, Call, LEN};
 use super::rig::{self, Rig};
 
@@ -24,11 +26,12 @@ pub struct Difference {
     pub what: String,
 }
 
-pub struct Sides {
+pub struct Sides<'a> {
     pub real: Backend,
     pub model: Backend,
     pub memory: &'static Memory,
     pub rig: &'static Option<Rig>,
+    blocks: Option<&'a Blocks>,
     /// File descriptors that calls may name: an eventfd, one of no driver, then what was exported.
     fds: Vec<[OwnedFd; 2]>,
     counted: bool,
@@ -67,27 +70,39 @@ fn memory() -> &'static Memory {
     &shared.0
 }
 
-impl Sides {
+/// A new file of the node.
+pub fn open_node(node: &Path) -> Backend {
+    let file = StdFile::options().read(true).write(true).open(node);
+    Backend::Node(file.expect("the node opens"))
+}
+
+/// Makes a call with an argument of its own, which comes back.
+pub fn ask<T: Plain>(node: &Backend, code: u32, args: &mut T) -> Result<(), Errno> {
+    let at = std::ptr::from_mut(args).expose_provenance() as u64;
+    node.ioctl(code, at, memory()).map(drop)
+}
+
+impl<'a> Sides<'a> {
     /// A new file of each.
-    /// `counted`: page-table entries are compared, which takes that nothing else writes any.
-    pub fn open(node: &PathBuf, rig: &'static Option<Rig>, counted: bool) -> Self {
-        let file = StdFile::options().read(true).write(true).open(node);
+    pub fn open(judge: &'a Judge) -> Self {
+        let rig = judge.rig;
         let options = OpenOptions {
             privileges: Privileges::OfCaller,
-            small_pages: rig.is_some(),
+            small_pages: rig.is_some() && judge.blocks.is_none(),
             ..OpenOptions::default()
         };
-        let model = Kernel::new(Flavour::V1_9).open(options);
+        let model = Kernel::new(judge.flavour).open(options);
         let event =
             || eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
         let null = || StdFile::open("/dev/null").expect("/dev/null").into();
         Self {
-            real: Backend::Node(file.expect("the node opens")),
+            real: open_node(&judge.node),
             model: Backend::Model(Box::new(model)),
             memory: memory(),
             rig,
+            blocks: judge.blocks.as_ref(),
             fds: vec![[event(), event()], [null(), null()]],
-            counted,
+            counted: judge.counted,
             vms: 0,
             vms_destroyed: false,
             entries: (
@@ -99,8 +114,7 @@ impl Sides {
 
     /// Calls the node alone, with an argument of its own, which comes back.
     pub fn ask_node<T: Plain>(&self, code: u32, args: &mut T) -> Result<(), Errno> {
-        let at = std::ptr::from_mut(args).expose_provenance() as u64;
-        self.real.ioctl(code, at, self.memory).map(drop)
+        ask(&self.real, code, args)
     }
 
     /// Makes the call on both sides; whether it succeeded.
@@ -136,6 +150,16 @@ impl Sides {
                 word(&real_memory),
                 word(&model_memory)
             ));
+        }
+        if let Some(blocks) = self
+            .blocks
+            .filter(|_| call.is(IOCTL_BO_CREATE) && real.is_ok())
+        {
+            let at = (call.arg - BASE) as usize;
+            let bo = BoCreate::from_prefix(&real_memory[at..]);
+            if bo.size >= 2 << 20 {
+                blocks.replace(&self.real, bo.handle, bo.size)?;
+            }
         }
         self.compare_entries(call)?;
         Ok(real.is_ok())
@@ -281,7 +305,7 @@ fn hide(call: &Call, real: &mut [u8], model: &mut [u8]) {
     }
 }
 
-impl Sides {
+impl Sides<'_> {
     /// Whether a call must not be sent, since Linux 7.3.4 does not survive it, warns of it, takes very long, or does not do it
     /// in an order that is known.
     pub fn is_fatal(&self, call: &Call) -> bool {

@@ -259,6 +259,13 @@ fn jobs_of_one_call_are_taken_all_or_none() {
         ),
         (QueueSubmit { pad: 1, ..good }, "padding must be zero"),
         (
+            QueueSubmit {
+                latest_flush: 1 << 24,
+                ..good
+            },
+            "a flush id has 24 bits, and bit 31",
+        ),
+        (
             job(&p, 0, &[wait_for(p.syncobj(false))]),
             "the syncobj has no fence for this point",
         ),

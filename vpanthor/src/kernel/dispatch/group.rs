@@ -17,6 +17,8 @@ use super::syncs::{Graph, read_syncs};
 const MAX_QUEUES: u32 = 32;
 /// The highest priority of a queue within its group.
 const MAX_QUEUE_PRIORITY: u8 = 15;
+/// Bits that no flush id has.
+const RESERVED_FLUSH_ID: u32 = 0x7f << 24;
 const RING_BUFFER_SIZES: std::ops::RangeInclusive<u32> = 4 << 10..=64 << 10;
 const CHUNK_SIZES: std::ops::RangeInclusive<u32> = 128 << 10..=8 << 20;
 
@@ -127,6 +129,10 @@ fn check_job(job: &QueueSubmit, group: &Group) -> Result<(), Errno> {
     ensure(
         job.stream_addr % 64 == 0 && job.stream_size % 8 == 0,
         "a stream's address is a multiple of 64, its size of 8",
+    )?;
+    ensure(
+        job.latest_flush & RESERVED_FLUSH_ID == 0,
+        "a flush id has 24 bits, and bit 31",
     )?;
     ensure(
         job.queue_index < group.queue_count(),

@@ -44,7 +44,7 @@ pub(super) fn vm_create(file: &File, args: &mut VmCreate, _: &dyn UserMemory) ->
     let vm = Vm::new(
         kernel.next_vm_serial(),
         range,
-        kernel.flavour().repeat_rule(),
+        kernel.flavour(),
         file.options.record_changes,
         file.options.small_pages,
         file.faults.clone(),

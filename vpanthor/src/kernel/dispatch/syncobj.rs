@@ -75,29 +75,27 @@ fn point_of(args: &SyncobjHandle, timeline: u32) -> u64 {
     }
 }
 
-/// The flags and the point of a call that turns syncobjs into file descriptors or back. Linux 6.12 has no point there, and
-/// does not look at that field.
-fn of_this_kernel(file: &File, args: &mut SyncobjHandle, timeline: u32) {
-    if !file.kernel.flavour().has_timeline_sync_files() {
-        args.point = 0;
-        // A flag that no kernel knows.
-        if args.flags & timeline != 0 {
-            args.flags |= 1 << 31;
-        }
+/// The point that a call names which turns syncobjs into file descriptors or back. Linux 6.12 has none there: it does not
+/// look at that field, and does not know the flag.
+fn point_field(file: &File, args: &SyncobjHandle, timeline: u32) -> Result<u64, Errno> {
+    if file.kernel.flavour().has_timeline_sync_files() {
+        return Ok(args.point);
     }
+    require(args.flags & timeline == 0)?;
+    Ok(0)
 }
 
 pub(super) fn handle_to_fd(file: &File, args: &mut SyncobjHandle, _: &dyn UserMemory) -> Answer {
     const SYNC_FILE: u32 = SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE;
     const TIMELINE: u32 = SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE;
-    of_this_kernel(file, args, TIMELINE);
+    let point_field = point_field(file, args, TIMELINE)?;
     require(args.pad == 0 && args.flags & !(SYNC_FILE | TIMELINE) == 0)?;
     let point = point_of(args, TIMELINE);
     let what = if args.flags & SYNC_FILE != 0 {
         let syncobj = file.syncobj(args.handle).ok_or(Errno::NOENT)?;
         Exported::SyncFile(syncobj.find(point)?)
     } else {
-        require(args.point == 0)?;
+        require(point_field == 0)?;
         Exported::Syncobj(file.syncobj(args.handle).ok_or(Errno::INVAL)?)
     };
     args.fd = install(file.kernel.exports.export(what)?, true)?;
@@ -107,7 +105,7 @@ pub(super) fn handle_to_fd(file: &File, args: &mut SyncobjHandle, _: &dyn UserMe
 pub(super) fn fd_to_handle(file: &File, args: &mut SyncobjHandle, _: &dyn UserMemory) -> Answer {
     const SYNC_FILE: u32 = SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE;
     const TIMELINE: u32 = SYNCOBJ_FD_TO_HANDLE_FLAGS_TIMELINE;
-    of_this_kernel(file, args, TIMELINE);
+    let point_field = point_field(file, args, TIMELINE)?;
     require(args.pad == 0 && args.flags & !(SYNC_FILE | TIMELINE) == 0)?;
     let point = point_of(args, TIMELINE);
     let what = file.kernel.exports.find(args.fd)?;
@@ -118,7 +116,7 @@ pub(super) fn fd_to_handle(file: &File, args: &mut SyncobjHandle, _: &dyn UserMe
             file.kernel.changed();
         }
         Exported::Syncobj(syncobj) if args.flags & SYNC_FILE == 0 => {
-            require(args.point == 0)?;
+            require(point_field == 0)?;
             args.handle = add_handle(file, syncobj)?;
         }
         Exported::SyncFile(_) | Exported::Syncobj(_) => return Err(Errno::INVAL),
