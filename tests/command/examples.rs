@@ -48,5 +48,5 @@ fn sparse_buffer_sees_binds_that_are_lost_or_moved() {
 
 #[test]
 fn streaming_sees_binds_that_are_lost_or_moved() {
-    sees("streaming", &["--size", "16384", "--frames", "3"]);
+    sees("streaming", &["--size", "16384", "--frames", "6"]);
 }
