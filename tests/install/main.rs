@@ -176,7 +176,8 @@ fn what_meson_installs_works_from_where_it_lies() {
 
     a_c_driver_finds_the_component(&prefix.join(only(&installed, "panvk-sparse.pc")));
     run(Command::new("ninja").arg("-C").arg(&build).arg("uninstall"));
-    assert_eq!(files(&prefix), BTreeSet::new(), "nothing is left");
+    // It takes the folders along that it leaves empty.
+    assert!(!prefix.exists(), "{:#?} is left", files(&prefix));
     as_subproject(scratch.path(), &target);
 }
 
