@@ -11,10 +11,10 @@ Builds the Debian packages of panvk-sparse from this checkout, with what of it i
 network; has lintian look at them; installs them in a second clean chroot, tries the driver, the layer, the virtual node, the command and the
 library there; and removes them again. The packages are in target/deb/ afterwards.
 
-  --mirror URL   a mirror of Debian [default: the one that this machine's apt uses for Debian, else http://deb.debian.org/debian]
+  --mirror URL   a mirror of Debian [default: the one that this machine's apt uses for Debian]
 
-It wants root (debootstrap, chroot), debootstrap, git, and a cargo of 1.85 or later, which downloads the crates. It takes about 15 minutes on two
-cores, downloads 350 MB and takes 4 GB of disk in ${TMPDIR:-/tmp}, which is free again at the end.
+It wants root (debootstrap, chroot), debootstrap, git, and a cargo of 1.85 or later, which downloads the crates. It compiles
+everything once more, and takes some GB of disk in ${TMPDIR:-/tmp}, which are free again at the end.
 
 Exit status: 0 all of that went well, 1 it did not, 2 the arguments were not understood.
 USAGE
@@ -52,7 +52,7 @@ if [ -z "$mirror" ] && command -v apt-get >/dev/null; then
   mirror=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
     sed -n 's/^Debian|Debian|main|//p' | head -n 1)
 fi
-mirror=${mirror:-http://deb.debian.org/debian}
+[ -n "$mirror" ] || fail 1 "this machine's apt names no mirror of Debian; name one with --mirror URL (see --help)"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/panvk-sparse-deb.XXXXXX")
 trap 'rm -rf "$work"' EXIT
