@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What scripts/panvk.sh, scripts/board.sh and scripts/real-kernel.sh share; they source it.
+# What panvk.sh, board.sh, real-kernel.sh and deb.sh in this folder share; they source it.
 
 say() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; }
 fail() { # fail STATUS LINE...

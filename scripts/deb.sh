@@ -21,14 +21,8 @@ USAGE
 }
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-
-say() { printf 'deb: %s\n' "$*" >&2; }
-fail() { # fail STATUS LINE...
-  local status=$1
-  shift
-  printf 'deb: %s\n' "$@" >&2
-  exit "$status"
-}
+# shellcheck source=scripts/common.sh
+. "$repo/scripts/common.sh"
 
 mirror=''
 while [ $# -gt 0 ]; do
