@@ -440,7 +440,8 @@ mod tests {
 
     #[test]
     fn a_library_that_calls_the_kernel_in_no_known_way_is_left_as_it_is() {
-        let of_libc = libc::getppid as *const () as usize;
+        // Not `getppid`: the test of the slots leads this program's slot for it elsewhere for a while.
+        let of_libc = libc::getuid as *const () as usize;
         let refused = install(of_libc).expect_err("the C library calls no ioctl of others");
         assert!(
             refused.0.contains("neither drmIoctl nor ioctl"),
