@@ -12,7 +12,7 @@ use panvk_sparse::drm::Tally;
 use panvk_sparse::drm::probe::Capabilities;
 use panvk_sparse::lower::{Costs, Strategy, Work};
 use panvk_sparse::uapi::{BO_NO_MMAP, IOCTL_VM_BIND, ioctl_nr};
-use panvk_sparse::units::{BoRef, SZ_4K, Va};
+use panvk_sparse::units::{SZ_4K, Va};
 use panvk_sparse::vm::{Initial, SparseVm, VmError};
 use serde::Serialize;
 use vpanthor::VmStats;
@@ -144,8 +144,12 @@ impl Subject<'_> {
         };
         let mut vm = SparseVm::new(vm, backing);
         let reference = memory.as_ref().map(|bo| vm.memory(bo.handle()));
+        let mut populate = |target| populate(&mut vm, target).map_err(|error| failed(&error));
         if let Some(memory) = reference {
-            populate(&mut vm, memory).map_err(|error| failed(&error))?;
+            populate(Target::memory(memory, 0))?;
+        }
+        if self.kernel.is_node() {
+            populate(Target::Null)?;
         }
         // What a range starts with is a call of the scenario, which is measured.
         // As a driver that chooses the addresses does.
@@ -229,15 +233,15 @@ pub fn in_vm_bind(tally: &Tally) -> u64 {
         .unwrap_or(0)
 }
 
-/// Maps a page of the memory and unmaps it. A real kernel allocates all of a buffer object, page by page, when
+/// Maps a page of the memory, or of the dummy, and unmaps it. A real kernel allocates all of a buffer object, page by page, when
 /// something of it is mapped for the first time; that is not what binding costs.
-fn populate(vm: &mut SparseVm, memory: BoRef) -> Result<(), VmError> {
+fn populate(vm: &mut SparseVm, target: Target) -> Result<(), VmError> {
     let page = SparseRange::new(BUFFER, SZ_4K, SZ_4K);
     vm.add_range(page, Initial::Unknown)?;
     vm.bind_now(&[Request {
         va: page.va,
         len: page.len,
-        target: Target::memory(memory, 0),
+        target,
     }])?;
     vm.remove_range(page.va)
 }

@@ -119,6 +119,10 @@ fn costs_are_measured_by_thirty_binds_or_more_and_nothing_is_left_on_the_node() 
             (&763.into(), &763.into())
         );
         assert!(ours["entries"].as_u64() <= ascending["entries"].as_u64());
+        assert_eq!(
+            one("763 pieces of 64 KiB, bound, as panvk does")["ops"],
+            763
+        );
         let unbound = one("96 MiB unbound, new");
         let ops = if flavour == Flavour::V1_5 { 48 } else { 1 };
         assert_eq!(unbound["ops"], ops, "{flavour}");
