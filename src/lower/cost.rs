@@ -81,8 +81,8 @@ impl Costs {
         entry: 1_600,
         large_entry: 10_000,
         table: 400_000,
-        async_ioctl: 29_000_000,
-        async_op: 1_100_000,
+        async_ioctl: 20_000_000,
+        async_op: 1_000_000,
     };
 
     /// The time that the work takes.

@@ -119,7 +119,8 @@ unsafe impl Sync for Hook {}
 /// Functions that the base driver calls, and the one below each.
 macro_rules! hooks {
     ($($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $body:expr;)*) => {
-        const HOOKS: &[Hook] = &[$(Hook {
+        // Not a constant: before Rust 1.86 no constant could refer to what changes.
+        static HOOKS: &[Hook] = &[$(Hook {
             name: match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
                 Ok(name) => name,
                 Err(_) => c"",
