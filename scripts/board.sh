@@ -55,14 +55,8 @@ while [ $# -gt 0 ]; do
     *) break ;;
   esac
 done
-[ $# -gt 0 ] || fail 2 "a command is wanted: build, run, where, test or clean (see --help)"
-command=$1
+take_command "$@"
 shift
-case $command in
-  run) [ $# -gt 0 ] || fail 2 "run wants a program (see --help)" ;;
-  build | where | test | clean) [ $# = 0 ] || fail 2 "$command takes no argument $1 (see --help)" ;;
-  *) fail 2 "unknown command $command; there are build, run, where, test and clean (see --help)" ;;
-esac
 [ -z "$alone" ] || [ "$command" = run ] || fail 2 "--alone goes with run (see --help)"
 
 readonly target=aarch64-unknown-linux-gnu

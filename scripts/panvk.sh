@@ -52,14 +52,8 @@ while [ $# -gt 0 ]; do
     *) break ;;
   esac
 done
-[ $# -gt 0 ] || fail 2 "a command is wanted: build, run, where, test or clean (see --help)"
-command=$1
+take_command "$@"
 shift
-case $command in
-  run) [ $# -gt 0 ] || fail 2 "run wants a program (see --help)" ;;
-  build | where | test | clean) [ $# = 0 ] || fail 2 "$command takes no argument $1 (see --help)" ;;
-  *) fail 2 "unknown command $command; there are build, run, where, test and clean (see --help)" ;;
-esac
 
 readonly OPTIONS=(-Dbuildtype=release -Db_ndebug=true -Dvulkan-drivers=panfrost -Dgallium-drivers= "-Dplatforms=x11,wayland"
   -Dopengl=false -Dgles1=disabled -Dgles2=disabled -Degl=disabled -Dglx=disabled -Dgbm=disabled -Dglvnd=disabled
