@@ -14,7 +14,7 @@ library there; and removes them again. The packages are in target/deb/ afterward
   --mirror URL   a mirror of Debian [default: the one that this machine's apt uses for Debian]
 
 It wants root (debootstrap, chroot), debootstrap, git, and a cargo of 1.85 or later, which downloads the crates. It compiles
-everything once more, and takes some GB of disk in ${TMPDIR:-/tmp}, which are free again at the end.
+everything once more. ${TMPDIR:-/tmp} has to have 3 GB free: the chroot of the build alone takes 2.5 GB. All of it is gone at the end.
 
 Exit status: 0 all of that went well, 1 it did not, 2 the arguments were not understood.
 USAGE
