@@ -24,11 +24,25 @@ pub struct Position {
 /// # Invariants
 /// Spans ascend and are disjoint. No block is empty or has more than `MOST` of them; `firsts[i]` is the first address
 /// of `blocks[i]`; `len` counts all.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Spans<T> {
     firsts: Vec<u64>,
     blocks: Vec<Box<Block<T>>>,
     len: usize,
+    /// Blocks that were in use and are free, up to [`MOST_SPARE`]: a list that shrinks and grows again, as with binds and
+    /// unbinds of one buffer in turn, needs no memory from the system.
+    spare: Vec<Box<Block<T>>>,
+}
+
+impl<T: Clone> Clone for Spans<T> {
+    fn clone(&self) -> Self {
+        Spans {
+            firsts: self.firsts.clone(),
+            blocks: self.blocks.clone(),
+            len: self.len,
+            spare: Vec::new(),
+        }
+    }
 }
 
 /// Spans in a row: the first `len` of `spans`, and in `ends` the addresses that they end with. What is behind has no
@@ -94,6 +108,8 @@ impl<T: Span> Block<T> {
 
 /// Spans of a block at most.
 const MOST: usize = 32;
+/// Free blocks that are kept: those of a plan of 16,384 pieces, and 1.7 MiB of a [shadow](crate::bind::Shadow).
+const MOST_SPARE: usize = 1024;
 /// Spans that a change puts at once, at most: a range, and what is left of others before and behind it.
 const ROOM: usize = 3;
 /// Spans of two neighbouring blocks that become one when one of them has shrunk.
@@ -105,6 +121,7 @@ impl<T> Default for Spans<T> {
             firsts: Vec::new(),
             blocks: Vec::new(),
             len: 0,
+            spare: Vec::new(),
         }
     }
 }
@@ -126,6 +143,27 @@ impl<T: Span> Spans<T> {
             // Not full, so that there is room.
             Some(last) if last.len < MOST * 3 / 4 => last.put(last.len, 0, &[span]),
             _ => self.insert_block(self.blocks.len(), &[span]),
+        }
+    }
+
+    /// An empty list that gets the free blocks of this one.
+    pub fn successor(&mut self) -> Self {
+        Spans {
+            spare: std::mem::take(&mut self.spare),
+            ..Self::default()
+        }
+    }
+
+    /// Takes over the blocks of `predecessor`, as free ones.
+    pub fn recycle(&mut self, mut predecessor: Self) {
+        predecessor.blocks.truncate(MOST_SPARE - self.spare.len());
+        self.spare.append(&mut predecessor.blocks);
+    }
+
+    /// Keeps a block that is not in use any more, unless there are many.
+    fn free(&mut self, block: Box<Block<T>>) {
+        if self.spare.len() < MOST_SPARE {
+            self.spare.push(block);
         }
     }
 
@@ -244,7 +282,8 @@ impl<T: Span> Spans<T> {
         }
         let block = &mut self.blocks[b];
         if block.len == 0 {
-            self.blocks.remove(b);
+            let empty = self.blocks.remove(b);
+            self.free(empty);
             self.firsts.remove(b);
             return;
         }
@@ -261,7 +300,15 @@ impl<T: Span> Spans<T> {
 
     /// Makes a block `b` of these spans, unless there are none.
     fn insert_block(&mut self, b: usize, spans: &[T]) {
-        if let Some(block) = Block::new(spans) {
+        if spans.is_empty() {
+            return;
+        }
+        let spare = self.spare.pop().map(|mut block| {
+            block.len = 0;
+            block.put(0, 0, spans);
+            block
+        });
+        if let Some(block) = spare.or_else(|| Block::new(spans)) {
             self.firsts.insert(b, block.first());
             self.blocks.insert(b, block);
         }
@@ -276,7 +323,8 @@ impl<T: Span> Spans<T> {
         };
         if block.len + next.len <= FEW {
             block.put(block.len, 0, next.spans());
-            self.blocks.remove(b + 1);
+            let joined = self.blocks.remove(b + 1);
+            self.free(joined);
             self.firsts.remove(b + 1);
         }
     }
@@ -293,7 +341,8 @@ impl<T: Span> Spans<T> {
             count -= block.len;
             whole += 1;
         }
-        self.blocks.drain(b + 1..whole);
+        let gone = self.blocks.drain(b + 1..whole);
+        self.spare.extend(gone.take(MOST_SPARE - self.spare.len()));
         self.firsts.drain(b + 1..whole);
     }
 }
@@ -338,12 +387,44 @@ mod tests {
         let all: Vec<_> = spans.iter_from(Position::default()).copied().collect();
         assert_eq!(all, model);
         assert_eq!(spans.count(), model.len());
+        assert!(spans.spare.len() <= MOST_SPARE);
         for (block, &first) in spans.blocks.iter().zip(&spans.firsts) {
             assert!(block.len > 0 && block.len <= MOST);
             assert_eq!(block.first(), first);
             let ends: Vec<_> = block.spans().iter().map(|span| span.1).collect();
             assert_eq!(block.ends[..block.len], ends);
         }
+    }
+
+    #[test]
+    fn the_memory_of_what_has_gone_is_used_again_up_to_a_limit() {
+        let few: Vec<_> = (0..1000).map(|i| (2 * i, 2 * i + 1)).collect();
+        let mut spans = Spans::from_sorted(&few);
+        let blocks = spans.blocks.len();
+        spans.replace(Position::default(), few.len(), &[]);
+        // One of them was emptied, the others went as a whole.
+        assert_eq!(spans.spare.len(), blocks);
+        few.iter().for_each(|&span| spans.push(span));
+        check(&spans, &few);
+        assert_eq!(spans.spare.len(), 0);
+        let mut next = spans.successor();
+        next.recycle(spans);
+        assert_eq!((next.count(), next.spare.len()), (0, blocks));
+        assert_eq!(next.clone().spare.len(), 0);
+
+        let many: Vec<_> = (0..100_000).map(|i| (2 * i, 2 * i + 1)).collect();
+        let mut spans = Spans::from_sorted(&many);
+        assert!(spans.blocks.len() > MOST_SPARE);
+        let mut next = spans.successor();
+        next.recycle(spans);
+        check(&next, &[]);
+        let mut spans = Spans::from_sorted(&many);
+        spans.replace(Position::default(), many.len(), &[]);
+        check(&spans, &[]);
+        assert_eq!(
+            (next.spare.len(), spans.spare.len()),
+            (MOST_SPARE, MOST_SPARE)
+        );
     }
 
     proptest! {

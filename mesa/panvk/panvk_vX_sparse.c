@@ -56,6 +56,16 @@ struct sparse_device {
    /* Signalled after all binds so far, whenever a queue is waited for. */
    struct vk_sync *bound;
    bool has_bound;
+   /* Of the latest call, for the next. NULL: there is none, or a call uses it. */
+   struct bind_array *spare;
+};
+
+/* Memory for the binds of a call. Larger ones are not kept, which are 3.5 MiB. */
+#define MOST_KEPT 65536u
+
+struct bind_array {
+   uint32_t capacity;
+   struct pvs_bind binds[];
 };
 
 /* Guards the two lists, not what is in them. */
@@ -496,6 +506,27 @@ submit_empty(struct sparse_device *sd, struct vk_queue *queue, struct vk_queue_s
    return result;
 }
 
+static struct bind_array *
+take_array(struct sparse_device *sd, uint32_t count)
+{
+   struct bind_array *array = p_atomic_xchg(&sd->spare, NULL);
+   if (array && array->capacity >= count)
+      return array;
+   free(array);
+   array = malloc(sizeof(*array) + sizeof(array->binds[0]) * count);
+   if (array)
+      array->capacity = count;
+   return array;
+}
+
+static void
+keep_array(struct sparse_device *sd, struct bind_array *array)
+{
+   if (array && array->capacity <= MOST_KEPT)
+      array = p_atomic_xchg(&sd->spare, array);
+   free(array);
+}
+
 static VkResult
 submit_binds(struct sparse_device *sd, struct vk_queue *queue, struct vk_queue_submit *submit)
 {
@@ -513,10 +544,10 @@ submit_binds(struct sparse_device *sd, struct vk_queue *queue, struct vk_queue_s
    }
 
    struct pvs_sync *syncs = malloc(sizeof(*syncs) * MAX2(sync_count, 1));
-   struct pvs_bind *binds = malloc(sizeof(*binds) * MAX2(count, 1));
-   if (!syncs || !binds) {
+   struct bind_array *array = take_array(sd, count);
+   if (!syncs || !array) {
       free(syncs);
-      free(binds);
+      keep_array(sd, array);
       return panvk_error(dev, VK_ERROR_OUT_OF_HOST_MEMORY);
    }
 
@@ -526,7 +557,7 @@ submit_binds(struct sparse_device *sd, struct vk_queue *queue, struct vk_queue_s
    for (uint32_t i = 0; i < submit->signal_count; i++)
       signals[i] = to_pvs_sync(submit->signals[i].sync, submit->signals[i].signal_value);
 
-   struct pvs_bind *bind = binds;
+   struct pvs_bind *bind = array->binds;
    for (uint32_t i = 0; i < submit->buffer_bind_count; i++) {
       VK_FROM_HANDLE(panvk_buffer, buffer, submit->buffer_binds[i].buffer);
       bind = fill_binds(bind, buffer->dev_addr, submit->buffer_binds[i].bindCount, submit->buffer_binds[i].pBinds);
@@ -545,15 +576,15 @@ submit_binds(struct sparse_device *sd, struct vk_queue *queue, struct vk_queue_s
    const struct pvs_batch batch = {
       .waits = syncs,
       .signals = signals,
-      .binds = binds,
+      .binds = array->binds,
       .wait_count = submit->wait_count,
       .signal_count = submit->signal_count,
-      .bind_count = bind - binds,
+      .bind_count = bind - array->binds,
    };
    p_atomic_set(&sd->has_bound, true);
    const int ret = pvs_bind(sd->vm, &batch, 1);
    free(syncs);
-   free(binds);
+   keep_array(sd, array);
    return to_result(dev, ret);
 }
 
@@ -619,6 +650,7 @@ sparse_device_destroy(struct panvk_device *dev, struct sparse_device *sd)
    pvs_vm_destroy(sd->vm);
    if (sd->bound)
       vk_sync_destroy(&dev->vk, sd->bound);
+   free(sd->spare);
    free(sd);
 }
 

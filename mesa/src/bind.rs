@@ -67,9 +67,7 @@ impl Scratch {
                 unordered: false,
             })
             .collect();
-        let bound = vm.bind(&batches)?;
-        vm.keep(bound.changes);
-        Ok(())
+        Ok(vm.bind_for_good(&batches)?)
     }
 
     /// # Safety

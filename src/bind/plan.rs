@@ -3,6 +3,7 @@
 use super::order::Order;
 use super::sweep::Sweep;
 use super::{Cursor, Request, Run, Shadow};
+use crate::spans::Position;
 use crate::units::Va;
 
 /// Makes plans. Holds buffers that the next plan uses again, and no state.
@@ -21,6 +22,7 @@ pub struct Planner {
     sweep: Sweep,
     contributed: Vec<bool>,
     after_named_gap: Vec<usize>,
+    near: Position,
 }
 
 /// What a plan had to leave out.
@@ -51,19 +53,39 @@ impl Planner {
         let count = requests.len();
         let mut tally = Unique { contributed: 0 };
         let mut plan = Plan::new(runs, &mut self.after_named_gap);
+        if let [only] = requests {
+            // Most calls have one request, which needs no walk.
+            let end = only.va.0.checked_add(only.len);
+            if only.len > 0 && end.is_some() {
+                let mut cursor = shadow.cursor_from(self.near);
+                let group = Run {
+                    va: only.va,
+                    len: only.len,
+                    target: only.target,
+                };
+                flush(group, 0..1, &|_| *only, &mut cursor, &mut plan, &mut tally);
+                self.near = cursor.place();
+                return PlanStats {
+                    elided: 1 - tally.contributed,
+                };
+            }
+        }
         let sorted = requests.iter().copied();
-        if walk(sorted, |i| requests[i], shadow, &mut plan, &mut tally).is_err() {
+        let mut walked = walk(sorted, |i| requests[i], shadow, &mut plan, &mut tally);
+        if walked.is_err() {
             plan.clear();
             tally = Unique { contributed: 0 };
             self.order.sort(requests);
             let order = &self.order;
             let in_order = |i| requests[order.index(i)];
             let gathered = order.gather(requests);
-            if walk(gathered, in_order, shadow, &mut plan, &mut tally).is_err() {
+            walked = walk(gathered, in_order, shadow, &mut plan, &mut tally);
+            if walked.is_err() {
                 runs.truncate(base);
                 return self.plan_overlapping(requests, shadow, runs);
             }
         }
+        self.near = walked.unwrap_or_default();
         PlanStats {
             elided: count as u64 - tally.contributed,
         }
@@ -88,7 +110,8 @@ impl Planner {
         };
         let mut plan = Plan::new(runs, &mut self.after_named_gap);
         let sorted = requests.iter().copied();
-        if walk(sorted, |i| requests[i], shadow, &mut plan, &mut tally).is_err() {
+        let mut walked = walk(sorted, |i| requests[i], shadow, &mut plan, &mut tally);
+        if walked.is_err() {
             plan.clear();
             self.order.sort(requests);
             let order = &self.order;
@@ -99,11 +122,13 @@ impl Planner {
             };
             let in_order = |i| requests[order.index(i)];
             let gathered = order.gather(requests);
-            if walk(gathered, in_order, shadow, &mut plan, &mut tally).is_err() {
+            walked = walk(gathered, in_order, shadow, &mut plan, &mut tally);
+            if walked.is_err() {
                 runs.truncate(base);
                 self.plan_overlapping(requests, shadow, runs);
             }
         }
+        self.near = walked.unwrap_or_default();
         &self.contributed
     }
 
@@ -111,6 +136,11 @@ impl Planner {
     /// every byte between such a run and the one before it, and all of these bytes have the wanted mapping already.
     pub(crate) fn after_named_gap(&self) -> &[usize] {
         &self.after_named_gap
+    }
+
+    /// A place in the shadow of the latest plan: near the last of its runs, or any.
+    pub(crate) fn near(&self) -> Position {
+        self.near
     }
 
     /// With `self.order` made already.
@@ -175,7 +205,7 @@ impl<'a> Plan<'a> {
 /// The requests are not sorted, not disjoint, or one is empty or reaches beyond 2^64.
 struct OutOfOrder;
 
-/// Walks over the requests once, in the order of their addresses, and appends the runs.
+/// Walks over the requests once, in the order of their addresses, and appends the runs. Gives a place in the shadow near the last.
 ///
 /// Requests that continue each other are one *group*: one range with one target. The walk lets a group grow as long as the
 /// next request continues it. When a request does not, the group is complete, and [`flush`] appends what of it the shadow
@@ -189,7 +219,7 @@ fn walk(
     shadow: &Shadow,
     plan: &mut Plan<'_>,
     tally: &mut impl Tally,
-) -> Result<(), OutOfOrder> {
+) -> Result<Position, OutOfOrder> {
     let mut cursor = shadow.cursor();
     // The group that grows, and the requests that it consists of. It starts empty, and an empty group is never continued.
     let mut group = Run {
@@ -219,7 +249,9 @@ fn walk(
         }
         // 3. Any other one ends the group, and so does the end of all requests.
         flush(group, members.clone(), &request, &mut cursor, plan, tally);
-        let Some(next) = next else { return Ok(()) };
+        let Some(next) = next else {
+            return Ok(cursor.place());
+        };
         // 4. It begins the next group.
         group = Run {
             va: next.va,

@@ -75,18 +75,23 @@ impl Shadow {
     /// One run costs O(log n) of n extents, and as much for each extent that it replaces; many runs cost
     /// O(n + runs).
     pub fn apply(&mut self, runs: &[Run]) {
-        self.apply_telling(runs, &mut |_| {});
+        self.apply_telling(runs, Position::default(), &mut |_| {});
     }
 
-    /// [`Shadow::apply`]. Tells what each byte of the runs was before, ascending.
+    /// [`Shadow::apply`]. Tells what each byte of the runs was before, ascending. `near`, a place near the first run, only
+    /// saves time.
     #[inline]
-    pub(super) fn apply_telling(&mut self, runs: &[Run], was: &mut impl FnMut(Was)) {
+    pub(super) fn apply_telling(
+        &mut self,
+        runs: &[Run],
+        mut near: Position,
+        was: &mut impl FnMut(Was),
+    ) {
         if runs.len() >= BULK && runs.len().saturating_mul(CHANGE_TO_REBUILD) > self.extents.count()
         {
             self.rebuild_with(runs, was);
             return;
         }
-        let mut near = Position::default();
         for run in runs {
             near = self.put(run.va.0, run.end().0, Some(run.target), near, was);
         }
@@ -110,9 +115,14 @@ impl Shadow {
 
     /// A cursor that stands before everything.
     pub(crate) fn cursor(&self) -> Cursor<'_> {
+        self.cursor_from(Position::default())
+    }
+
+    /// As [`Shadow::cursor`]. `near`, a place near the first one that is sought, only saves time.
+    pub(crate) fn cursor_from(&self, near: Position) -> Cursor<'_> {
         Cursor {
             extents: &self.extents,
-            place: Position::default(),
+            place: near,
             current: None,
             placed: false,
         }
@@ -195,9 +205,11 @@ impl Shadow {
             target: Target::Null,
         }; 3];
         let mut pieces = 0;
-        for piece in [head, new, tail].into_iter().flatten() {
-            with[pieces] = piece;
-            pieces += 1;
+        for piece in [&head, &new, &tail] {
+            if let Some(piece) = piece {
+                with[pieces] = *piece;
+                pieces += 1;
+            }
         }
         self.extents.replace(first, count, &with[..pieces]);
         first
@@ -205,30 +217,34 @@ impl Shadow {
 
     /// [`Shadow::apply`] by merging the two lists.
     fn rebuild_with(&mut self, runs: &[Run], was: &mut impl FnMut(Was)) {
-        let old = std::mem::take(&mut self.extents);
-        let mut merged = Merged::default();
-        let mut old = old.iter_from(Position::default()).copied();
+        let mut before = std::mem::take(&mut self.extents);
+        let mut merged = Merged {
+            extents: before.successor(),
+            last: None,
+        };
+        let mut old = before.iter_from(Position::default()).copied();
         let mut rest = old.next();
         for run in runs {
-            let mut before = Before::new(run.va, run.end(), was);
+            let mut tell = Before::new(run.va, run.end(), was);
             while let Some(extent) = rest {
                 if let Some(below) = extent.clipped(Va(0), run.va) {
                     merged.push(below);
                 }
-                before.tell(&extent);
+                tell.tell(&extent);
                 rest = extent.clipped(run.end(), extent.end());
                 if rest.is_some() {
                     break;
                 }
                 rest = old.next();
             }
-            before.tell_hole(run.end());
+            tell.tell_hole(run.end());
             merged.push(*run);
         }
         for extent in rest.into_iter().chain(old) {
             merged.push(extent);
         }
         self.extents = merged.finish();
+        self.extents.recycle(before);
     }
 }
 
@@ -281,7 +297,6 @@ fn joined(run: &Run, next: &Run) -> Run {
 }
 
 /// Extents that grow at their end.
-#[derive(Default)]
 struct Merged {
     extents: Spans<Run>,
     /// The next one may continue it.
@@ -329,6 +344,11 @@ pub(crate) struct Cursor<'a> {
 const STEPS: usize = 4;
 
 impl<'a> Cursor<'a> {
+    /// Where it stands.
+    pub fn place(&self) -> Position {
+        self.place
+    }
+
     /// The first extent that ends after `va`. No call may ask for a smaller address than the call before.
     #[inline]
     pub fn seek(&mut self, va: Va) -> Option<&'a Run> {

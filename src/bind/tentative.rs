@@ -1,6 +1,7 @@
 //! A shadow on trial, for a call of several batches.
 
 use super::{Run, Shadow};
+use crate::spans::Position;
 use crate::units::Va;
 
 /// A [`Shadow`] with changes that may yet be taken back.
@@ -45,9 +46,14 @@ impl<'a> Tentative<'a> {
 
     /// [`Shadow::apply`], until further notice.
     pub fn apply(&mut self, runs: &[Run]) {
+        self.apply_near(runs, Position::default());
+    }
+
+    /// [`Tentative::apply`]. `near`, a place near the first run, only saves time.
+    pub(crate) fn apply_near(&mut self, runs: &[Run], near: Position) {
         let was = &mut self.was;
         self.shadow
-            .apply_telling(runs, &mut |change| record(was, change));
+            .apply_telling(runs, near, &mut |change| record(was, change));
     }
 
     /// [`Shadow::forget`], until further notice.
@@ -78,6 +84,9 @@ fn record(changes: &mut Vec<Was>, change: Was) {
 
 impl Drop for Tentative<'_> {
     fn drop(&mut self) {
+        if self.was.is_empty() {
+            return;
+        }
         let mut ascending: Vec<Run> = Vec::new();
         // From the youngest change to the oldest. What came of one `apply` is ascending; taken together it
         // goes back in one piece.

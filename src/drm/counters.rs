@@ -4,8 +4,8 @@ use crate::lower::OpCounts;
 use crate::uapi::{self, ioctl_nr};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Counts of one open device, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,7 +85,8 @@ impl Tally {
         self.0.snapshot()
     }
 
-    /// Nanoseconds spent in calls so far, by ioctl number, those that failed included.
+    /// Nanoseconds spent in calls, by ioctl number, those that failed included: in what opened the device, and in all since the
+    /// first [`Device::tally`](super::Device::tally).
     pub fn nanoseconds(&self) -> BTreeMap<u8, u64> {
         self.0.nanoseconds()
     }
@@ -96,6 +97,8 @@ impl Tally {
 pub(super) struct AtomicCounters {
     ioctls: [AtomicU64; 256],
     nanoseconds: [AtomicU64; 256],
+    /// Whether calls are timed. Looking at the clock twice costs a short call a few percent.
+    timed: AtomicBool,
     vm_bind_ops: AtomicU64,
     map_ops: AtomicU64,
     null_ops: AtomicU64,
@@ -109,6 +112,7 @@ impl AtomicCounters {
         AtomicCounters {
             ioctls: std::array::from_fn(|_| AtomicU64::new(0)),
             nanoseconds: std::array::from_fn(|_| AtomicU64::new(0)),
+            timed: AtomicBool::new(true),
             vm_bind_ops: AtomicU64::new(0),
             map_ops: AtomicU64::new(0),
             null_ops: AtomicU64::new(0),
@@ -121,6 +125,16 @@ impl AtomicCounters {
     /// One call, whatever becomes of it.
     pub fn count_ioctl(&self, code: u32) {
         self.ioctls[usize::from(ioctl_nr(code))].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// From now on calls are timed, or not.
+    pub fn set_timed(&self, timed: bool) {
+        self.timed.store(timed, Ordering::Relaxed);
+    }
+
+    /// When a call begins that is to be timed.
+    pub fn begin(&self) -> Option<Instant> {
+        self.timed.load(Ordering::Relaxed).then(Instant::now)
     }
 
     /// How long one call took, however it ended.
@@ -138,7 +152,9 @@ impl AtomicCounters {
             (&self.unmap_ops, kinds.unmap),
             (&self.sync_ops, kinds.sync),
         ] {
-            counter.fetch_add(count, Ordering::Relaxed);
+            if count > 0 {
+                counter.fetch_add(count, Ordering::Relaxed);
+            }
         }
     }
 

@@ -14,7 +14,6 @@ use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What a kernel without MMU_INFO maps: 4 KiB and 2 MiB, a bit for each size.
 pub(super) const DEFAULT_PAGE_SIZES: u64 = SZ_4K | SZ_2M;
@@ -94,6 +93,7 @@ impl Device {
             });
         }
         inner.version = (major, minor);
+        inner.counters.0.set_timed(false);
         Ok(Device {
             inner: Arc::new(inner),
         })
@@ -190,8 +190,9 @@ impl Device {
         self.inner.counters.counters()
     }
 
-    /// The counts, to be read also when the device is closed.
+    /// The counts, to be read also when the device is closed. From now on calls are timed, too.
     pub fn tally(&self) -> Tally {
+        self.counting().set_timed(true);
         self.inner.counters.clone()
     }
 
@@ -238,11 +239,13 @@ impl Inner {
         debug_assert_eq!(uapi::ioctl_size(request), size_of::<T>());
         let counters = &self.counters.0;
         counters.count_ioctl(request);
-        let begin = Instant::now();
+        let begin = counters.begin();
         let result =
             self.transport
                 .ioctl(request, Buffer::write(std::slice::from_mut(arg)), buffers);
-        counters.count_time(request, begin.elapsed());
+        if let Some(begin) = begin {
+            counters.count_time(request, begin.elapsed());
+        }
         result
     }
 

@@ -119,6 +119,15 @@ impl<'a> Call<'a> {
     /// Gives the positions of its operations among all of the call's.
     pub fn batch(&mut self, batch: &PlannedBatch<'_>, shadow: &Shadow) -> Range<usize> {
         let first = self.sink.len();
+        if let [run] = batch.runs {
+            if let Some(op) = map_memory(run).filter(|_| run.len > 0) {
+                // One mapping of memory is one operation, with nothing to join or to put in order.
+                self.sink.push(op, Kind::Map);
+                self.sink.attach(first, batch.waits);
+                self.sink.attach(first, batch.signals);
+                return first..first + 1;
+            }
+        }
         let mut after_named_gap = batch.after_named_gap.iter().peekable();
         let runs = batch.runs.iter().enumerate();
         let mut runs = runs.filter(|(_, run)| run.len > 0);
@@ -173,13 +182,9 @@ impl<'a> Call<'a> {
 
     #[inline(always)]
     fn lower(&mut self, run: &Run, ground: &mut Ground<'_>) {
-        match run.target {
-            Target::Memory { bo, offset, flags } => {
-                let mut op = map(run, bo.handle.0, offset);
-                op.flags |= flag_bits(flags);
-                self.push(op, 0, Kind::Map, ground);
-            }
-            Target::Null => self.lower_null(run, ground),
+        match map_memory(run) {
+            Some(op) => self.push(op, 0, Kind::Map, ground),
+            None => self.lower_null(run, ground),
         }
     }
 
@@ -346,6 +351,17 @@ fn map(run: &Run, bo_handle: u32, bo_offset: u64) -> VmBindOp {
         size: run.len,
         syncs: ObjArray::default(),
     }
+}
+
+/// The operation of a run that is not null.
+#[inline]
+fn map_memory(run: &Run) -> Option<VmBindOp> {
+    let Target::Memory { bo, offset, flags } = run.target else {
+        return None;
+    };
+    let mut op = map(run, bo.handle.0, offset);
+    op.flags |= flag_bits(flags);
+    Some(op)
 }
 
 /// A map of the dummy that is given its size later.

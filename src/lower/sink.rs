@@ -11,7 +11,10 @@ use crate::uapi::{ObjArray, SyncOp, VmBindOp, VmBindOpRepeat};
 #[derive(Debug)]
 pub(super) struct Sink {
     max_ops: usize,
+    /// Those of this call, and behind them empty ones of earlier calls, for their buffers.
     ioctls: Vec<Ops>,
+    /// How many are of this call.
+    used: usize,
     spare_plain: Vec<Vec<VmBindOp>>,
     spare_repeat: Vec<Vec<VmBindOpRepeat>>,
 }
@@ -30,6 +33,7 @@ impl Sink {
         Sink {
             max_ops: max_ops.max(1),
             ioctls: Vec::new(),
+            used: 0,
             spare_plain: Vec::new(),
             spare_repeat: Vec::new(),
         }
@@ -38,28 +42,30 @@ impl Sink {
     /// Forgets the operations, keeps their buffers.
     pub fn clear(&mut self) {
         // In reverse, so that the first ioctl gets the first one's buffer again, which is the largest.
-        for ops in self.ioctls.drain(..).rev() {
-            match ops.array {
-                OpArray::Plain(mut list) => {
+        for ops in self.ioctls[..self.used].iter_mut().rev() {
+            match &mut ops.array {
+                OpArray::Plain(list) => list.clear(),
+                OpArray::Repeat(list) => {
                     list.clear();
-                    self.spare_plain.push(list);
-                }
-                OpArray::Repeat(mut list) => {
-                    list.clear();
-                    self.spare_repeat.push(list);
+                    self.spare_repeat.push(std::mem::take(list));
+                    ops.array = OpArray::Plain(self.spare_plain.pop().unwrap_or_default());
                 }
             }
+            ops.syncs.clear();
+            ops.attach.clear();
+            ops.counts = OpCounts::default();
         }
+        self.used = 0;
     }
 
     pub fn ioctls(&mut self) -> &mut [Ops] {
-        &mut self.ioctls
+        &mut self.ioctls[..self.used]
     }
 
     /// Number of operations in all ioctls: the position of the next one.
     pub fn len(&self) -> usize {
-        match self.ioctls.last() {
-            Some(last) => (self.ioctls.len() - 1) * self.max_ops + last.len(),
+        match self.ioctls[..self.used].last() {
+            Some(last) => (self.used - 1) * self.max_ops + last.len(),
             None => 0,
         }
     }
@@ -67,7 +73,7 @@ impl Sink {
     /// Puts the last operations, which are `group`, in the order that suits the kernel. Those that lie in two
     /// ioctls stay as they are.
     pub fn arrange(&mut self, group: Group, ground: &mut Ground<'_>) {
-        let Some(ops) = self.ioctls.last_mut().filter(|_| group.count > 1) else {
+        let Some(ops) = self.ioctls().last_mut().filter(|_| group.count > 1) else {
             return;
         };
         let end = ops.len();
@@ -121,19 +127,14 @@ impl Sink {
     /// The ioctl that takes the next operation.
     #[inline]
     fn open(&mut self) -> &mut Ops {
-        if self
-            .ioctls
-            .last()
-            .is_none_or(|ops| ops.len() >= self.max_ops)
-        {
-            let list = self.spare_plain.pop().unwrap_or_default();
-            self.ioctls.push(Ops {
-                array: OpArray::Plain(list),
-                ..Ops::default()
-            });
+        let last = self.ioctls[..self.used].last();
+        if last.is_none_or(|ops| ops.len() >= self.max_ops) {
+            if self.used == self.ioctls.len() {
+                self.ioctls.push(Ops::default());
+            }
+            self.used += 1;
         }
-        let last = self.ioctls.len() - 1;
-        &mut self.ioctls[last]
+        &mut self.ioctls[self.used - 1]
     }
 
     /// Gives the operation at `position` sync ops, after those that it has.
@@ -141,10 +142,11 @@ impl Sink {
         if syncs.is_empty() {
             return;
         }
-        let Some(ops) = self.ioctls.get_mut(position / self.max_ops) else {
+        let max_ops = self.max_ops;
+        let Some(ops) = self.ioctls().get_mut(position / max_ops) else {
             return;
         };
-        let op = position % self.max_ops;
+        let op = position % max_ops;
         let start = ops.syncs.len();
         ops.syncs.extend_from_slice(syncs);
         let end = ops.syncs.len();

@@ -86,6 +86,22 @@ impl Changes {
     }
 }
 
+/// What the latest call came to; and buffers for the next, which are as large as the largest call needed them.
+#[derive(Debug, Default)]
+pub(super) struct Latest {
+    changes: Changes,
+    /// See [`Bound::ops`].
+    ops: Vec<Range<usize>>,
+    /// See [`Bound::runs`].
+    runs: Vec<Range<usize>>,
+}
+
+/// See the fields of [`Bound`].
+struct Done {
+    elided: u64,
+    stride: usize,
+}
+
 impl SparseVm {
     /// Carries out the batches in order, asynchronously, with one VM_BIND (several beyond 65,536 operations).
     ///
@@ -95,7 +111,18 @@ impl SparseVm {
     /// [`VmError::BadRequest`], [`VmError::Refused`]: nothing of the call happens, except that beyond 65,536 operations a
     /// batch of an ioctl that the kernel took before it refused another has signalled. [`VmError::Lost`].
     pub fn bind(&mut self, batches: &[Batch<'_>]) -> Result<Bound, VmError> {
-        self.carry_out(batches, BindMode::Async)
+        let done = self.carry_out(batches, BindMode::Async)?;
+        Ok(self.bound(done))
+    }
+
+    /// As [`SparseVm::bind`], for a caller that will not take the call back: all of its memory is that of earlier calls, which
+    /// is kept in the size that the largest of them needed.
+    ///
+    /// # Errors
+    /// As for [`SparseVm::bind`].
+    pub fn bind_for_good(&mut self, batches: &[Batch<'_>]) -> Result<(), VmError> {
+        self.carry_out(batches, BindMode::Async)?;
+        Ok(())
     }
 
     /// Carries out the requests before it returns. It does not wait for what was bound asynchronously before.
@@ -107,17 +134,37 @@ impl SparseVm {
             requests,
             ..Batch::default()
         };
-        self.carry_out(&[batch], BindMode::Sync)
+        let done = self.carry_out(&[batch], BindMode::Sync)?;
+        Ok(self.bound(done))
     }
 
-    fn carry_out(&mut self, batches: &[Batch<'_>], mode: BindMode) -> Result<Bound, VmError> {
+    /// What the latest call came to.
+    fn bound(&mut self, done: Done) -> Bound {
+        let latest = std::mem::take(&mut self.latest);
+        Bound {
+            ops: latest.ops,
+            runs: latest.runs,
+            elided: done.elided,
+            stride: done.stride,
+            changes: latest.changes,
+        }
+    }
+
+    /// Leaves in [`SparseVm::latest`] what it comes to.
+    fn carry_out(&mut self, batches: &[Batch<'_>], mode: BindMode) -> Result<Done, VmError> {
         self.alive()?;
         self.check_requests(batches)?;
         let null = self.null.map();
-        let Changes { was, mut runs, .. } = std::mem::take(&mut self.spare);
+        let was = std::mem::take(&mut self.latest.changes.was);
+        let Latest {
+            changes: Changes { runs, totals, .. },
+            ops,
+            runs: batch_runs,
+        } = &mut self.latest;
         runs.clear();
-        let mut ops = Vec::with_capacity(batches.len());
-        let (mut batch_runs, mut elided) = (Vec::with_capacity(batches.len()), 0);
+        ops.clear();
+        batch_runs.clear();
+        let mut elided = 0;
 
         // Each batch is planned against what those before it leave. Dropping the trial puts the shadow back.
         let mut trial = self.shadow.tentative_with(was);
@@ -127,7 +174,7 @@ impl SparseVm {
             if batch.unordered {
                 forget(&mut trial, batch.requests);
             }
-            elided += plan(&mut self.planner, batch, trial.shadow(), &mut runs);
+            elided += plan(&mut self.planner, batch, trial.shadow(), runs);
             let planned = PlannedBatch {
                 waits: batch.waits,
                 signals: batch.signals,
@@ -135,7 +182,7 @@ impl SparseVm {
                 after_named_gap: self.planner.after_named_gap(),
             };
             ops.push(call.batch(&planned, trial.shadow()));
-            trial.apply(&runs[first..]);
+            trial.apply_near(&runs[first..], self.planner.near());
             batch_runs.push(first..runs.len());
             if batch.unordered {
                 forget(&mut trial, batch.requests);
@@ -146,6 +193,7 @@ impl SparseVm {
         for ioctl in call.finish() {
             if let Err(failure) = self.vm.bind(ioctl, mode) {
                 drop(trial);
+                let runs = std::mem::take(runs);
                 return Err(self.fail(failure, taken, &runs, mode));
             }
             stride = stride.max(ioctl.array.stride());
@@ -153,21 +201,15 @@ impl SparseVm {
         }
         // The kernel has taken all of it.
         let was = trial.commit();
-        let totals = Totals {
+        *totals = Totals {
             calls: 1,
             binds: batches.iter().map(|batch| batch.binds() as u64).sum(),
             elided,
             runs: runs.len() as u64,
         };
-        self.totals += totals;
-        let changes = Changes { was, runs, totals };
-        Ok(Bound {
-            ops,
-            runs: batch_runs,
-            elided,
-            stride,
-            changes,
-        })
+        self.totals += *totals;
+        self.latest.changes.was = was;
+        Ok(Done { elided, stride })
     }
 
     /// The kernel refused an ioctl of a call, after it had taken `taken` others: it gets back to the shadow's state.
@@ -192,8 +234,8 @@ impl SparseVm {
     /// No call will be taken back with these changes: the next call uses their buffers. Only its time goes by that, as large
     /// buffers are dear to make.
     pub fn keep(&mut self, changes: Changes) {
-        if changes.runs.capacity() > self.spare.runs.capacity() {
-            self.spare = changes;
+        if changes.runs.capacity() > self.latest.changes.runs.capacity() {
+            self.latest.changes = changes;
         }
     }
 

@@ -35,10 +35,12 @@
 mod carry_out;
 mod error;
 
+use carry_out::Latest;
 pub use carry_out::{Batch, Bound, Changes};
 pub use error::VmError;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::{AddAssign, SubAssign};
 
 use rustix::io::Errno;
@@ -60,16 +62,35 @@ pub struct SparseVm {
     ranges: Ranges,
     shadow: Shadow,
     /// How often memory of each handle was freed. A handle that is not here: never.
-    freed: HashMap<BoHandle, u32>,
+    freed: HashMap<BoHandle, u32, BuildHasherDefault<HandleHasher>>,
     planner: Planner,
     lowering: Lowering,
-    /// Buffers of an earlier call.
-    spare: Changes,
+    latest: Latest,
     /// What the kernel was asked before there was this VM: opening, probing, the dummy.
     before: Counters,
     totals: Totals,
     /// Why the VM is lost, once it is.
     lost: Option<String>,
+}
+
+/// Hashes a handle by one multiplication, as each request is looked up: the kernel chooses handles, not an adversary.
+#[derive(Debug, Default)]
+struct HandleHasher(u64);
+
+impl Hasher for HandleHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(byte.into());
+        }
+    }
+
+    fn write_u32(&mut self, handle: u32) {
+        self.0 = (self.0.rotate_left(5) ^ u64::from(handle)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 /// What was asked of a [`SparseVm`], over all its calls that succeeded and were not taken back.
@@ -124,10 +145,10 @@ impl SparseVm {
             null,
             ranges: Ranges::default(),
             shadow: Shadow::new(),
-            freed: HashMap::new(),
+            freed: HashMap::default(),
             planner: Planner::new(),
             lowering: Lowering::new().with_region_lock(region_lock),
-            spare: Changes::default(),
+            latest: Latest::default(),
             totals: Totals::default(),
             lost: None,
         }

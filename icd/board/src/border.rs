@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_uint, c_ulong, c_void};
 use std::fmt;
+use std::mem::take;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,9 +17,9 @@ use panvk_sparse::units::{BoHandle, VmId};
 use rustix::io::Errno;
 use vulkan::guard::guard;
 
-use crate::calls::{Call, flush, here};
+use crate::calls::{Call, Look, Spare, flush, here};
 use crate::held::{Held, ends};
-use crate::op::{self, is_signal};
+use crate::op::{self, Read, is_signal};
 use crate::slots::{Library, keep_loaded};
 use crate::vm::{self, BoardVm, NewVm, Wanted};
 
@@ -325,44 +326,43 @@ fn close(handle: BoHandle) {
 /// The base driver is calling VM_BIND with `bind`.
 unsafe fn vm_bind(fd: RawFd, bind: &VmBind) -> Answer {
     let is_async = bind.flags & VM_BIND_ASYNC != 0;
-    // SAFETY: the caller's promise.
-    let ops = unsafe { op::read(bind) };
-    if let Some(answer) = here(|here| match &mut here.call {
-        Some(Call::Look(look)) => {
-            let Some(ops) = &ops else {
-                look.is_strange = true;
-                return Some(Answer::Pass);
-            };
-            let seen = if is_async {
-                &mut look.later
-            } else {
-                &mut look.now
-            };
-            seen.extend(ops.iter().map(|(op, _)| *op));
-            let alone = ops.iter().all(|(_, syncs)| syncs.is_empty());
-            Some(if is_async && alone && look.keeps {
-                Answer::Own(Ok(()))
-            } else {
-                Answer::Pass
-            })
-        }
-        _ => None,
-    })
-    .flatten()
-    {
-        return answer;
-    }
-    let Some(vm) = vm::find(fd, VmId(bind.vm_id)) else {
+    let id = VmId(bind.vm_id);
+    let begin = here(|here| match &mut here.call {
+        // SAFETY: the caller's promise.
+        Some(Call::Look(look)) => Err(note_bind(look, is_async, unsafe {
+            op::read(bind, Vec::new())
+        })),
+        Some(Call::Bind(of)) => Ok((Some(of.vm), take(&mut here.spare))),
+        _ => Ok((None, take(&mut here.spare))),
+    });
+    let (lent, spare) = match begin {
+        Some(Err(answer)) => return answer,
+        Some(Ok(begin)) => begin,
+        None => Default::default(),
+    };
+    // SAFETY: the call that this thread is in lends its VM until it is over.
+    let lent = lent.and_then(|vm| unsafe { vm.as_ref() });
+    let lent = lent.filter(|vm| vm.is(fd, id));
+    let found = match lent {
+        None => vm::find(fd, id),
+        Some(_) => None,
+    };
+    let Some(vm) = lent.or(found.as_ref()) else {
         return Answer::Pass;
     };
+    let mut spare = spare.unwrap_or_default();
+    // SAFETY: the caller's promise.
+    let ops = unsafe { op::read(bind, take(&mut spare.ops)) };
     if is_async {
         if vm.is_given_up() {
             return Answer::Own(Err(Errno::IO));
         }
-        vm.count_asked(bind.ops.count);
     }
     let Some(ops) = ops else {
         hand_over();
+        if is_async {
+            vm.count_asked((1, bind.ops.count.into()));
+        }
         vm.passes_unread(bind.ops.count);
         return Answer::Pass;
     };
@@ -370,7 +370,7 @@ unsafe fn vm_bind(fd: RawFd, bind: &VmBind) -> Answer {
     if !is_async {
         hand_over();
         let creates = here(|here| match &mut here.call {
-            Some(Call::Create { vm: of, maps }) if Arc::ptr_eq(of, &vm) => {
+            Some(Call::Create { vm: of, maps }) if Arc::ptr_eq(of, vm) => {
                 let all_null = plain().all(|op| vm.target(&op) == Some(Wanted::Null));
                 if all_null {
                     maps.extend(plain());
@@ -388,14 +388,35 @@ unsafe fn vm_bind(fd: RawFd, bind: &VmBind) -> Answer {
     let is_map_or_sync = |op: &op::Op| op.kind == op::Kind::SyncOnly || vm.target(op).is_some();
     if !plain().all(|op| is_map_or_sync(&op)) {
         hand_over();
+        vm.count_asked((1, bind.ops.count.into()));
         vm.passes(&plain().collect::<Vec<_>>(), true);
         return Answer::Pass;
     }
-    Answer::Own(hold(&vm, &ops))
+    Answer::Own(hold(vm, ops, spare))
+}
+
+/// Notes a VM_BIND, whose operations are known or not.
+fn note_bind(look: &mut Look, is_async: bool, ops: Option<Read<'_>>) -> Answer {
+    let Some(ops) = ops else {
+        look.is_strange = true;
+        return Answer::Pass;
+    };
+    let seen = if is_async {
+        &mut look.later
+    } else {
+        &mut look.now
+    };
+    seen.extend(ops.iter().map(|(op, _)| *op));
+    let alone = ops.iter().all(|(_, syncs)| syncs.is_empty());
+    if is_async && alone && look.keeps {
+        Answer::Own(Ok(()))
+    } else {
+        Answer::Pass
+    }
 }
 
 /// Holds asynchronous operations, or carries them out with all that is held where they are the last of it.
-fn hold(vm: &Arc<BoardVm>, ops: &[(op::Op, &[SyncOp])]) -> Result<(), Errno> {
+fn hold(vm: &Arc<BoardVm>, ops: Read<'_>, mut spare: Box<Spare>) -> Result<(), Errno> {
     let before = here(|here| {
         let refused = match &here.call {
             Some(Call::Bind(bind)) => bind.refused,
@@ -403,18 +424,29 @@ fn hold(vm: &Arc<BoardVm>, ops: &[(op::Op, &[SyncOp])]) -> Result<(), Errno> {
         };
         (here.held.take(), refused)
     });
-    let (mut held, refused) = before.unwrap_or_default();
+    let (held, refused) = before.unwrap_or_default();
     // What was refused before, in this call, ends it.
     if let Some(errno) = refused {
+        if let Some(held) = held {
+            held.vm.count_asked(held.parts.asked);
+        }
+        vm.count_asked((1, ops.len() as u64));
         return Err(errno);
     }
-    for (op, syncs) in ops {
-        let goes_with = |held: &mut Held| held.is_of(vm) && held.goes_with(syncs);
-        if let Some(apart) = held.take_if(|held| !goes_with(held)) {
-            apart.carry_out()?;
+    match held {
+        Some(held) if Arc::ptr_eq(&held.vm, vm) => spare.parts = held.parts,
+        Some(apart) => apart.carry_out()?,
+        None => {}
+    }
+    let parts = &mut spare.parts;
+    parts.asked.0 += 1;
+    parts.asked.1 += ops.len() as u64;
+    for (op, syncs) in &ops {
+        if !parts.goes_with(syncs) {
+            vm.bind(parts)?;
+            parts.clear();
         }
-        let held = held.get_or_insert_with(|| Held::new(Arc::clone(vm)));
-        held.add(*op, syncs);
+        parts.add(*op, syncs);
     }
     let signalling = |(_, syncs): &&(op::Op, &[SyncOp])| syncs.iter().any(is_signal);
     let signals = ops.iter().filter(signalling).count();
@@ -426,13 +458,28 @@ fn hold(vm: &Arc<BoardVm>, ops: &[(op::Op, &[SyncOp])]) -> Result<(), Errno> {
         }
         _ => ends || vm.may_end_silently(),
     });
-    match held {
-        Some(held) if is_last.unwrap_or(true) => held.carry_out(),
-        held => {
-            here(|here| here.held = held);
-            Ok(())
+    let is_last = is_last.unwrap_or(true);
+    let carried_out = if !is_last {
+        Ok(())
+    } else if parts.is_empty() {
+        vm.count_asked(parts.asked);
+        Ok(())
+    } else {
+        vm.bind(parts)
+    };
+    here(|here| {
+        if is_last {
+            spare.parts.clear();
+        } else if !spare.parts.is_empty() {
+            here.held = Some(Held {
+                vm: Arc::clone(vm),
+                parts: take(&mut spare.parts),
+            });
         }
-    }
+        spare.ops = op::emptied(ops);
+        here.spare = Some(spare);
+    });
+    carried_out
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Which Vulkan call this thread is in, and what the border has seen of it.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use panvk_sparse::units::BoHandle;
 use rustix::io::Errno;
 
-use crate::held::Held;
-use crate::op::Op;
+use crate::held::{Held, Parts};
+use crate::op::{Op, Read};
 use crate::vm::{BoardVm, NewVm};
 
 /// What the base driver asks of the kernel during a call of the driver in front, which is made to find that out.
@@ -41,7 +42,7 @@ pub struct Expected {
 #[derive(Debug)]
 pub enum Call {
     /// It is seen and noted.
-    Look(Look),
+    Look(Box<Look>),
     /// It creates a sparse resource. What maps the new resource to the dummy is noted, for the driver in front to carry out.
     Create { vm: Arc<BoardVm>, maps: Vec<Op> },
     /// `vkQueueBindSparse`.
@@ -51,6 +52,9 @@ pub enum Call {
 /// A `vkQueueBindSparse` of the application.
 #[derive(Debug)]
 pub struct Bind {
+    /// The device's VM, which [`bind`] borrows until the call is over: to count it once more and less would cost as much as a
+    /// short plan.
+    pub vm: *const Arc<BoardVm>,
     pub expected: Expected,
     /// Operations with signals, so far.
     pub signals: usize,
@@ -64,6 +68,15 @@ pub struct Here {
     pub call: Option<Call>,
     /// Asynchronous VM_BINDs that the kernel has not got yet.
     pub held: Option<Held>,
+    /// Buffers of an earlier VM_BIND, empty.
+    pub spare: Option<Box<Spare>>,
+}
+
+/// What a VM_BIND needs memory for.
+#[derive(Debug, Default)]
+pub struct Spare {
+    pub ops: Read<'static>,
+    pub parts: Parts,
 }
 
 thread_local! {
@@ -71,6 +84,7 @@ thread_local! {
         RefCell::new(Here {
             call: None,
             held: None,
+            spare: None,
         })
     };
 }
@@ -105,8 +119,8 @@ pub fn look_at_bind<R>(body: impl FnOnce() -> R) -> (R, Look) {
 }
 
 fn look_with<R>(look: Look, body: impl FnOnce() -> R) -> (R, Look) {
-    match within(Call::Look(look), body) {
-        (result, Some(Call::Look(look))) => (result, look),
+    match within(Call::Look(Box::new(look)), body) {
+        (result, Some(Call::Look(look))) => (result, *look),
         (result, _) => (result, Look::default()),
     }
 }
@@ -128,22 +142,35 @@ pub fn create<R>(vm: &Arc<BoardVm>, body: impl FnOnce() -> R) -> (R, Vec<Op>) {
 ///
 /// # Errors
 /// What the kernel refused, and the base driver does not know of.
-pub fn bind<R>(vm: &BoardVm, expected: Expected, body: impl FnOnce() -> R) -> Result<R, Errno> {
+pub fn bind<R>(
+    vm: &Arc<BoardVm>,
+    expected: Expected,
+    body: impl FnOnce() -> R,
+) -> Result<R, Errno> {
     if expected.may_end_silently {
         vm.let_end_silently();
     }
     let call = Call::Bind(Bind {
+        vm,
         expected,
         signals: 0,
         refused: None,
     });
-    let (result, call) = within(call, body);
-    let refused = match call {
-        Some(Call::Bind(bind)) => bind.refused,
-        _ => None,
-    };
-    match refused.map_or_else(flush, Err) {
-        Ok(()) => Ok(result),
+    let outer = here(|here| here.call.replace(call));
+    // No panic may leave the borrowed VM behind.
+    let result = catch_unwind(AssertUnwindSafe(body));
+    let end = here(|here| {
+        let call = std::mem::replace(&mut here.call, outer.flatten());
+        let refused = match call {
+            Some(Call::Bind(bind)) => bind.refused,
+            _ => None,
+        };
+        (refused, here.held.take())
+    });
+    let (refused, held) = end.unwrap_or_default();
+    let left = || held.map_or(Ok(()), Held::carry_out);
+    match refused.map_or_else(left, Err) {
+        Ok(()) => Ok(result.unwrap_or_else(|panic| resume_unwind(panic))),
         Err(errno) => {
             vm.give_up();
             Err(errno)

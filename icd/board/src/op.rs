@@ -85,35 +85,42 @@ impl Op {
     }
 }
 
-/// Operations that wait and signal as one.
-#[derive(Clone, Debug, Default)]
-pub struct Part {
-    pub waits: Vec<SyncOp>,
-    pub ops: Vec<Op>,
-    pub signals: Vec<SyncOp>,
-}
-
 pub fn is_signal(sync: &SyncOp) -> bool {
     sync.flags & SYNC_OP_SIGNAL != 0
 }
 
-/// The operations of a VM_BIND, each with its waits and signals. `None`: one of them is none that this crate knows; the kernel
+/// Operations with their waits and signals.
+pub type Read<'a> = Vec<(Op, &'a [SyncOp])>;
+
+/// The operations of a VM_BIND, in `list`, which is empty. `None`: one of them is none that this crate knows; the kernel
 /// may know better.
 ///
 /// # Safety
 /// The base driver is calling VM_BIND with this.
-pub unsafe fn read(bind: &VmBind) -> Option<Vec<(Op, &[SyncOp])>> {
+pub unsafe fn read<'a>(bind: &'a VmBind, mut list: Read<'a>) -> Option<Read<'a>> {
     if bind.ops.count > 0 && bind.ops.stride as usize != size_of::<VmBindOp>() {
         return None;
     }
     // SAFETY: the caller's promise: the argument points to so many operations of this size.
     let ops: &[VmBindOp] = unsafe { array(&bind.ops) };
-    ops.iter()
-        .map(|op| {
-            // SAFETY: as above; `Op::read` has seen that the size is right.
-            Op::read(op).map(|read| (read, unsafe { array(&op.syncs) }))
-        })
-        .collect()
+    for op in ops {
+        // SAFETY: as above; `Op::read` has seen that the size is right.
+        list.push((Op::read(op)?, unsafe { array(&op.syncs) }));
+    }
+    Some(list)
+}
+
+/// Buffers for so many operations are kept from call to call: less than 2 MiB for each thread that binds.
+pub const MOST_KEPT: usize = 16_384;
+
+/// An empty list, with the buffer of `list` if it is not too large: what is collected from a vector's own elements stays where
+/// they were.
+pub fn emptied<'a>(mut list: Read<'_>) -> Read<'a> {
+    if list.capacity() > MOST_KEPT {
+        return Vec::new();
+    }
+    list.clear();
+    list.into_iter().filter_map(|_| None).collect()
 }
 
 /// # Safety

@@ -12,7 +12,8 @@ use panvk_sparse::units::{BoHandle, SZ_4K, Va, VmId};
 use panvk_sparse::vm::{Batch, Initial, SparseVm, Totals, VmError};
 use rustix::io::Errno;
 
-use crate::op::{Kind, Op, Part};
+use crate::held::Parts;
+use crate::op::{Kind, Op};
 
 /// A VM that the base driver has just created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,6 @@ pub struct BoardVm {
     state: Mutex<State>,
     may_end_silently: AtomicBool,
     given_up: AtomicBool,
-    asked: Tally,
     unmaps: Tally,
     others: Tally,
 }
@@ -59,7 +59,10 @@ pub struct BoardVm {
 #[derive(Debug)]
 struct State {
     vm: SparseVm,
+    /// Those of the latest call, kept for the buffer's sake, in the size that the largest call needed.
     requests: Vec<Request>,
+    /// What the base driver has asked for sparse binds.
+    asked: (u64, u64),
 }
 
 /// VM_BINDs and their operations.
@@ -121,9 +124,7 @@ pub fn find(fd: RawFd, id: VmId) -> Option<Arc<BoardVm>> {
         return None;
     }
     let all = FOLLOWED.read().unwrap_or_else(PoisonError::into_inner);
-    all.iter()
-        .find(|vm| vm.new.fd == fd && vm.new.id == id)
-        .cloned()
+    all.iter().find(|vm| vm.is(fd, id)).cloned()
 }
 
 /// A buffer object is about to be closed. Files are not told apart: several of the base driver's descriptors may be of one
@@ -144,10 +145,10 @@ impl BoardVm {
             state: Mutex::new(State {
                 vm,
                 requests: Vec::new(),
+                asked: (0, 0),
             }),
             may_end_silently: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
-            asked: Tally::default(),
             unmaps: Tally::default(),
             others: Tally::default(),
         });
@@ -167,6 +168,11 @@ impl BoardVm {
         COUNT.fetch_sub(left, Ordering::AcqRel);
     }
 
+    /// Whether it is the VM of that number on the base driver's file.
+    pub fn is(&self, fd: RawFd, id: VmId) -> bool {
+        self.new.fd == fd && self.new.id == id
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic left the shadow as it was, or with a hole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -182,7 +188,7 @@ impl BoardVm {
         Counts {
             totals: state.vm.totals(),
             kernel: state.vm.kernel_counters(),
-            asked: self.asked.get(),
+            asked: state.asked,
             unmaps: self.unmaps.get(),
             others: self.others.get(),
         }
@@ -207,9 +213,9 @@ impl BoardVm {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// The base driver has asked for so many asynchronous operations.
-    pub fn count_asked(&self, ops: u32) {
-        self.asked.count(ops);
+    /// The base driver has asked for so many asynchronous VM_BINDs, and operations in them, that are not in [`Parts`].
+    pub fn count_asked(&self, asked: (u64, u64)) {
+        self.state().count_asked(asked);
     }
 
     /// What is not bound is not memory, whatever buffer object stands for it. `None`: it is no map that can be carried out.
@@ -261,7 +267,7 @@ impl BoardVm {
     ///
     /// # Errors
     /// The kernel refused. Nothing of it has happened.
-    pub fn bind(&self, parts: &[Part]) -> Result<(), Errno> {
+    pub fn bind(&self, parts: &Parts) -> Result<(), Errno> {
         let bound = self.state().bind(self, parts);
         bound.map_err(|error| {
             log::error!("vkQueueBindSparse: {error}");
@@ -308,12 +314,29 @@ pub enum Wanted {
 }
 
 impl State {
-    fn bind(&mut self, of: &BoardVm, parts: &[Part]) -> Result<(), VmError> {
-        let State { vm, requests } = self;
+    fn count_asked(&mut self, (ioctls, ops): (u64, u64)) {
+        self.asked.0 += ioctls;
+        self.asked.1 += ops;
+    }
+
+    fn bind(&mut self, of: &BoardVm, parts: &Parts) -> Result<(), VmError> {
+        self.count_asked(parts.asked);
+        let State { vm, requests, .. } = self;
         requests.clear();
+        if let Some(part) = parts.only() {
+            for op in part.ops {
+                cut(vm, of, op, requests)?;
+            }
+            return vm.bind_for_good(&[Batch {
+                waits: part.waits,
+                signals: part.signals,
+                requests,
+                ..Batch::default()
+            }]);
+        }
         let mut ends = Vec::with_capacity(parts.len());
-        for part in parts {
-            for op in &part.ops {
+        for part in parts.iter() {
+            for op in part.ops {
                 cut(vm, of, op, requests)?;
             }
             ends.push(requests.len());
@@ -321,15 +344,13 @@ impl State {
         let mut first = 0;
         let batches: Vec<Batch<'_>> = (parts.iter().zip(&ends))
             .map(|(part, &end)| Batch {
-                waits: &part.waits,
-                signals: &part.signals,
+                waits: part.waits,
+                signals: part.signals,
                 requests: &requests[std::mem::replace(&mut first, end)..end],
                 ..Batch::default()
             })
             .collect();
-        let bound = vm.bind(&batches)?;
-        vm.keep(bound.changes);
-        Ok(())
+        vm.bind_for_good(&batches)
     }
 }
 
