@@ -44,7 +44,8 @@ pub unsafe extern "system" fn queue_bind_sparse(
         let bound = if device.binds_on_one_queue {
             hosted.bind(&call, &mut base)
         } else {
-            let value = |semaphore| device.timeline_value(vk::Semaphore::from_raw(semaphore));
+            let timelines = &device.timelines;
+            let value = |timeline| timelines.value(device, vk::Semaphore::from_raw(timeline));
             hosted.bind_on(queue.as_raw(), &value, &call, &mut base)
         };
         match bound {

@@ -237,6 +237,22 @@ fn a_wait_that_the_timeline_has_reached_makes_no_bind_unordered() {
     assert_eq!(hosted.stats().binds_elided, 1);
 }
 
+/// The binds after it need not wait for it again.
+#[test]
+fn a_wait_makes_no_bind_unordered_once_the_timeline_has_reached_it() {
+    let (hosted, mut base) = (device(Flavour::V1_9, Null::Sparse), Base::default());
+    hosted.add_timeline(T);
+    submit(&hosted, &mut base, 0, &one(Some(0xa), &[T], &[]), false);
+    submit(&hosted, &mut base, 0, &one(Some(0xa), &[], &[]), false);
+    assert_eq!(hosted.stats().binds_elided, 0);
+    // The host signals it.
+    base.values.insert(T, 1);
+    for elided in [0, 1, 2] {
+        submit(&hosted, &mut base, 0, &one(Some(0xa), &[], &[]), false);
+        assert_eq!(hosted.stats().binds_elided, elided);
+    }
+}
+
 /// The base driver refuses a call after another queue has bound the same, and been told that it is done.
 #[test]
 fn a_call_that_is_taken_back_leaves_an_equal_bind_of_another_queue() {

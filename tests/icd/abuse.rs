@@ -15,7 +15,7 @@ const ROUNDS: usize = 120;
 const LEFT: usize = 1 << 20;
 
 /// Bytes that this process has allocated and not freed.
-fn allocated() -> usize {
+pub fn allocated() -> usize {
     // SAFETY: it only looks, and takes the locks that it needs.
     let info = unsafe { libc::mallinfo2() };
     info.uordblks + info.hblkhd

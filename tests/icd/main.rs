@@ -19,4 +19,5 @@ mod raised_rights;
 mod stall;
 mod tails;
 mod timelines;
+mod two_queues;
 mod vulkaninfo;

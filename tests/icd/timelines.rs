@@ -8,6 +8,8 @@ use common::config::{Config, icd_manifest};
 use common::{App, Gpu};
 use vulkan::base::{Base, first_proc};
 
+use crate::abuse::allocated;
+
 const ROUNDS: usize = 10_000;
 
 /// Two submissions: the first signals a timeline, which the second waits for, and signals another.
@@ -79,6 +81,49 @@ fn a_timeline_that_has_its_value_can_be_destroyed() {
     };
     // What is freed is overwritten.
     common::child::run(test, config, &[("MALLOC_PERTURB_", "165")], body, |_| {});
+}
+
+/// What is kept of them is bounded by their number, however many are destroyed in a second.
+#[test]
+fn timelines_that_come_and_go_take_no_memory_without_end() {
+    const THREADS: usize = 8;
+    const EACH: usize = 5000;
+    /// Those that are kept at most, and some that have not been destroyed.
+    const MOST: usize = 10_000;
+    let config = Config::Icd {
+        kernel: "1.9",
+        null: "auto",
+    };
+    let test = common::name_of!(timelines_that_come_and_go_take_no_memory_without_end);
+    let body = || {
+        let app = App::new().expect("vkCreateInstance");
+        let gpu = Gpu::new(&app);
+        let before = allocated();
+        let alive: Vec<_> = (0..1000).map(|_| gpu.timeline(0)).collect();
+        let bytes = (allocated() - before) / alive.len();
+        drop(alive);
+        let most = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for round in 0..EACH {
+                        let timeline = gpu.timeline(0);
+                        timeline.signal(1);
+                        timeline.wait(1);
+                        drop(timeline);
+                        if round % 100 == 0 {
+                            most.fetch_max(allocated() - before, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        let most = most.load(Ordering::Relaxed) / bytes;
+        assert!(most < MOST, "as much as {most} timelines of {bytes} bytes");
+    };
+    common::child::run(test, config, &[], body, |outcome| {
+        assert_eq!(outcome.stderr, "");
+    });
 }
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);

@@ -16,8 +16,8 @@ use vulkan::pnext;
 use crate::queue::Queue;
 use crate::{
     LOADER, Physical, destroyed, drmCloseBufferHandle, drmIoctl, drmSyncobjCreate,
-    drmSyncobjDestroy, drmSyncobjReset, drmSyncobjTimelineSignal, drmSyncobjTimelineWait, handle,
-    ioctl, is, object,
+    drmSyncobjDestroy, drmSyncobjQuery, drmSyncobjReset, drmSyncobjTimelineSignal,
+    drmSyncobjTimelineWait, handle, ioctl, is, object,
 };
 
 #[repr(C)]
@@ -391,6 +391,21 @@ pub unsafe extern "system" fn signal_semaphore(
         drmSyncobjTimelineSignal(object::<Device>(device).fd(), &syncobj, &mut point, 1);
     }
     vk::Result::SUCCESS
+}
+
+pub unsafe extern "system" fn get_semaphore_counter_value(
+    device: vk::Device,
+    semaphore: vk::Semaphore,
+    value: *mut u64,
+) -> vk::Result {
+    // SAFETY: the caller's arguments; arrays of one element.
+    unsafe {
+        let mut handle = object::<Sync>(semaphore).syncobj;
+        match drmSyncobjQuery(object::<Device>(device).fd(), &mut handle, value, 1) {
+            0 => vk::Result::SUCCESS,
+            _ => vk::Result::ERROR_DEVICE_LOST,
+        }
+    }
 }
 
 pub unsafe extern "system" fn create_fence(

@@ -23,6 +23,7 @@ unsafe extern "C" {
     fn drmSyncobjCreate(fd: c_int, flags: u32, handle: *mut u32) -> c_int;
     fn drmSyncobjDestroy(fd: c_int, handle: u32) -> c_int;
     fn drmSyncobjReset(fd: c_int, handles: *const u32, count: u32) -> c_int;
+    fn drmSyncobjQuery(fd: c_int, handles: *mut u32, points: *mut u64, count: u32) -> c_int;
     fn drmSyncobjTimelineSignal(
         fd: c_int,
         handles: *const u32,
@@ -109,6 +110,8 @@ vulkan::hooks! {
         b"vkGetBufferMemoryRequirements" => device::buffer_needs as vk::PFN_vkGetBufferMemoryRequirements,
         b"vkCreateSemaphore" => device::create_semaphore as vk::PFN_vkCreateSemaphore,
         b"vkDestroySemaphore" => device::destroy_semaphore as vk::PFN_vkDestroySemaphore,
+        b"vkGetSemaphoreCounterValue" =>
+            device::get_semaphore_counter_value as vk::PFN_vkGetSemaphoreCounterValue,
         b"vkSignalSemaphore" => device::signal_semaphore as vk::PFN_vkSignalSemaphore,
         b"vkCreateFence" => device::create_fence as vk::PFN_vkCreateFence,
         b"vkDestroyFence" => device::destroy_fence as vk::PFN_vkDestroyFence,

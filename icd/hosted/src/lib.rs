@@ -237,7 +237,7 @@ impl Hosted {
     }
 
     /// Carries out one `vkQueueBindSparse` on one of several queues. `value` gives the value that a timeline semaphore of the
-    /// base driver has.
+    /// base driver has: 0 if the application has destroyed it, which it may do meanwhile unless the call waits for it.
     ///
     /// # Errors
     /// As of [`Hosted::bind`].
@@ -248,7 +248,7 @@ impl Hosted {
         call: &BindCall,
         base: BaseQueue<'_>,
     ) -> Result<(), HostedError> {
-        let timelines = lock(&self.order).timelines_of(call);
+        let timelines = lock(&self.order).timelines_of(queue, call);
         let values = timelines
             .into_iter()
             .map(|timeline| (timeline, value(timeline)));

@@ -11,7 +11,7 @@
 //! Waits of the application's own submissions, and waits on the host, are not seen here. That makes some binds unordered
 //! which are not, and never the other way round.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use vulkan::calls::{BindCall, BindInfo, ResourceId, Semaphore};
 use vulkan::handles::HandleHashMap;
@@ -96,11 +96,16 @@ impl Order {
         self.bound.remove(&id);
     }
 
-    /// The timelines whose values tell what a call comes after. Those that its queue waits for since earlier calls are not
-    /// among them: the application may be destroying one.
-    pub fn timelines_of(&self, call: &BindCall) -> Vec<u64> {
+    /// The timelines whose values tell what a call on `queue` comes after: those that it waits for, and those that the queue
+    /// waits for since earlier calls. The application may be destroying one of the latter.
+    pub fn timelines_of(&self, queue: u64, call: &BindCall) -> HashSet<u64> {
+        let open = self
+            .lines
+            .get(&queue)
+            .into_iter()
+            .flat_map(|line| &line.open);
         let waits = call.infos.iter().flat_map(|info| &info.waits);
-        let handles = waits.map(|wait| wait.handle);
+        let handles = waits.chain(open).map(|wait| wait.handle);
         handles
             .filter(|handle| self.timelines.contains_key(handle))
             .collect()

@@ -73,19 +73,6 @@ impl Device {
         })
     }
 
-    /// The value of a timeline semaphore; 0 if nobody knows.
-    pub fn timeline_value(&self, semaphore: vk::Semaphore) -> u64 {
-        let mut value = 0;
-        if let Some(get) = self.table.get_semaphore_counter_value {
-            // SAFETY: a timeline of this device, which the application waits for in this call and so does not destroy.
-            let got = unsafe { get(self.handle, semaphore, &mut value) };
-            if got != vk::Result::SUCCESS {
-                return 0;
-            }
-        }
-        value
-    }
-
     /// The memory that unbound ranges of a resource are bound to: none, but for `PANVK_SPARSE_DUMMY=alias`. It is of
     /// the first of the memory types that `types` has a bit for, and is made when it is first asked for.
     ///

@@ -1,6 +1,6 @@
 //! The driver in front of a panvk: the one in small (`tests/small_panvk`), on virtual nodes.
 
-mod kit;
+pub mod kit;
 mod untouched;
 
 use std::ffi::{c_int, c_ulong, c_void};
