@@ -7,32 +7,17 @@ use ash::vk::{self, Handle};
 use hosted::config::{DUMMY, Dummy};
 use hosted::{Hosted, Stats};
 use vulkan::base::first_proc;
-use vulkan::below::{DeviceTable, list};
+use vulkan::below::DeviceTable;
 use vulkan::binds::slice;
 use vulkan::features;
 use vulkan::handles::HandleMap;
 
 use crate::guard::{guard_result, guard_some};
-use crate::physical_device::{base_driver_name, device_properties};
+use crate::physical_device::{base_driver_name, binding_families, device_properties};
 use crate::profile;
 use crate::state::{
     DEVICES, Device, Instance, Mode, QUEUES, Starts, Timelines, device_of, instance_of,
 };
-
-/// For each queue family whether it binds sparse resources.
-pub(crate) fn binding_families(
-    instance: &Instance,
-    physical_device: vk::PhysicalDevice,
-) -> Vec<bool> {
-    let get = instance.table.get_queue_family_properties;
-    // SAFETY: a physical device of the instance; `list` is null or has room for `count` structs.
-    list(|count, list| unsafe { get(physical_device, count, list) })
-        .iter()
-        .map(|family: &vk::QueueFamilyProperties| {
-            family.queue_flags.contains(vk::QueueFlags::SPARSE_BINDING)
-        })
-        .collect()
-}
 
 /// The functions of a new device. A device that lacks one is destroyed.
 ///

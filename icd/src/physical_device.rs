@@ -368,6 +368,35 @@ fn limit_queues(instance: &Instance, family: &mut vk::QueueFamilyProperties) {
     }
 }
 
+/// For each queue family whether it binds sparse resources.
+pub(crate) fn binding_families(
+    instance: &Instance,
+    physical_device: vk::PhysicalDevice,
+) -> Vec<bool> {
+    let get = instance.table.get_queue_family_properties;
+    // SAFETY: a physical device of the instance; `list` is null or has room for `count` structs.
+    list(|count, list| unsafe { get(physical_device, count, list) })
+        .iter()
+        .map(|family: &vk::QueueFamilyProperties| {
+            family.queue_flags.contains(vk::QueueFlags::SPARSE_BINDING)
+        })
+        .collect()
+}
+
+/// With `PANVK_SPARSE_DUMMY=alias`, an application is told of no family behind the first that binds sparse resources, for a device
+/// would have no queue of it. (A family is known by its place, so those before the first can't be left out.) This is how many
+/// families it is told of at most.
+fn most_families(instance: &Instance, physical_device: vk::PhysicalDevice) -> u32 {
+    let first = match instance.driver.config.dummy {
+        Dummy::Null => None,
+        Dummy::Alias => {
+            let families = binding_families(instance, physical_device);
+            families.iter().position(|&binds| binds)
+        }
+    };
+    first.map_or(u32::MAX, |first| first as u32 + 1)
+}
+
 pub unsafe extern "system" fn get_queue_family_properties(
     physical_device: vk::PhysicalDevice,
     count: *mut u32,
@@ -375,9 +404,14 @@ pub unsafe extern "system" fn get_queue_family_properties(
 ) {
     guard_some((), || {
         let instance = instance_of(physical_device)?;
-        // SAFETY: the application's own arguments, passed on; the base driver has written so many structs.
+        let most = most_families(&instance, physical_device);
+        // SAFETY: the application's own arguments, or room for fewer structs, passed on; the base driver has written so many.
         unsafe {
+            if !families.is_null() {
+                *count = most.min(*count);
+            }
             (instance.table.get_queue_family_properties)(physical_device, count, families);
+            *count = most.min(*count);
             if !families.is_null() {
                 for family in std::slice::from_raw_parts_mut(families, *count as usize) {
                     limit_queues(&instance, family);
@@ -396,9 +430,14 @@ pub unsafe extern "system" fn get_queue_family_properties2(
     guard_some((), || {
         let instance = instance_of(physical_device)?;
         let get = instance.table.get_queue_family_properties2?;
+        let most = most_families(&instance, physical_device);
         // SAFETY: as in `get_queue_family_properties`.
         unsafe {
+            if !families.is_null() {
+                *count = most.min(*count);
+            }
             get(physical_device, count, families);
+            *count = most.min(*count);
             if !families.is_null() {
                 for family in std::slice::from_raw_parts_mut(families, *count as usize) {
                     limit_queues(&instance, &mut family.queue_family_properties);

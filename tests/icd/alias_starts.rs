@@ -12,6 +12,8 @@ use common::pattern::{assert_pattern, assert_words};
 use common::work::Work;
 use common::{App, Batch, Gpu, SZ_2M, SZ_64K};
 
+use crate::abuse::allocated;
+
 const ICD: Config = Config::Icd {
     kernel: "1.8-repeat",
     null: "auto",
@@ -195,6 +197,84 @@ fn a_device_has_one_queue_however_many_the_base_driver_has() {
             // SAFETY: a physical device of this instance.
             let refused = unsafe { app.instance.create_device(app.physical, &info, None) };
             assert_eq!(refused.err(), Some(vk::Result::ERROR_INITIALIZATION_FAILED));
+        },
+    );
+}
+
+/// The start's own submission is the first, that of the application the second.
+#[test]
+fn on_a_lost_device_nothing_waits_for_a_start_and_nothing_is_kept_for_one() {
+    over(
+        common::name_of!(on_a_lost_device_nothing_waits_for_a_start_and_nothing_is_kept_for_one),
+        ("PANVK_SPARSE_TEST_LOST", "2"),
+        "panvk-sparse: error: binding new resources to the dummy",
+        |app| {
+            let gpu = Gpu::new(app);
+            // SAFETY: the queue is this thread's.
+            let queue = unsafe { gpu.device.get_device_queue(gpu.compute_family, 0) };
+            let submit = || {
+                let submit = [vk::SubmitInfo::default()];
+                // SAFETY: as above.
+                let result = unsafe { gpu.device.queue_submit(queue, &submit, vk::Fence::null()) };
+                assert_eq!(result, Err(vk::Result::ERROR_DEVICE_LOST));
+            };
+            let begun = Instant::now();
+            let started = gpu.sparse_buffer(SZ_2M);
+            submit();
+            drop(started);
+            let come_and_go = || {
+                let buffer = gpu.sparse_buffer(SZ_2M);
+                submit();
+                drop(buffer);
+            };
+            (0..100).for_each(|_| come_and_go());
+            let before = allocated();
+            (0..1000).for_each(|_| come_and_go());
+            let grown = allocated().saturating_sub(before);
+            assert!(grown < 64 << 10, "{grown} bytes are left");
+            drop(gpu);
+            assert!(begun.elapsed() < Duration::from_secs(10));
+        },
+    );
+}
+
+/// Of what it is told, an application may take all.
+#[test]
+fn a_device_has_one_family_of_queues_however_many_the_base_driver_has() {
+    over(
+        common::name_of!(a_device_has_one_family_of_queues_however_many_the_base_driver_has),
+        ("PANVK_SPARSE_TEST_FAMILIES", "3"),
+        "",
+        |app| {
+            let get = &app.instance;
+            let mut told = [vk::QueueFamilyProperties2::default()];
+            // SAFETY: a physical device of this instance.
+            let (families, count) = unsafe {
+                get.get_physical_device_queue_family_properties2(app.physical, &mut told);
+                (
+                    get.get_physical_device_queue_family_properties(app.physical),
+                    get.get_physical_device_queue_family_properties2_len(app.physical),
+                )
+            };
+            assert_eq!((families.len(), count), (1, 1));
+            assert_eq!(told[0].queue_family_properties.queue_count, 1);
+            let queues: Vec<_> = (0..families.len())
+                .map(|family| {
+                    let queues = vk::DeviceQueueCreateInfo::default();
+                    queues
+                        .queue_family_index(family as u32)
+                        .queue_priorities(&[1.0])
+                })
+                .collect();
+            let features = vk::PhysicalDeviceFeatures::default().sparse_binding(true);
+            let info = vk::DeviceCreateInfo::default()
+                .queue_create_infos(&queues)
+                .enabled_features(&features);
+            // SAFETY: a physical device of this instance; the device is destroyed unused.
+            unsafe {
+                let device = app.instance.create_device(app.physical, &info, None);
+                device.expect("vkCreateDevice").destroy_device(None);
+            }
         },
     );
 }

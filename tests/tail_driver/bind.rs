@@ -61,8 +61,8 @@ pub unsafe extern "system" fn queue_bind_sparse(
     let Some(table) = table else {
         return vk::Result::ERROR_INITIALIZATION_FAILED;
     };
-    if queues::refuses_bind() {
-        return vk::Result::ERROR_OUT_OF_HOST_MEMORY;
+    if let Some(result) = queues::refusal_of_bind() {
+        return result;
     }
     // SAFETY: `infos` points to `count` valid structs, by the function's specification.
     let (infos, translated) = unsafe {

@@ -9,8 +9,10 @@
 //! a `single` one. With `aligned`, the driver has `VK_SPARSE_IMAGE_FORMAT_ALIGNED_MIP_SIZE_BIT`, and a tail starts at
 //! the first level that is no whole number of blocks, too. `PANVK_SPARSE_TEST_TAIL_BASE` is lavapipe's manifest.
 //!
-//! `PANVK_SPARSE_TEST_QUEUES=N` says that lavapipe's queue family has so many queues, and `PANVK_SPARSE_TEST_REFUSE=N` has the
-//! N-th vkQueueSubmit (from 1) refused, `PANVK_SPARSE_TEST_REFUSE_BINDS=N` every N-th vkQueueBindSparse: see `queues`.
+//! `PANVK_SPARSE_TEST_FAMILIES=N` says that there are so many queue families, all of them lavapipe's, and
+//! `PANVK_SPARSE_TEST_QUEUES=N` that a family has so many queues. `PANVK_SPARSE_TEST_REFUSE=N` has the N-th vkQueueSubmit (from 1)
+//! refused, `PANVK_SPARSE_TEST_REFUSE_BINDS=N` every N-th vkQueueBindSparse, and with `PANVK_SPARSE_TEST_LOST=N` the device is lost
+//! from the N-th vkQueueSubmit on: see `queues`.
 
 mod bind;
 mod queues;
@@ -86,6 +88,7 @@ vulkan::hooks! {
         b"vkGetPhysicalDeviceQueueFamilyProperties2" =>
             queues::family_properties2 as vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties2,
         b"vkQueueSubmit" => queues::submit as vk::PFN_vkQueueSubmit,
+        b"vkWaitForFences" => queues::wait_for_fences as vk::PFN_vkWaitForFences,
         b"vkCreateImage" => create_image as vk::PFN_vkCreateImage,
         b"vkDestroyImage" => destroy_image as vk::PFN_vkDestroyImage,
         b"vkGetImageSparseMemoryRequirements" => requirements as vk::PFN_vkGetImageSparseMemoryRequirements,

@@ -16,9 +16,9 @@ use vulkan::features;
 use vulkan::handles::HandleMap;
 
 use super::trial::Trial;
-use crate::device::{binding_families, device_table};
+use crate::device::device_table;
 use crate::guard::{guard_result, guard_some};
-use crate::physical_device::{base_driver_name, device_properties};
+use crate::physical_device::{base_driver_name, binding_families, device_properties};
 use crate::state::{
     self, Board, DEVICES, Device, Instance, QUEUES, Starts, Timelines, instance_of,
 };
