@@ -128,6 +128,26 @@ fn a_full_disk_ends_the_recording_and_not_the_application() {
     });
 }
 
+/// EFBIG, which is no limit of the layer's, for a block that a record fills.
+#[test]
+fn a_file_that_the_system_lets_grow_no_more_is_said_once() {
+    let body = || {
+        let most = libc::rlimit {
+            rlim_cur: 4096,
+            rlim_max: 4096,
+        };
+        // SAFETY: a struct that can be read.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &most) }, 0);
+        one_call(100_000);
+    };
+    let test = common::name_of!(a_file_that_the_system_lets_grow_no_more_is_said_once);
+    recorded(test, BARE, &[], body, |recorded| {
+        let stderr = &recorded.outcome.stderr;
+        assert!(stderr.contains("trace.pvst: File too large"), "{stderr}");
+        assert_eq!(stderr.matches("panvk-sparse-trace:").count(), 1, "{stderr}");
+    });
+}
+
 #[test]
 fn at_the_limit_recording_stops_and_the_file_is_whole() {
     const LIMIT_BYTES: u64 = 4096;
@@ -145,7 +165,8 @@ fn at_the_limit_recording_stops_and_the_file_is_whole() {
         // There was no room for another record and the end.
         assert!((LIMIT_BYTES - 256..=LIMIT_BYTES).contains(&size), "{size}");
         let stderr = &recorded.outcome.stderr;
-        assert!(stderr.contains("the limit of 4096 bytes"), "{stderr}");
+        let said = "trace.pvst: the limit of 4096 bytes is reached: with one more record the file would need 4";
+        assert!(stderr.contains(said), "{stderr}");
     });
     // Far from the limit nothing is said.
     recorded(test, BARE, &[(LIMIT, "1MiB")], body, |recorded| {
@@ -154,15 +175,18 @@ fn at_the_limit_recording_stops_and_the_file_is_whole() {
     });
 }
 
+/// An application that binds so often, in one call.
+fn one_call(binds: usize) {
+    let app = App::new().expect("vkCreateInstance");
+    let gpu = Gpu::new(&app);
+    let buffer = gpu.sparse_buffer(common::SZ_2M);
+    let binds = vec![common::gpu::unbind(0, common::SZ_64K); binds];
+    gpu.bind(&[common::Batch::buffer(&buffer, binds)]);
+}
+
 #[test]
 fn a_call_that_is_larger_than_the_limit_is_not_recorded() {
-    let body = || {
-        let app = App::new().expect("vkCreateInstance");
-        let gpu = Gpu::new(&app);
-        let buffer = gpu.sparse_buffer(common::SZ_2M);
-        let binds = vec![common::gpu::unbind(0, common::SZ_64K); 20_000];
-        gpu.bind(&[common::Batch::buffer(&buffer, binds)]);
-    };
+    let body = || one_call(20_000);
     let test = common::name_of!(a_call_that_is_larger_than_the_limit_is_not_recorded);
     recorded(test, BARE, &[(LIMIT, "2KiB")], body, |recorded| {
         assert_eq!(recorded.trace().binds(), 0);

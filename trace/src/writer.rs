@@ -96,7 +96,10 @@ impl<W: Write> Writer<W> {
             }
             return Err(io::Error::new(
                 io::ErrorKind::FileTooLarge,
-                format!("the limit of {} bytes is reached", self.limit),
+                format!(
+                    "the limit of {} bytes is reached: with one more record the file would need {longest}",
+                    self.limit
+                ),
             ));
         }
         self.time = time;

@@ -63,7 +63,7 @@ fn run(shared: &Shared, target: &Target, header: &Header) -> io::Result<()> {
         for mut batch in batches {
             for entry in batch.drain(..) {
                 match write(shared, &mut writer, &mut relevant, entry) {
-                    Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    Err(error) if is_own(&error, io::ErrorKind::FileTooLarge) => {
                         log::warn!(
                             "{}: {error}; recording stops, the application goes on",
                             target.path.display()
@@ -122,10 +122,16 @@ fn write(
     result
 }
 
+/// Whether the writer has refused a record for that reason, and can go on. The system gives the same kinds of errors: then a
+/// block could not be written.
+fn is_own(error: &io::Error, kind: io::ErrorKind) -> bool {
+    error.kind() == kind && error.raw_os_error().is_none()
+}
+
 /// Writes a record; in place of one that the format has no room for, that it is missing.
 fn record(writer: &mut Writer<&File>, time: u64, event: Event) -> io::Result<()> {
     match writer.record(&Record { time, event }) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => writer.record(&Record {
+        Err(error) if is_own(&error, io::ErrorKind::InvalidInput) => writer.record(&Record {
             time,
             event: Event::Lost { events: 1 },
         }),
