@@ -23,6 +23,8 @@ pub struct Logger {
 const SAID: u64 = 10;
 /// So many kinds are told apart. All others are one.
 const KINDS: usize = 1000;
+/// The kind of all others.
+const OTHERS: u64 = 0;
 
 /// Messages that differ in their numbers only are of one kind.
 fn kind(message: &str) -> u64 {
@@ -51,24 +53,22 @@ impl Logger {
         }
     }
 
-    /// What is to be added to the `nth` message of its kind; `None`: it is not said.
-    fn remark(nth: u64) -> Option<String> {
-        match nth {
-            ..SAID => Some(String::new()),
-            SAID => Some(" (from here on, such messages are only counted)".to_owned()),
-            _ => is_power_of_ten(nth).then(|| format!(" (so far {nth} such messages)")),
-        }
-    }
-
-    fn count(&self, message: &str) -> u64 {
+    /// What is to be added to a message; `None`: it is not said.
+    fn remark(&self, message: &str) -> Option<String> {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kind = kind(message);
+        let mut such = "such messages".to_owned();
         if kinds.len() >= KINDS && !kinds.contains_key(&kind) {
-            kind = 0;
+            kind = OTHERS;
+            such = format!("messages of other kinds than the first {KINDS}");
         }
-        let count = kinds.entry(kind).or_default();
-        *count += 1;
-        *count
+        let nth = kinds.entry(kind).or_default();
+        *nth += 1;
+        match *nth {
+            ..SAID => Some(String::new()),
+            SAID => Some(format!(" (from here on, {such} are only counted)")),
+            nth => is_power_of_ten(nth).then(|| format!(" (so far {nth} {such})")),
+        }
     }
 
     /// Takes what this library logs, up to `level`.
@@ -102,7 +102,7 @@ impl Log for Logger {
             return self.say(record.level(), *record.args());
         }
         let message = record.args().to_string();
-        if let Some(remark) = Self::remark(self.count(&message)) {
+        if let Some(remark) = self.remark(&message) {
             self.say(record.level(), format_args!("{message}{remark}"));
         }
     }
@@ -120,7 +120,7 @@ mod tests {
         let said = |of: &str, range: std::ops::Range<u32>| {
             let messages = range.map(|i| format!("{of} {i} at 0x{i:x} of {} bytes", i * 7));
             messages
-                .filter_map(|message| Logger::remark(logger.count(&message)))
+                .filter_map(|message| logger.remark(&message))
                 .collect::<Vec<_>>()
         };
         let many = said("VkBuffer", 0..100_000);
@@ -136,8 +136,16 @@ mod tests {
     fn kinds_without_end_take_no_memory_without_end() {
         let logger = Logger::new("test");
         let name = |i: u32| format!("{}", char::from_u32(0x4e00 + i).unwrap());
-        let said = (0..5000).filter(|&i| Logger::remark(logger.count(&name(i))).is_some());
-        assert_eq!(said.count(), KINDS + 10 + 2);
+        let said: Vec<_> = (0..5000).filter_map(|i| logger.remark(&name(i))).collect();
+        assert_eq!(said.len(), KINDS + 10 + 2);
         assert_eq!(logger.kinds.lock().unwrap().len(), KINDS + 1);
+        // From then on, what is not said may be of any kind, and that is said.
+        assert!(said[..KINDS + 9].iter().all(String::is_empty));
+        let of_others = "messages of other kinds than the first 1000";
+        assert!(
+            said[KINDS + 9..]
+                .iter()
+                .all(|remark| remark.contains(of_others))
+        );
     }
 }
