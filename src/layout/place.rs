@@ -143,8 +143,9 @@ impl TileMap {
 
     fn walk_tiles(&self, mut at: u64, end: u64, sink: &mut impl FnMut(Part)) {
         while at < end {
-            // Of several that start here, all but the last are empty. The first one starts at 0, a layer that has
-            // an address has bytes, and its first level starts at its 0.
+            // The plane that holds the address is the last that starts at or before it: a plane without tiles starts where
+            // the next one does. There is such a plane, for the first one starts at 0; its layers have bytes, for one of them
+            // holds the address; and the first level of a layer starts at the layer's byte 0.
             let index = self.planes.partition_point(|plane| plane.at <= at) - 1;
             let plane = &self.planes[index];
             let (layer, in_layer) = (

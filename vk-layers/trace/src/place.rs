@@ -58,16 +58,16 @@ pub fn open(
 /// The file, empty, where no other process has claimed it.
 fn claim(path: &Path) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
-    // It is emptied when it is known to be free.
-    // A pipe that nobody reads would hold up the application for ever.
     let file = options
         .write(true)
         .create(true)
+        // The file is emptied below, once it is known that no other process records into it.
         .truncate(false)
+        // Without this, opening a pipe that nobody reads would block the application for ever.
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
     if !file.metadata()?.is_file() {
-        // From here on, only the thread that writes may have to wait.
+        // Writes may block again: the thread that writes is the layer's own.
         // SAFETY: a descriptor that is open.
         unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, 0) };
         return Ok(Some(file));
