@@ -7,6 +7,7 @@
 //! destroys thousands of them in a second is made to wait, so that what is kept is bounded.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,8 @@ impl Resting {
     }
 
     fn destroy(&self, device: &Device) {
+        // Whoever held it has let go of it after the call; now the call has happened for this thread, too.
+        fence(Ordering::Acquire);
         let destroy = device.table.destroy_semaphore;
         // SAFETY: a timeline that was made without an allocator, and that nothing uses any more.
         unsafe { destroy(device.handle, self.semaphore, std::ptr::null()) };
