@@ -205,12 +205,15 @@ impl Shadow {
             target: Target::Null,
         }; 3];
         let mut pieces = 0;
-        for piece in [&head, &new, &tail] {
+        let mut add = |piece: Option<Run>| {
             if let Some(piece) = piece {
-                with[pieces] = *piece;
+                with[pieces] = piece;
                 pieces += 1;
             }
-        }
+        };
+        add(head);
+        add(new);
+        add(tail);
         self.extents.replace(first, count, &with[..pieces]);
         first
     }

@@ -353,10 +353,8 @@ unsafe fn vm_bind(fd: RawFd, bind: &VmBind) -> Answer {
     let mut spare = spare.unwrap_or_default();
     // SAFETY: the caller's promise.
     let ops = unsafe { op::read(bind, take(&mut spare.ops)) };
-    if is_async {
-        if vm.is_given_up() {
-            return Answer::Own(Err(Errno::IO));
-        }
+    if is_async && vm.is_given_up() {
+        return Answer::Own(Err(Errno::IO));
     }
     let Some(ops) = ops else {
         hand_over();

@@ -120,7 +120,7 @@ pub fn emptied<'a>(mut list: Read<'_>) -> Read<'a> {
         return Vec::new();
     }
     list.clear();
-    list.into_iter().filter_map(|_| None).collect()
+    list.into_iter().map_while(|_| None).collect()
 }
 
 /// # Safety
