@@ -7,8 +7,9 @@ use std::sync::Arc;
 use panvk_sparse::units::BoHandle;
 use rustix::io::Errno;
 
-use crate::held::{Held, Parts};
+use crate::held::Held;
 use crate::op::{Op, Read};
+use crate::parts::Parts;
 use crate::vm::{BoardVm, NewVm};
 
 /// What the base driver asks of the kernel during a call of the driver in front, which is made to find that out.

@@ -27,6 +27,7 @@ pub mod border;
 pub mod calls;
 mod held;
 mod op;
+mod parts;
 mod slots;
 pub mod trial;
 mod vm;

@@ -12,8 +12,8 @@ use panvk_sparse::units::{BoHandle, SZ_4K, Va, VmId};
 use panvk_sparse::vm::{Batch, Initial, SparseVm, Totals, VmError};
 use rustix::io::Errno;
 
-use crate::held::Parts;
 use crate::op::{Kind, Op};
+use crate::parts::Parts;
 
 /// A VM that the base driver has just created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
