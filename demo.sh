@@ -19,7 +19,8 @@ Shows panvk-sparse on this machine; no GPU is needed. It
   5. compares what a sparse buffer of 100,000,000 bytes costs with each strategy, and plots it
   6. records a program that streams a virtual texture, and replays the recording on every kernel
 
-Less than 10 minutes on two cores from a fresh clone, seconds when everything is built.
+Less than 10 minutes on two idle cores from a fresh clone, nearly all of it for the build, which takes 1.1 GB in target/; seconds when everything
+is built.
 USAGE
     exit 0
     ;;
@@ -48,9 +49,10 @@ unset PANVK_SPARSE_KERNEL PANVK_SPARSE_NULL PANVK_SPARSE_STATS VK_ICD_FILENAMES 
 title "What this machine needs"
 scripts/setup.sh run
 
-title "Build: the driver, the command, the example (release)"
+title "Build: the driver, the recording layer, the command, two examples (release): nearly all of the time that this takes"
 # An option that names an example leaves out all that is not named: so name the libraries and the command too.
-cargo build --release --locked --workspace --lib --bins --example sparse_buffer --example streaming
+cargo build --release --locked --package panvk-sparse-icd --package panvk-sparse-trace-layer --package panvk-sparse-cli \
+  --package panvk-sparse-tests --lib --bins --example sparse_buffer --example streaming
 
 title "What Vulkan reports under the driver: the sparse part of vulkaninfo"
 export VK_ICD_FILENAMES=$manifest
@@ -85,16 +87,18 @@ printf '\nVM_BIND operations of the whole program: %s, and %s before.\n' "$ops" 
 
 title "What a new sparse buffer of 100,000,000 bytes costs, strategy by strategy"
 "$command" probe --kernel vpanthor:1.8-repeat
-printf '\n'
+printf '\nThe driver binds a buffer in pieces of 64 KiB at least, as above; the comparison below has pieces of 4 KiB, so that here a
+repeated mapping repeats 4 KiB. Times of the kernel are estimates (docs/performance.md).\n\n'
 "$command" compare --bytes 100000000 --kernel vpanthor:1.8-repeat --plot "$plot"
 
 title "A virtual texture is streamed, a layer records it, and the recording is replayed on every kernel"
 recording=$PWD/target/demo.pvst
 rm -f "$recording"
-printf '$ VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=%s streaming\n\n' "$recording"
+printf '$ VK_ICD_FILENAMES=%s VK_LAYER_PATH=%s VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=%s %s\n\n' \
+  "$manifest" "$layer" "$recording" "$target/examples/streaming"
 VK_LAYER_PATH=$layer VK_INSTANCE_LAYERS=VK_LAYER_PANVK_sparse_trace PANVK_SPARSE_TRACE_FILE=$recording \
   "$target/examples/streaming" | tail -n 3
-printf '\n$ panvk-sparse replay %s\n\n' "$recording"
+printf '\n$ %s replay %s\n\n' "$command" "$recording"
 "$command" replay "$recording" --plot "$PWD/target/replay.svg" --map "$PWD/target/residency.svg"
 
 title "What to try next"

@@ -697,7 +697,7 @@ fn run(bytes: u64, json: bool) -> Result<bool> {
     let scene = Scene::new(&gpu, bytes)?;
     if !json {
         say!(
-            "buffer  {bytes} bytes, {} with the driver's rounding, steps of {}",
+            "buffer  {bytes} bytes, {} with the driver's rounding, bound here in steps of {}",
             scene.bound_size,
             scene.unit
         );

@@ -127,12 +127,14 @@ impl Report<'_> {
         let steps = format!("{}s", self.step().name());
         let which = match &self.frames {
             Some(range) => format!(
-                "{steps} {} to {} of {}",
+                "{steps} {} to {} of {}: ",
                 thousands(range.start),
                 thousands(range.end - 1),
                 thousands(self.step_count())
             ),
-            None => format!("{} {steps}", thousands(self.step_count())),
+            // The calls are counted below, and the step before the first is none.
+            None if self.step() == Step::Call => String::new(),
+            None => format!("{} {steps}: ", thousands(self.step_count())),
         };
         let process = match self.process {
             "" => String::new(),
@@ -140,11 +142,11 @@ impl Report<'_> {
         };
         match self.replayed.first().map(|way| self.totals(way)) {
             Some(counts) => format!(
-                "{process}{which}: {} binds in {} calls of vkQueueBindSparse",
+                "{process}{which}{} binds in {} calls of vkQueueBindSparse",
                 thousands(counts.binds),
                 thousands(counts.queue_bind_sparse_calls)
             ),
-            None => format!("{process}{which}"),
+            None => format!("{process}{which}no binds"),
         }
     }
 
