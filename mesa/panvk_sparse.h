@@ -17,7 +17,10 @@
  *
  * Threads: every function may be called from any thread, except that nothing else may use an object that is being
  * destroyed. Each pvs_vm has one lock, which a call holds while it is in the kernel. Calls for different VMs do not wait for
- * each other. The library holds no lock while it calls `log`, which may call the library.
+ * each other. Calls for one VM reach the kernel in the order in which they take its lock: a caller who needs a certain order
+ * makes one call after the other.
+ * The library calls `log` at the end of a call, when it has given back its lock, so `log` may call the library. The caller
+ * may hold locks of its own while it calls the library, except those that its `log` takes.
  *
  * A process that forks must not use an object of its parent. No function unwinds or ends the process.
  */

@@ -79,7 +79,12 @@ command=${arguments[0]}
 arguments=("${arguments[@]:1}")
 take_options
 case $command in
-  run) [ ${#arguments[@]} -gt 0 ] || fail 2 "run wants a program (see --help)" ;;
+  run)
+    [ ${#arguments[@]} -gt 0 ] || fail 2 "run wants a program (see --help)"
+    program=${arguments[0]}
+    [[ $program != */* || -e $program ]] ||
+      fail 127 "no such file: $program" "cargo build --release --package panvk-sparse-cli makes target/release/panvk-sparse"
+    ;;
   build | shell | test | clean) [ ${#arguments[@]} = 0 ] || fail 2 "$command takes no argument ${arguments[0]} (see --help)" ;;
   *) fail 2 "unknown command $command; there are build, run, shell, test and clean (see --help)" ;;
 esac

@@ -30,8 +30,8 @@ What is counted, over the calls of the scenario and nothing before them:
                costs one a repetition
   tables       pages of memory taken to hold page tables
   mappings     what the kernel's list of mappings (gpuvas) holds for the buffer at the end
-  kernel       time that these counts take a real kernel, by the cost model (docs/performance.md)
-  in ioctls    time measured in the ioctls, shown for a real kernel: what the column before it estimates
+  estimated    time that these counts take a real kernel, by the cost model (docs/performance.md)
+  in ioctls    time measured in the ioctls, shown for a real kernel beside the estimate
   time         planning, lowering and the ioctls, by this machine's monotonic clock: the median of up to 15
                repetitions, each on a new VM. The ioctls of a virtual kernel take the model's time, which is not
                a board's: there, every PTE write and every PT call costs.
@@ -234,8 +234,8 @@ fn for_people(
 /// it is a real one, whose time means something.
 fn table(measured: &[Measurement], real: bool) -> String {
     let own = match real {
-        false => "|>PTE writes|>PT calls|>tables|>mappings|>kernel|>time",
-        true => "|>kernel|>in ioctls|>time|>per ioctl|>per op",
+        false => "|>PTE writes|>PT calls|>tables|>mappings|>estimated|>time",
+        true => "|>estimated|>in ioctls|>time|>per ioctl|>per op",
     };
     let header = "strategy|>ioctls|>ops|>fewer ops|>to kernel".to_owned() + own;
     let most_ops = measured.iter().map(|m| m.vm_bind_ops).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The binds whose times are taken: some thirty, each of which has more of one part of the work than others have.
+//! The binds whose times are taken: 52, each of which has more of one part of the work than others have.
 
 use panvk_sparse::bind::{Request, Target};
 use panvk_sparse::units::{BoRef, SZ_2M, SZ_4K, SZ_64K, Va};

@@ -38,7 +38,7 @@ What is counted:
   ioctls       VM_BIND ioctls
   PTE writes   page-table entries written and cleared, of 4 KiB and of 2 MiB
   to kernel    bytes that the kernel copies in
-  kernel       time that these counts take a real kernel, by the cost model (docs/performance.md)
+  estimated    time that these counts take a real kernel, by the cost model (docs/performance.md)
   refused      calls that this project's driver had refused in the recording; nothing of them happened
   failed       calls that failed otherwise; what was done for them is taken back
   skipped      binds that can't be placed: of objects that were made before the recording began, or against the rules

@@ -177,7 +177,7 @@ impl Report<'_> {
     }
 
     fn table(&self) -> String {
-        let header = "strategy|kernel|>ops|>map|>null|>unmap|>sync|>ioctls|>runs|>elided|>PTE writes|>to kernel|>kernel";
+        let header = "strategy|kernel|>ops|>map|>null|>unmap|>sync|>ioctls|>runs|>elided|>PTE writes|>to kernel|>estimated";
         let row = |way: &Replayed| {
             let counts = self.totals(way);
             let numbers = [
