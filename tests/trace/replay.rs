@@ -681,7 +681,7 @@ fn a_recording_without_frames_is_reported_call_by_call() {
     let output = command(&[path.to_str().expect("text")]);
     let said = text(&output.stdout);
     assert!(
-        said.contains(": 3 binds in 3 calls")
+        said.contains("test, 3 binds in 3 calls")
             && !said.contains("calls: ")
             && said.contains("no frames"),
         "{said}"
