@@ -246,7 +246,9 @@ fn what_an_option_leaves_out_is_not_installed() {
     set_up(Path::new(ROOT), &build, &prefix);
     let planned = |options: &[&str]| -> BTreeSet<String> {
         run(meson().arg("configure").arg(&build).args(options));
-        run(meson().args(["setup", "--reconfigure"]).arg(&build));
+        run(meson()
+            .args(["setup", "--reconfigure"])
+            .args([&build, Path::new(ROOT)]));
         let list = run(meson().args(["introspect", "--installed"]).arg(&build)).stdout;
         let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
         let paths = list.as_object().unwrap().values();
