@@ -106,8 +106,9 @@ need() { # need PACKAGE... -- REASON
 
 check_rust() {
   command -v cargo >/dev/null || fail "cargo was not found." \
-    "panvk-sparse is built with a Rust toolchain, $RUST_NEEDED or later. Install one (rustup, or the" \
-    "packages cargo and rustc of Debian 13 or later), see that cargo is on PATH, and run this again."
+    "panvk-sparse is built with a Rust toolchain, $RUST_NEEDED or later. On Debian 13 or later:" \
+    "    sudo apt install cargo" \
+    "Elsewhere rustup installs one. See that cargo is on PATH, and run this again."
   local version
   version=$(cargo --version | cut -d ' ' -f 2)
   version_at_least "$version" "$RUST_NEEDED" || fail "cargo $version is too old; $RUST_NEEDED or later is needed." \
