@@ -238,46 +238,6 @@ fn as_subproject(scratch: &Path, target: &str) {
     only(&installed, "panvk-sparse-compare.1");
 }
 
-/// In the end nothing but the component for drivers in C is left.
-#[test]
-fn what_an_option_leaves_out_is_not_installed() {
-    let scratch = tempfile::tempdir().unwrap();
-    let (build, prefix) = (scratch.path().join("build"), scratch.path().join("usr"));
-    set_up(Path::new(ROOT), &build, &prefix);
-    let planned = |options: &[&str]| -> BTreeSet<String> {
-        run(meson().arg("configure").arg(&build).args(options));
-        run(meson().args(["setup", "--reconfigure"]).arg(&build));
-        let list = run(meson().args(["introspect", "--installed"]).arg(&build)).stdout;
-        let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
-        let paths = list.as_object().unwrap().values();
-        paths
-            .map(|path| path.as_str().unwrap().to_owned())
-            .collect()
-    };
-    let mut left = planned(&[]);
-    for (option, file) in [
-        ("-Ddriver=false", "libvulkan_panvk_sparse.so"),
-        ("-Dlayer=false", "libVkLayer_panvk_sparse_trace.so"),
-        ("-Dpreload=false", "libvpanthor_preload.so"),
-        ("-Dtools=false", "bin/panvk-sparse"),
-    ] {
-        only(&left, file);
-        let fewer = planned(&[option]);
-        assert!(fewer.is_subset(&left), "{option}: {fewer:#?}");
-        assert!(!fewer.iter().any(|path| path.ends_with(file)), "{option}");
-        left = fewer;
-    }
-    let names: BTreeSet<_> = left.iter().filter_map(|p| p.rsplit('/').next()).collect();
-    let component = [
-        "libpanvk_sparse.a",
-        "libpanvk_sparse.so",
-        "libpanvk_sparse.so.1",
-        "panvk-sparse.pc",
-        "panvk_sparse.h",
-    ];
-    assert_eq!(names, BTreeSet::from(component));
-}
-
 #[test]
 fn every_file_that_has_the_version_has_the_same() {
     const VERSION: &str = env!("CARGO_PKG_VERSION");
