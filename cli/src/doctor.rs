@@ -19,6 +19,7 @@ use vpanthor::{KernelSpec, nodes};
 use vulkan::inventory::{self, Device, Inventory};
 use vulkan::manifest;
 
+use super::Failure;
 use super::cts::driver::{base_manifest, manifest_of, own_manifest};
 use super::stop::Error;
 
@@ -42,6 +43,18 @@ Examples:
 const PATIENCE: Duration = Duration::from_secs(60);
 const LAYER: &str = "VK_LAYER_PANVK_sparse_trace";
 const LAYER_MANIFEST: &str = "VkLayer_panvk_sparse_trace.json";
+/// The variables without which the loader finds what every program is offered.
+const LOOKED_FOR: [&str; 7] = [
+    "VK_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+    "VK_ADD_DRIVER_FILES",
+    "VK_LOADER_DRIVERS_SELECT",
+    "VK_LOADER_DRIVERS_DISABLE",
+    "VK_LAYER_PATH",
+    "VK_ADD_LAYER_PATH",
+];
+/// Those of them that name drivers.
+const NAMES_DRIVERS: [&str; 3] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES"];
 /// The variables by which a user tells the loader what to load, in the order in which they are shown.
 const LOADER_VARIABLES: [&str; 7] = [
     "VK_DRIVER_FILES",
@@ -117,6 +130,32 @@ struct WouldUse {
     offered_to_all: bool,
     layer: Option<PathBuf>,
     layer_offered_to_all: bool,
+    /// What programs that are started with this environment get of the driver.
+    in_this_environment: Share,
+}
+
+/// What of a program's devices are the driver's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Share {
+    None,
+    Some,
+    All,
+}
+
+impl Share {
+    fn of(answer: &Result<Inventory, String>) -> Share {
+        let devices = answer
+            .as_ref()
+            .ok()
+            .and_then(|found| found.devices.as_ref().ok());
+        let devices = devices.map_or(&[][..], Vec::as_slice);
+        match devices.iter().filter(|device| is_ours(device)).count() {
+            0 => Share::None,
+            ours if ours == devices.len() => Share::All,
+            _ => Share::Some,
+        }
+    }
 }
 
 impl Check {
@@ -141,6 +180,11 @@ impl Check {
     }
 }
 
+/// Looks at everything, and returns what it says to people.
+pub fn shown() -> Result<String, Error> {
+    Ok(for_people(&examine()?))
+}
+
 /// Looks at everything, and returns what goes to stdout.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     if args.ask_loader {
@@ -162,9 +206,15 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 
 fn examine() -> Result<Report, Error> {
     let scratch = tempfile::tempdir().map_err(|error| format!("a temporary folder: {error}"))?;
-    let everybody = ask(&[]).map(|answer| answer.inventory);
+    let here = ask(&[]).map(|answer| answer.inventory);
+    // What every program is offered shows if no variable says what there is.
+    let elsewhere = (LOOKED_FOR.iter())
+        .any(|name| env::var_os(name).is_some())
+        .then(|| ask(&LOOKED_FOR.map(|name| (name, OsString::new()))))
+        .map(|answer| answer.map(|answer| answer.inventory));
+    let everybody = elsewhere.as_ref().unwrap_or(&here);
     let (settings, config) = settings();
-    let own_path = own_manifest(None);
+    let own_path = own_manifest();
     let (own, choice) = own(&own_path);
     // If the driver comes to no choice, the reason may be what it would choose from.
     let base = match (&choice, &config.base_icd) {
@@ -181,7 +231,7 @@ fn examine() -> Result<Report, Error> {
     let (kernel, strategy) = kernel(&config, choice.as_ref());
     let (layer, layer_path) = layer();
     let checks = vec![
-        loader(&everybody),
+        loader(&here),
         settings,
         base,
         kernel,
@@ -200,13 +250,11 @@ fn examine() -> Result<Report, Error> {
             kernel: choice.kernel,
             strategy,
             manifest,
-            offered_to_all: everybody.as_ref().is_ok_and(|found| {
-                let devices = found.devices.iter().flatten();
-                devices.into_iter().any(is_ours)
-            }),
+            offered_to_all: Share::of(everybody) != Share::None,
             layer_offered_to_all: (everybody.as_ref())
                 .is_ok_and(|found| found.layers.iter().any(|name| name == LAYER)),
             layer: layer_path,
+            in_this_environment: Share::of(&here),
         }),
         _ => None,
     };
@@ -258,8 +306,8 @@ fn is_ours(device: &Device) -> bool {
     device.driver.contains("panvk-sparse")
 }
 
-fn loader(everybody: &Result<Inventory, String>) -> Check {
-    match everybody {
+fn loader(here: &Result<Inventory, String>) -> Check {
+    match here {
         Ok(found) => Check::new(
             "loader",
             State::Ok,
@@ -353,13 +401,13 @@ fn base(path: &Path, manifest: Result<PathBuf, Error>) -> Check {
 }
 
 /// The driver of this project, and what it chose.
-fn own(path: &Result<PathBuf, Error>) -> (Check, Option<Choice>) {
+fn own(path: &Result<PathBuf, Failure>) -> (Check, Option<Choice>) {
     const WHAT: &str = "driver";
     const ADVICE: &str = "What is said of the settings, the base driver and the kernel comes first; PANVK_SPARSE_LOG=debug says more";
     let path = match path {
         Ok(path) => path,
         Err(error) => {
-            let check = Check::new(WHAT, State::Missing, error.to_string()).advise(
+            let check = Check::new(WHAT, State::Missing, error).advise(
                 "Build it with cargo build --release --workspace and use target/release/panvk-sparse, or install it",
             );
             return (check, None);
@@ -398,8 +446,9 @@ fn layer() -> (Check, Option<PathBuf>) {
     let mut folders: Vec<PathBuf> = Vec::new();
     if let Ok(program) = env::current_exe() {
         let folder = program.parent().unwrap_or(Path::new("/"));
+        let prefix = folder.parent().unwrap_or(folder);
         folders.push(folder.to_owned());
-        folders.push(folder.join("../share/vulkan/explicit_layer.d"));
+        folders.push(prefix.join("share/vulkan/explicit_layer.d"));
     }
     let of_drivers = manifest::folders(|name| env::var_os(name));
     folders.extend((of_drivers.iter()).map(|folder| folder.with_file_name("explicit_layer.d")));
@@ -425,14 +474,18 @@ fn layer() -> (Check, Option<PathBuf>) {
     }
 }
 
+const NODE: &str = "node";
+
 fn node(found: Result<PathBuf, OpenError>) -> Check {
-    const WHAT: &str = "node";
     match found {
-        Ok(path) => Check::new(WHAT, State::Ok, "a render node of panthor")
+        Ok(path) => Check::new(NODE, State::Ok, "a render node of panthor")
             .at(&path)
             .advise("panvk-sparse probe --kernel auto says what it can do; PANVK_SPARSE_KERNEL=auto lets the driver ask it too"),
-        Err(error) => Check::new(WHAT, State::None, error.to_string())
-            .advise("On a board: is panthor loaded (lsmod), and are you in the group render? Elsewhere none is needed"),
+        Err(error) => Check::new(NODE, State::None, error.to_string())
+            .advise(
+                "On a board: lsmod | grep panthor says whether panthor is loaded; groups says whether you are in the group render \
+                 (sudo usermod -aG render $USER, then log in again). Elsewhere none is needed",
+            ),
     }
 }
 
@@ -554,6 +607,38 @@ fn finish(mut child: Child) -> Result<Ended, String> {
     })
 }
 
+/// What a program has to know first if it runs on the CPU.
+fn no_gpu(report: &Report, used: &WouldUse) -> String {
+    let mut nodes = report.checks.iter().filter(|check| check.what == NODE);
+    let has_node = nodes.any(|check| check.state == State::Ok);
+    let library = used.base_driver.file_name().unwrap_or_default();
+    let is_lavapipe = library.to_string_lossy().contains("lvp");
+    match (has_node, is_lavapipe) {
+        (false, true) => "  No Mali GPU with the panthor driver was found: programs run on the CPU (lavapipe), and the kernel is a model.\n",
+        (false, false) => "  No Mali GPU with the panthor driver was found: the kernel is a model.\n",
+        (true, true) => "  Programs run on the CPU (lavapipe), although there is a Mali GPU: \"Which base driver\" in docs/board.md says when.\n",
+        (true, false) => "",
+    }
+    .to_owned()
+}
+
+/// That variables of this shell, and nothing that is installed, give its programs the driver.
+fn by_variable(share: Share, environment: &[String]) -> String {
+    let names: Vec<&str> = (environment.iter())
+        .filter_map(|variable| Some(variable.split_once('=')?.0))
+        .filter(|name| NAMES_DRIVERS.contains(name))
+        .collect();
+    let has = match share {
+        Share::All => "this driver and no other",
+        _ => "this driver as one more device",
+    };
+    format!(
+        "  This shell sets {}: its programs have {has}. `unset {}` undoes that.\n",
+        names.join(", "),
+        names.join(" ")
+    )
+}
+
 fn for_people(report: &Report) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -578,11 +663,15 @@ fn for_people(report: &Report) -> String {
         Some(used) => {
             let base = used.base_driver.display();
             let strategy = (used.strategy).map_or(String::new(), |name| format!(" with {name}"));
+            out.push_str(&no_gpu(report, used));
             let _ = writeln!(
                 out,
                 "  {}: shaders run on the base driver, binds go to {}{strategy}.\n  Base driver: {base}",
                 used.mode, used.kernel
             );
+            if !used.offered_to_all && used.in_this_environment != Share::None {
+                out.push_str(&by_variable(used.in_this_environment, &report.environment));
+            }
             match used.offered_to_all {
                 true => out.push_str("  The loader offers the driver to every program, as one more device. A program that is to have no other:\n"),
                 false => out.push_str("  A program gets the driver by\n"),

@@ -81,6 +81,9 @@ struct NewBuffer {
 
 /// Whole pieces of [`GRANULARITY`].
 const BUFFER_SIZE: u64 = 100_007_936;
+/// The first line about a kernel that is not this machine's.
+const A_MODEL: &str = "This is a model (PANVK_SPARSE_KERNEL or --kernel choose it), not this machine's kernel: \
+                       panvk-sparse probe --kernel auto asks that.\n\n";
 /// What this driver asks of applications: the size of a sparse block.
 const GRANULARITY: u64 = SZ_64K;
 /// What costs so many times as much is worth a word.
@@ -221,6 +224,9 @@ fn for_people(kernel: &Kernel, capabilities: &Capabilities, buffers: &[NewBuffer
         .map(binary)
         .collect();
     let mut out = String::new();
+    if !kernel.is_node() {
+        out.push_str(A_MODEL);
+    }
     // Writing to a String cannot fail.
     let _ = writeln!(out, "Kernel      {}, panthor uAPI {major}.{minor}", kernel);
     let _ = writeln!(out, "Page sizes  {}", sizes.join(", "));

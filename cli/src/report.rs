@@ -12,13 +12,14 @@ use hosted::config;
 use vpanthor::KernelSpec;
 
 use super::Failure;
+use super::doctor;
 use super::kernel::Kernel;
 use super::probe;
 use super::stop::{Error, Stop};
 
 const DETAILS: &str = "\
 The file is plain text: look through it before you send it. It has the versions of this project, of the system, of the
-kernel and of the Vulkan drivers; what `panvk-sparse probe` says of the panthor node; the lines of vulkaninfo that are
+kernel and of the Vulkan drivers; what `panvk-sparse doctor` says, and `panvk-sparse probe` of the panthor node; the lines of vulkaninfo that are
 about sparse binding; and the counters and messages of the driver, for vulkaninfo and for PROGRAM, if one is given.
 It has no host name and no user name: the home folder is written as ~. Of PROGRAM it has only how it ended and what the
 driver said. Nothing is sent anywhere.
@@ -26,6 +27,9 @@ driver said. Nothing is sent anywhere.
 Examples:
   panvk-sparse report
   panvk-sparse report --out sparse.txt -- vkcube --c 100";
+
+const NOT_IN_USE: &str =
+    "panvk-sparse was not in use: set VK_ICD_FILENAMES first, see docs/board.md";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DETAILS)]
@@ -42,16 +46,24 @@ pub struct Args {
 /// Writes the file, and returns what goes to stdout.
 pub fn run(args: &Args) -> Result<String, Error> {
     let stop = Stop::on_first_signal()?;
+    let vulkaninfo = vulkaninfo()?;
+    stop.check()?;
+    let note = match vulkaninfo.is_without_us {
+        true => format!("Note: {NOT_IN_USE}\n"),
+        false => String::new(),
+    };
     let mut report = format!(
-        "panvk-sparse report\nLook through this file before you send it. It was written on this machine and sent nowhere.\n\n\
-         == Versions\n{}\n== Settings\n{}\n== Drivers that the Vulkan loader finds\n{}\n== The kernel: panvk-sparse probe --kernel auto\n{}\n",
+        "panvk-sparse report\n{note}Look through this file before you send it. It was written on this machine and sent nowhere.\n\n\
+         == Versions\n{}\n== Settings\n{}\n== Drivers that the Vulkan loader finds\n{}\n== panvk-sparse doctor\n{}\n\
+         == The kernel: panvk-sparse probe --kernel auto\n{}\n",
         versions(),
         settings(),
         manifests(),
+        doctor::shown().or_else(unless_stopped)?,
         probed(&stop)?,
     );
     stop.check()?;
-    let _ = write!(report, "== vulkaninfo\n{}\n", vulkaninfo()?);
+    let _ = write!(report, "== vulkaninfo\n{}\n", vulkaninfo.text);
     stop.check()?;
     if let Some((program, arguments)) = args.program.split_first() {
         let mut command = Command::new(program);
@@ -63,6 +75,9 @@ pub fn run(args: &Args) -> Result<String, Error> {
     let report = without_names(&report, env::var("HOME").ok().as_deref(), &user_names());
     let out = args.out.display();
     std::fs::write(&args.out, &report).map_err(|error| format!("{out}: {error}"))?;
+    if vulkaninfo.is_without_us {
+        eprintln!("panvk-sparse: note: {NOT_IN_USE}");
+    }
     Ok(format!(
         "{out}: {} lines. Nothing was sent anywhere; look through the file before you do.\n",
         report.lines().count()
@@ -126,16 +141,22 @@ fn manifests() -> String {
 fn probed(stop: &Stop) -> Result<String, Error> {
     // Whatever is wrong with the kernel is just what the report is for.
     match Kernel::choose(Some(&KernelSpec::Auto)) {
-        Ok(kernel) => match probe::shown(&kernel, stop) {
-            Err(Error::Run(failure)) => Ok(failure + "\n"),
-            shown => shown,
-        },
+        Ok(kernel) => probe::shown(&kernel, stop).or_else(unless_stopped),
         Err(failure) => Ok(failure + "\n"),
+    }
+}
+
+/// What went wrong, as a part of the report.
+fn unless_stopped(error: Error) -> Result<String, Error> {
+    match error {
+        Error::Run(failure) => Ok(failure + "\n"),
+        error => Err(error),
     }
 }
 
 /// How a program ended, and what the driver in it said.
 struct Ran {
+    has_started: bool,
     outcome: String,
     stdout: String,
     driver: String,
@@ -149,6 +170,7 @@ fn ran(command: &mut Command, name: &str) -> Result<Ran, Failure> {
         .env(config::LOG, "info")
         .env(config::STATS, &stats)
         .output();
+    let has_started = output.is_ok();
     let (outcome, stdout, stderr) = match output {
         Ok(output) => (
             format!("it ended with {}\n", output.status),
@@ -179,21 +201,33 @@ fn ran(command: &mut Command, name: &str) -> Result<Ran, Failure> {
         let _ = writeln!(driver, "  {line}");
     }
     Ok(Ran {
+        has_started,
         outcome,
         stdout,
         driver,
     })
 }
 
-fn vulkaninfo() -> Result<String, Failure> {
+/// What vulkaninfo says.
+struct Vulkaninfo {
+    text: String,
+    /// It ran, and no device of it is this driver's.
+    is_without_us: bool,
+}
+
+fn vulkaninfo() -> Result<Vulkaninfo, Failure> {
     let mut command = Command::new("vulkaninfo");
     let ran = ran(&mut command, "vulkaninfo")?;
-    Ok(format!(
-        "{}{}{}",
-        ran.outcome,
-        sparse_part(&ran.stdout),
-        ran.driver
-    ))
+    let is_ours = |line: &str| {
+        let name = line
+            .split_once('=')
+            .filter(|(key, _)| key.trim() == "driverInfo");
+        name.is_some_and(|(_, value)| value.contains("panvk-sparse"))
+    };
+    Ok(Vulkaninfo {
+        is_without_us: ran.has_started && !ran.stdout.lines().any(is_ours),
+        text: format!("{}{}{}", ran.outcome, sparse_part(&ran.stdout), ran.driver),
+    })
 }
 
 /// The lines of vulkaninfo that are about sparse binding, or say which driver it is.

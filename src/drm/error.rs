@@ -187,6 +187,28 @@ impl OpenError {
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let OpenError::NoPanthor {
+            folder,
+            found,
+            unreadable,
+        } = self
+        {
+            let folder = folder.display();
+            f.write_str("no panthor render node")?;
+            match unreadable {
+                Some(Errno::NOENT) => write!(f, ": {folder} does not exist")?,
+                Some(errno) => write!(f, ": {folder}: {}", Explained(*errno))?,
+                None if found.is_empty() => write!(f, ": {folder} has no render node")?,
+                None => write!(f, " in {folder}")?,
+            }
+            for (i, error) in found.iter().enumerate() {
+                let name = error.path().file_name().unwrap_or_default();
+                let separator = if i == 0 { ": " } else { "; " };
+                let name = Path::new(name).display();
+                write!(f, "{separator}{name}: {}", error.reason())?;
+            }
+            return Ok(());
+        }
         write!(f, "{}: {}", self.path().display(), self.reason())?;
         match self {
             OpenError::NoSuchNode { .. } => f.write_str("; `ls /dev/dri` shows the ones there are"),
@@ -202,24 +224,8 @@ impl fmt::Display for OpenError {
                 f.write_str(", expected 1.x: the kernel is older than the first release")
             }
             OpenError::Version { .. } => f.write_str(", expected 1.x"),
-            OpenError::NoPanthor {
-                found, unreadable, ..
-            } => {
-                match unreadable {
-                    Some(Errno::NOENT) => f.write_str(": there is no such folder")?,
-                    Some(errno) => write!(f, ": {}", Explained(*errno))?,
-                    None if found.is_empty() => f.write_str(": there are no render nodes")?,
-                    None => {}
-                }
-                for (i, error) in found.iter().enumerate() {
-                    let name = error.path().file_name().unwrap_or_default();
-                    let separator = if i == 0 { ": " } else { "; " };
-                    let name = Path::new(name).display();
-                    write!(f, "{separator}{name}: {}", error.reason())?;
-                }
-                f.write_str("; expected panthor")
-            }
             OpenError::NoDevice { .. }
+            | OpenError::NoPanthor { .. }
             | OpenError::NotDrm { .. }
             | OpenError::Io { .. }
             | OpenError::Ioctl { .. } => Ok(()),
@@ -255,16 +261,15 @@ mod tests {
         ];
         assert_eq!(
             none(others, None),
-            "/dev/dri: no panthor render node: renderD128: the driver is i915; renderD129: permission denied; \
-             expected panthor"
+            "no panthor render node in /dev/dri: renderD128: the driver is i915; renderD129: permission denied"
         );
         assert_eq!(
             none(Vec::new(), Some(Errno::NOENT)),
-            "/dev/dri: no panthor render node: there is no such folder; expected panthor"
+            "no panthor render node: /dev/dri does not exist"
         );
         assert_eq!(
             none(Vec::new(), None),
-            "/dev/dri: no panthor render node: there are no render nodes; expected panthor"
+            "no panthor render node: /dev/dri has no render node"
         );
     }
 

@@ -252,6 +252,10 @@ fn the_probe_says_why_mainline_1_8_has_neither_repeat_nor_sparse() {
     assert!(why("sparse").contains("1.9"), "{}", why("sparse"));
 
     let text = succeed(&["probe", "--kernel", "vpanthor:1.8"]);
+    assert!(
+        text.starts_with("This is a model (PANVK_SPARSE_KERNEL or --kernel choose it), not this machine's kernel: "),
+        "{text}"
+    );
     for part in [
         "panthor uAPI 1.8",
         "4 KiB, 2 MiB",

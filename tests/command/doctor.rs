@@ -21,7 +21,11 @@ fn built() -> &'static Path {
 
 /// The command with nothing of the environment that has a say, but the base driver of these tests.
 fn doctor(variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(built());
+    doctor_at(built(), &["--json"], variables)
+}
+
+fn doctor_at(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("PANVK_SPARSE_") || text.starts_with("VK_") || text.starts_with("XDG_")
@@ -30,7 +34,8 @@ fn doctor(variables: &[(&str, &str)]) -> Output {
         }
     }
     command
-        .args(["doctor", "--json"])
+        .arg("doctor")
+        .args(arguments)
         .stdin(Stdio::null())
         .env("PANVK_SPARSE_BASE_ICD", config::base_manifest());
     for (name, value) in variables {
@@ -113,6 +118,108 @@ fn the_text_for_people_has_command_lines_to_copy() {
     ] {
         assert!(text.contains(&part), "{part} in {text}");
     }
+}
+
+#[test]
+fn a_variable_of_this_shell_is_told_from_what_is_installed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let share = folder.path().to_str().expect("UTF-8");
+    let manifest = config::icd_manifest().canonicalize().expect("it was built");
+    let named = manifest.to_str().expect("UTF-8");
+    let layers = manifest.parent().and_then(Path::to_str).expect("UTF-8");
+    let set = [
+        ("XDG_DATA_DIRS", share),
+        ("VK_ICD_FILENAMES", named),
+        ("VK_LAYER_PATH", layers),
+    ];
+
+    let report_of = |variables: &[(&str, &str)]| report(&doctor(variables));
+    let used = report_of(&set)["would_use"].clone();
+    assert_eq!(used["offered_to_all"], false, "{used}");
+    assert_eq!(used["layer_offered_to_all"], false, "{used}");
+    assert_eq!(used["in_this_environment"], "all", "{used}");
+    let said = doctor_at(built(), &[], &set);
+    let said = command::text(&said.stdout);
+    assert!(
+        said.contains("This shell sets VK_ICD_FILENAMES: its programs have this driver and no other. `unset VK_ICD_FILENAMES` undoes"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("offers the driver to every program"),
+        "{said}"
+    );
+
+    let used = report_of(&set[..1])["would_use"].clone();
+    assert_eq!(used["offered_to_all"], false, "{used}");
+    assert_eq!(used["in_this_environment"], "none", "{used}");
+
+    let installed = folder.path().join("vulkan/icd.d");
+    fs::create_dir_all(&installed).expect("a folder");
+    let library = vulkan::manifest::library_of(&manifest).expect("a manifest");
+    let json = serde_json::json!({"file_format_version": "1.0.1", "ICD": {"library_path": library, "api_version": "1.3.0"}});
+    fs::write(installed.join("ours.json"), json.to_string()).expect("written");
+    for variables in [&set[..1], &set[..2]] {
+        let used = report_of(variables)["would_use"].clone();
+        assert_eq!(used["offered_to_all"], true, "{used}");
+    }
+    let said = doctor_at(built(), &[], &set);
+    let said = command::text(&said.stdout);
+    assert!(
+        said.contains("offers the driver to every program"),
+        "{said}"
+    );
+    assert!(!said.contains("This shell sets"), "{said}");
+}
+
+#[test]
+fn where_the_driver_is_not_beside_the_command_tidy_paths_say_where_it_looked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).expect("a folder");
+    let alone = bin.join("panvk-sparse");
+    fs::copy(built(), &alone).expect("a copy");
+    let output = doctor_at(&alone, &["--json"], &[]);
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    let place = folder
+        .path()
+        .join("share/vulkan/icd.d/panvk_sparse_icd.json");
+    says(
+        &report,
+        "driver",
+        "missing",
+        &[place.to_str().expect("UTF-8")],
+    );
+    let said = report.to_string();
+    assert!(!said.contains("/../") && !said.contains("--icd"), "{said}");
+}
+
+#[test]
+fn that_programs_run_on_the_cpu_is_said_first() {
+    const NO_GPU: &str = "\nWhat would be used\n  No Mali GPU with the panthor driver was found: ";
+    let text = |variables: &[(&str, &str)]| {
+        let output = doctor_at(built(), &[], variables);
+        command::text(&output.stdout).to_owned()
+    };
+    let without = text(&[]);
+    // A board has one.
+    assert_eq!(
+        without.contains(NO_GPU),
+        vpanthor::nodes::find().is_err(),
+        "{without}"
+    );
+    let library = preload::library();
+    let with = text(&[
+        ("LD_PRELOAD", library.to_str().expect("UTF-8")),
+        ("VPANTHOR", "1.9"),
+    ]);
+    assert!(!with.contains("No Mali GPU"), "{with}");
+    let library = vulkan::manifest::library_of(&config::base_manifest()).expect("a manifest");
+    assert_eq!(
+        with.contains("run on the CPU (lavapipe), although there is a Mali GPU"),
+        library.to_string_lossy().contains("lvp"),
+        "{with}"
+    );
 }
 
 #[test]

@@ -195,6 +195,7 @@ fn people_are_shown_the_time_of_ioctls_and_operations_in_place_of_page_tables() 
     );
     let (probe, _) = on_nodes("1.9", &["probe", "--kernel", "auto"], folder.path());
     let probe = succeed(probe);
+    assert!(probe.starts_with("Kernel"), "no model: {probe}");
     let line = |name: &str| {
         let mut lines = probe.lines().map(|line| line.split_whitespace());
         lines.find_map(|mut words| (words.next() == Some(name)).then(|| words.next()).flatten())

@@ -182,7 +182,7 @@ no_instance! {
     a_node_whose_driver_does_not_know_panthors_ioctls: "1.9,fault=DEV_QUERY:1:ENOTTY", "auto",
         "the driver of the node does not know this ioctl";
     no_node_that_answers: "1.9,fault=VERSION:1:ENOTTY;1.9,fault=VERSION:1:EACCES", "auto",
-        "PANVK_SPARSE_KERNEL: /dev/dri: no panthor render node: ";
+        "PANVK_SPARSE_KERNEL: no panthor render node in /dev/dri: ";
 }
 
 #[test]

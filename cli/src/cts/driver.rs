@@ -9,6 +9,7 @@ use std::process::Command;
 use hosted::config;
 use vulkan::manifest;
 
+use super::super::Failure;
 use super::ways::Way;
 use super::{Args, Error};
 
@@ -25,7 +26,7 @@ impl TestedDriver {
     /// Our driver, with the kernel and the strategy of `way`; its counters go to `stats`.
     pub fn ours(args: &Args, way: &Way, stats: &Path) -> Result<Self, Error> {
         Ok(Self {
-            manifest: own_manifest(args.icd.as_deref())?,
+            manifest: named_manifest(args.icd.as_deref())?,
             variables: vec![
                 (config::STATS, stats.into()),
                 (config::KERNEL, way.kernel.clone()),
@@ -88,24 +89,31 @@ pub fn manifest_of(library: &Path, folder: &Path) -> Result<PathBuf, Error> {
     Ok(written)
 }
 
-/// The manifest that the command line names, else the one beside this program or where it is installed.
-pub fn own_manifest(option: Option<&Path>) -> Result<PathBuf, Error> {
-    if let Some(path) = option {
-        return match path.canonicalize() {
-            Ok(path) if path.is_file() => Ok(path),
-            Ok(_) => Err(Error::Usage(format!(
-                "--icd {}: not a file",
-                path.display()
-            ))),
-            Err(error) => Err(Error::Usage(format!("--icd {}: {error}", path.display()))),
-        };
+/// The manifest that the option `--icd` names, else this driver's own.
+fn named_manifest(option: Option<&Path>) -> Result<PathBuf, Error> {
+    let Some(path) = option else {
+        return own_manifest()
+            .map_err(|error| Error::Usage(format!("{error} or name a manifest with --icd")));
+    };
+    match path.canonicalize() {
+        Ok(path) if path.is_file() => Ok(path),
+        Ok(_) => Err(Error::Usage(format!(
+            "--icd {}: not a file",
+            path.display()
+        ))),
+        Err(error) => Err(Error::Usage(format!("--icd {}: {error}", path.display()))),
     }
-    let program = env::current_exe().map_err(|error| Error::Run(error.to_string()))?;
+}
+
+/// This driver's manifest: the one beside this program, or where both are installed.
+pub fn own_manifest() -> Result<PathBuf, Failure> {
+    let program = env::current_exe().map_err(|error| format!("this program: {error}"))?;
     let folder = program.parent().unwrap_or(Path::new("/"));
-    let installed = folder.join("../share/vulkan/icd.d");
+    let share = folder.parent().unwrap_or(folder).join("share");
+    let installed = share.join("vulkan/icd.d");
     let places = [
         folder.join(MANIFEST),
-        folder.join("../share").join(MANIFEST),
+        share.join(MANIFEST),
         installed.join(MANIFEST),
         installed.join(format!("panvk_sparse_icd.{}.json", env::consts::ARCH)),
     ];
@@ -115,8 +123,6 @@ pub fn own_manifest(option: Option<&Path>) -> Result<PathBuf, Error> {
         .and_then(|place| place.canonicalize().ok())
         .ok_or_else(|| {
             let looked = places.map(|place| place.display().to_string()).join(", ");
-            Error::Usage(format!(
-                "no {MANIFEST}: there is none of {looked}; build panvk-sparse-icd or name a manifest with --icd"
-            ))
+            format!("no {MANIFEST}: there is none of {looked}; build panvk-sparse-icd")
         })
 }
