@@ -213,7 +213,7 @@ impl BoardVm {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// The base driver has asked for so many asynchronous VM_BINDs, and operations in them, that are not in [`Parts`].
+    /// The base driver has asked for so many asynchronous VM_BINDs, and operations in them, that are held nowhere.
     pub fn count_asked(&self, asked: (u64, u64)) {
         self.state().count_asked(asked);
     }
