@@ -19,7 +19,7 @@ Shows panvk-sparse on this machine; no GPU is needed. It
   5. compares what a sparse buffer of 100,000,000 bytes costs with each strategy, and plots it
   6. records a program that streams a virtual texture, and replays the recording on every kernel
 
-Less than 10 minutes on two idle cores from a fresh clone, nearly all of it for the build, which takes 1.1 GB in target/; seconds when everything
+Less than 10 minutes on two idle cores from a fresh clone, nearly all of it for the build, which takes 740 MB in target/; seconds when everything
 is built.
 USAGE
     exit 0
